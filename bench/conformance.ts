@@ -1,15 +1,16 @@
 /**
- * The conformance suite on this machine's GPU, for machines that have one but no test runner. Bundle it, then run it:
+ * The conformance suite on this machine's GPU, for machines without a test runner. Bundle it, then run it:
  *
  *     npx rolldown bench/conformance.ts --format esm --platform node --external webgpu -o dist/conformance.js
  *     node dist/conformance.js --expect FILE
  *     node dist/conformance.js [--expected FILE] [--json FILE] [--kernels FILE] [--filter PATTERN] [--variant NAME] [--part 1/2]
  *
- * The first computes what the reference device expects, which takes most of the time and needs no GPU; the second compares
- * with that, or computes it as it goes. Every case runs with every set of features that the adapter allows, or with one; one
- * part of the cases, or all. A line for each failure, a count at the end; rows are appended to --json as they come, and to
- * --kernels the hashes of the kernel texts that passed (files of one variant each, one after another, are a whole run's): bench/results/h200-kernels.jsonl is to be replaced by that file of a
- * whole run (test/device/webgpu/evidence.ts).
+ * The first run computes the reference device's results, which takes most of the time and needs no GPU; the second
+ * compares with them, or computes them as it goes. Every case runs with every set of features that the adapter
+ * supports, or with one variant; with all cases or one part of them. It prints a line for each failure and a count at
+ * the end. Rows are appended to --json as they come; the hashes of the kernel texts that passed are appended to
+ * --kernels (files of one variant each, one after another, make up a whole run). The file of a whole run replaces
+ * bench/results/h200-kernels.jsonl (test/device/webgpu/evidence.ts).
  */
 import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -53,7 +54,7 @@ const described = new Set<string>();
 for (const [variant, traits] of Object.entries(VARIANTS)) {
   if (only !== undefined && variant !== only) continue;
   const { description, adapter, traits: given } = await webgpuDevice(gpu, { traits });
-  // What an adapter has not makes two variants one.
+  // Features that an adapter does not have make two variants equal.
   if (described.has(JSON.stringify(given))) continue;
   described.add(JSON.stringify(given));
   const about = `${description}, ${variant}`;

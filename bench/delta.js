@@ -1,11 +1,11 @@
 // @ts-check
 /**
- * The gated delta rule on the CPU, token by token and in chunks, in turn, so that a busy machine slows both: ratios are medians
- * over rounds.
+ * The gated delta rule on the CPU, token by token and in chunks. Both run in turn, so that a busy machine slows both
+ * equally; ratios are medians over rounds.
  *
  *     node bench/delta.js [--heads 48/16] [--size 128] [--tokens 16,24,64,512] [--threads 2] [--rounds 15] [--plain] [--json FILE]
  *
- * --heads: of values and keys, as of Qwen 3.5 27B; --size: of a key and a value. Run `npm run build` first.
+ * --heads: heads of values and keys, as in Qwen 3.5 27B; --size: dims of a key and a value. Run `npm run build` first.
  */
 import { appendFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
@@ -17,7 +17,7 @@ import { compileKernels } from "../dist/device/wasm/module.js";
 const WORK_BYTES = 256 * 1024;
 const NEVER = 2 ** 30;
 
-/** Units of its share with the form that is asked for; tells the milliseconds. @param {any} setup */
+/** Computes its share in the requested form and posts the milliseconds. @param {any} setup */
 function work({ module, memory, at, heads, keyHeads, size, thread, threads }) {
   const kernels = /** @type {any} */ (new WebAssembly.Instance(module, { env: { memory } }).exports);
   parentPort?.on("message", (/** @type {number} */ least) => {

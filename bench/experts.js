@@ -1,13 +1,14 @@
 // @ts-check
 /**
- * Products with picked experts on the CPU, on one thread: what they read (panels that the kernel counts), and their time over
- * that of a dense matrix of as many bytes, for one token and for prompts; both in turn, so that a busy machine slows both.
+ * Matrix products with chosen experts on the CPU, on one thread: the panels that they read (counted by the kernel), and
+ * their time relative to a dense matrix of the same size in bytes, for one token and for prompts. Both run in turn, so
+ * that a busy machine slows both equally.
  *
  *     node bench/experts.js [--types q4_0,q4_k] [--experts 128] [--picks 8] [--shape 768x2048] [--tokens 1,4,64,128]
  *         [--rounds 30] [--json FILE]
  *
- * --shape: rows and columns of one expert. A prompt's picks are random; its dense product is of as many rows of weights with
- * as many vectors each. Run `npm run build` first.
+ * --shape: rows and columns of one expert. A prompt's picks are random; its dense product has the same number of rows
+ * of weights, each with the same number of vectors. Run `npm run build` first.
  */
 import { appendFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
@@ -51,7 +52,7 @@ for (const type of /** @type {(keyof typeof TYPE_IDS)[]} */ (options.types.split
   const scratch = place(MATMUL_SCRATCH_BYTES);
   const w = place(packedBytes(type, experts * rows, cols));
   const source = place(8 * rowBytes(type, cols));
-  // Wherever a type has an f16 scale it is small and positive.
+  // If a type has an f16 scale, it is small and positive.
   new Uint16Array(memory.buffer, source, 4 * rowBytes(type, cols)).forEach((_, i, file) => {
     file[i] = 0x2400 + ((i * 40503) & 0x3ff);
   });
@@ -74,7 +75,7 @@ for (const type of /** @type {(keyof typeof TYPE_IDS)[]} */ (options.types.split
     let chosen = 0;
     let times = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
     for (let round = -3; round < Number(options.rounds); round++) {
-      // Other experts each time, so that no cache has them.
+      // Different experts each time, so that no cache holds them.
       const ids = Array.from({ length: tokens }, () => {
         const left = Array.from({ length: experts }, (_, e) => e);
         return Array.from({ length: k }, () => left.splice(Math.floor(Math.random() * left.length), 1)[0]);

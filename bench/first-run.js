@@ -1,11 +1,12 @@
 /**
- * The first run on a GPU that nobody here has, above all a Mac's: what is asked of a stranger. After `npm install` and
- * `npm run build`, in some minutes:
+ * The first run on a GPU that the authors do not have, above all a Mac's. After `npm install` and `npm run build`, this
+ * takes a few minutes:
  *
  *     node bench/first-run.js
  *
- * writes first-run.json, which is to be sent back, and says what confirms or refutes the predictions of bench/apple.js. It sends
- * nothing. Parts that fail are recorded with their error, and the others go on. --small: a miniature for a GPU in software.
+ * It writes first-run.json, which should be sent back, and prints which predictions of bench/apple.js are confirmed or
+ * refuted. It sends nothing itself. Parts that fail are recorded with their error, and the others continue. --small: a
+ * short version for a GPU in software.
  */
 import { execFile } from "node:child_process";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,11 +18,11 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const MOST_BYTES = 64 * 2 ** 20;
 const MOST_MS = 20 * 60_000;
 
-/** Cases of the conformance suite that show each kernel in some shape. */
+/** Cases of the conformance suite that cover each kernel in some shape. */
 const CASES =
   "^(rmsNorm$|(matmul|expertMatmul) (q4_0|q4_k|q6_k|q8_0) |appendKv, attend (int4|rq4|f16), (8/2|4/2|6/2) )|packed";
 
-/** What is run: names of parts, and the arguments of node. */
+/** The parts: names, and arguments of node. */
 export function partsOf({ small }) {
   const cli = (...args) => ["dist/app/cli.js", ...args];
   const gpu = ["--device", "gpu", "--json", ...(small ? ["--adapter", "swift"] : [])];
@@ -57,7 +58,7 @@ const BUNDLE = [
 ];
 const ROWS = "dist/first-run-conformance.jsonl";
 
-/** Runs all parts with `run`, which gives what a command printed; `tell` hears of each. */
+/** Runs all parts with `run`, which returns a command's output; `tell` reports each. */
 export async function firstRun({ small = false, run = runNode, tell = console.error }) {
   /** @type {Record<string, { ms: number, rows: any[], error: string | null }>} */
   const parts = {};
@@ -75,7 +76,7 @@ export async function firstRun({ small = false, run = runNode, tell = console.er
   return { version: 1, date: new Date().toISOString(), small, parts, findings: findings(parts) };
 }
 
-/** JSON of each line; other lines as text. */
+/** The JSON of each line; other lines as text. */
 function rowsOf(printed) {
   return printed
     .split("\n")
@@ -89,19 +90,19 @@ function rowsOf(printed) {
     });
 }
 
-/** By set: the kernels of attention of one token, and of prompts. */
+/** By set: the kernels for attention of one token, and of prompts. */
 const KERNELS = {
   floats: { attendDecode: "attendDecodeFloat", attendPrompt: "attendPrompt" },
   matrices8: { attendDecode: "attendDecodeMatrix8", attendPrompt: "attendPromptMatrix8" },
   dots: { attendDecode: "attendDecode" },
 };
-/** The shape of `attend` that there are predictions for, and the fewest tokens that are more than a launch. */
+/** The shape of `attend` that has predictions, and the fewest tokens whose time is more than a launch. */
 const SHAPE = { name: "64/8x128", heads: 64, kvHeads: 8 };
 const LEAST_TOKENS = 32_768;
 /** Of a weight. */
 const Q4_0_BYTES = 0.5625;
 
-/** What the measurements say of the predictions, one line each. */
+/** Compares the measurements with the predictions, one line each. */
 export function findings(parts) {
   const lines = [];
   const doctor = parts.doctor?.rows[0];
@@ -134,7 +135,7 @@ export function findings(parts) {
       const sum = (field) => products.reduce((all, each) => all + each[field], 0);
       const weights = sum("bytes") / Q4_0_BYTES;
       const isDecode = row.step === "decode";
-      // Of prompts only matrices have a prediction; of a token both sets have one kernel.
+      // For prompts only matrices have a prediction; for one token both sets use the same kernel.
       if (isDecode !== (set === "floats")) continue;
       const [kernel, time] = isDecode
         ? ["matmulUnpacked", productTime(chip, "matmulUnpacked", weights)]

@@ -1,13 +1,14 @@
 /**
- * Whether a GPU computes what the CPU does: a text is read on both, chunk by chunk, and the next-token distributions are
- * compared at every position. The CPU rounds activations to 8 bits before a product with quantized weights, as
- * llama.cpp does; the GPU does not while it reads a prompt. So there are two more devices, which tell what each rounding
- * costs: the GPU without subgroup matrices and float16, and the CPU with all weights as float32, which rounds nothing.
+ * Compares the results of a GPU with those of the CPU: both read a text chunk by chunk, and the next-token
+ * distributions are compared at every position. The CPU rounds activations to 8 bits before a product with quantized
+ * weights, as llama.cpp does; the GPU does not while it reads a prompt. Two more devices show what each rounding costs:
+ * the GPU without subgroup matrices and float16, and the CPU with all weights as float32, which rounds nothing.
  *
- *   node bench/gpu-against-cpu.js MODEL [--text FILE] [--tokens 8192] [--kv f16] [--threads N] [--chunk 512] [--json FILE]
+ *     node bench/gpu-against-cpu.js MODEL [--text FILE] [--tokens 8192] [--kv f16] [--threads N] [--chunk 512] [--json
+ * FILE]
  *
- * One row for each pair: mean KL in nats with its standard error, quantiles, how often the likeliest token is the same.
- * It fails where a logit is no finite number.
+ * One row for each pair: mean KL in nats with its standard error, quantiles, and how often the most likely token is the
+ * same. It fails if a logit is not finite.
  */
 import { on } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -28,7 +29,7 @@ import { rowBytes } from "../dist/format/tensor.js";
 import { distribution, measured, Tally } from "../dist/study/verify/divergence.js";
 
 const DEVICES = ["gpu", "gpu in float32", "cpu", "cpu in float32"];
-/** Of DEVICES: found, and what counts as the truth. */
+/** Pairs of DEVICES: the one that is tested, and the one that counts as the truth. */
 const PAIRS = [
   [0, 3],
   [1, 3],
@@ -36,7 +37,7 @@ const PAIRS = [
   [0, 1],
   [0, 2],
 ];
-/** Sums over a large vocabulary take longer than the devices: threads take turns with positions. */
+/** Sums over a large vocabulary take longer than the devices, so threads share the positions. */
 const THREADS = Math.max(1, Math.min(12, availableParallelism() - 2));
 
 if (!isMainThread)

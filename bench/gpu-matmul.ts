@@ -1,11 +1,13 @@
 /**
- * Matrix products on this machine's GPU: every tensor type against float64 sums, then times of what the engine dispatches.
+ * Matrix products on this machine's GPU: every tensor type is checked against float64 sums, then the engine's
+ * dispatches are timed.
  *
  *     npx rolldown bench/gpu-matmul.ts --format esm --platform node --external webgpu -o dist/gpu-matmul.js
  *     node dist/gpu-matmul.js [--json FILE] [--toggles disable_robustness] [--only PATTERN] [--check: no times] [--forms]
  *
- * --forms: only times of K types, as they lie on the GPU and as they did before (codes of 8 bits, scales multiplied out), in turn.
- * Times are medians of passes of dependent dispatches, over copies of the weights that the caches cannot hold together.
+ * --forms: only times of K types, in today's GPU layout and the former one (codes of 8 bits, scales multiplied out), in
+ * turn. Times are medians of passes of dependent dispatches, over copies of the weights that together do not fit the
+ * caches.
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -51,7 +53,7 @@ const { device } = gpu;
 const facts = { adapter: gpu.name, date: new Date().toISOString().slice(0, 10), toggles: options.toggles };
 const rows: object[] = [];
 
-/** f16 scales, and offsets, of ordinary size in either half of a word; random codes. */
+/** f16 scales and offsets of ordinary size in either half of a word; random codes. */
 const next = random(1);
 const scaleWords = Uint32Array.from(
   { length: 1 << 20 },
@@ -59,7 +61,7 @@ const scaleWords = Uint32Array.from(
 );
 const codeWords = Uint32Array.from({ length: 1 << 20 }, () => next() * 2 ** 32);
 
-/** STORAGE | COPY_DST; the namespace object is no global in Node. */
+/** STORAGE | COPY_DST; the namespace object is not a global in Node. */
 const USAGE = 128 | 8;
 
 function filled(bytes: number, words: Uint32Array<ArrayBuffer>): GPUBuffer {
@@ -76,7 +78,7 @@ interface Product {
   cols: number;
   tokens: number;
   traits?: Traits;
-  /** Most tokens that vector kernels serve; default: the device's. */
+  /** Maximum tokens for vector kernels; default: the device's. */
   few?: number;
   /** Instead of the type's. */
   form?: WeightForm;
@@ -174,7 +176,7 @@ async function timeProduct(product: Product) {
 }
 
 const TYPES = Object.keys(BLOCKS) as TensorType[];
-/** How K types lay on the GPU to 2026-11-28. */
+/** The GPU layout of K types until 2026-11-28. */
 const before = (codes: WeightForm["codes"], scales: WeightForm["scales"]): WeightForm => ({
   ...{ codes, scales, bias: 0, table: null, lib: "plain" },
 });
@@ -263,7 +265,7 @@ const without: Traits = { ...traits, matrices: false };
 const products: Product[] = [
   ...SHAPES.map(([count, cols]) => ({ type: "q4_0" as const, rows: count, cols, tokens: 1 })),
   ...TYPES.map((type) => ({ type, rows: 8192, cols: 8192, tokens: 1 })),
-  // Few rows by either kernel: where traits.few lies.
+  // Few rows with either kernel: finds the best value of traits.few.
   ...[2, 4, 8, 16, 32, 48, 64].flatMap((tokens) =>
     [64, 1].map((few) => ({ type: "q4_0" as const, rows: 8192, cols: 8192, tokens, few })),
   ),
@@ -283,7 +285,7 @@ const products: Product[] = [
   })),
 ];
 if (options.check) process.exit(0);
-// The first measurements of a process were up to three times too long, 300 ms of work before each or not.
+// The first measurements of a process were up to three times too long, even after 300 ms of other work.
 for (let i = 0, before = 0; i < 20; i++) {
   const { us } = await timeProduct(products[0]);
   if (Math.abs(us - before) < 0.02 * us && i > 3) break;

@@ -1,11 +1,11 @@
 // @ts-check
 /**
- * What guessing ahead wins and loses in ordinary answers and in quotes, apart from how busy the machine is: steps really run,
- * and count what a step of so many rows takes. Those times are measured first, or given.
+ * The gain or loss of guessing ahead in ordinary answers and in quotes, independent of how busy the machine is: steps
+ * really run, but each is counted with a fixed time for its number of rows. These times are measured first, or given.
  *
  *     node bench/guess.js MODEL [--tokens 120] [--threads N] [--ms 1:8,2:12.7,4:19.3,8:30.4,12:41.9,16:54.2] [--json]
  *
- * ratio: time without guesses over time with them. The texts have to be the same.
+ * ratio: time without guesses over time with them. The texts must be the same.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -68,7 +68,7 @@ const table = options.ms
   ? options.ms.split(",").map((pair) => pair.split(":").map(Number))
   : await measured();
 
-/** Between what was measured in a straight line. */
+/** Linear interpolation between measured times. */
 function msOf(/** @type {number} */ rows) {
   const i = table.findIndex(([known]) => known >= rows);
   if (i < 0) return (table[table.length - 1][1] * rows) / table[table.length - 1][0];

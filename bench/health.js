@@ -1,9 +1,9 @@
 /**
- * How long a server keeps its other clients waiting: /health and the pieces of a streamed answer, beside requests that are
- * slow to read. Rows of percentiles, and the most processor time that the serving thread took between two turns of its event
- * loop (Linux; in steps of 4 ms), which other programs of the machine do not change.
+ * How long a server keeps its other clients waiting: /health and the pieces of a streamed answer, while slow requests
+ * are being read. Prints percentiles, and the most processor time that the serving thread took between two turns of its
+ * event loop (Linux; in steps of 4 ms), which other programs on the machine do not affect.
  *
- *   node bench/health.js [--model needle] [--seconds 10] [--json] [KIND ...] [-- options of nibble serve]
+ *     node bench/health.js [--model needle] [--seconds 10] [--json] [KIND ...] [-- options of nibble serve]
  */
 import { spawn } from "node:child_process";
 import { join } from "node:path";
@@ -26,7 +26,7 @@ const { values, positionals } = parseArgs({
   },
 });
 
-/** Runs in the server: the thread's processor time between two turns of a timer, and the most of them when asked. */
+/** Runs in the server: records the thread's processor time between two turns of a timer and reports it when asked. */
 const WATCH = `data:text/javascript,${encodeURIComponent(`
 import { readFileSync } from "node:fs";
 const file = "/proc/self/task/" + process.pid + "/schedstat";
@@ -77,7 +77,7 @@ const called = (text) => [
   ...messages,
 ];
 
-/** How many ask at once, and what, by the number of the request: each is answered or refused. */
+/** The number of parallel clients and their requests, by the number of the request: each is answered or refused. */
 const KINDS = {
   nothing: [0, () => []],
   schemas: [
@@ -121,7 +121,7 @@ const KINDS = {
   ],
   escapes: [4, () => ["v1/completions", `{"prompt":"${"\\n".repeat(500_000)}","max_tokens":1}`]],
 };
-/** Made before the time begins to count. */
+/** Made before the measurement starts. */
 const VARIANTS = 40;
 
 async function ask(path, body) {

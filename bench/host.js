@@ -1,12 +1,13 @@
 // @ts-check
 /**
- * What a step costs the host, on a machine without a GPU: Dawn's null backend takes all calls and computes nothing, and the
- * time that a GPU would need for a step is waited for here. The dispatches are those of Llama 3.1 8B, with small rows.
+ * What a step costs the host, on a machine without a GPU: Dawn's null backend accepts all calls and computes nothing,
+ * and the time that a GPU would need for a step is simulated. The dispatches are those of Llama 3.1 8B, with small
+ * rows.
  *
  *     node bench/host.js [--texts 1,8,16] [--gpu-ms 0] [--generate 128] [--repetitions 4]
  *
  * --gpu-ms 0: as fast as the host can; more: whether the host keeps such a GPU busy. Dawn's own work for a real driver
- * (Vulkan's calls, its submit) is not in it.
+ * (Vulkan's calls, its submit) is not included.
  */
 import { parseArgs } from "node:util";
 import { create, globals } from "webgpu";
@@ -28,7 +29,7 @@ const gpuMs = Number(options["gpu-ms"]);
 const generate = Number(options.generate);
 const SMALL = { hidden: 512, headDim: 64, ffn: 1024 };
 const [VOCAB, CONTEXT, PROMPT] = [4096, 1024, 64];
-/** Fewer dispatches are a copy or another call that is no step. */
+/** Fewer dispatches mean a copy or another call that is not a step. */
 const LEAST_DISPATCHES = 50;
 
 Object.assign(globalThis, globals);
@@ -65,7 +66,7 @@ for (const texts of options.texts.split(",").map(Number)) {
 }
 process.exit(0);
 
-/** Calls of WebGPU's queue end when a GPU that takes `gpuMs` for a step would have ended them. */
+/** Calls of WebGPU's queue end when a GPU that takes `gpuMs` for a step would have finished them. */
 function simulate() {
   const { GPUQueue, GPUBuffer, GPUComputePassEncoder } = globalThis;
   /** @param {number} until */
@@ -102,7 +103,7 @@ function simulate() {
   };
 }
 
-/** Dawn's null backend, which webgpuDevice would refuse, under another name and with one size of subgroups. */
+/** Dawn's null backend, which webgpuDevice would refuse, under another name and with one subgroup size. */
 function nullGpu() {
   const api = create(["backend=null", "enable-dawn-features=allow_unsafe_apis,disable_workgroup_init"]);
   const requestAdapter = async () => {

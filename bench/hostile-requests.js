@@ -1,10 +1,10 @@
 /**
- * Hostile requests against `nibble serve needle`: fields of any value, odd messages, tools and schemas, broken JSON, odd
- * headers, methods and paths. Says how many were answered with which status, and prints each answer that is no right
- * one: a status of 500 and above (501 for embeddings is right), an error that is not OpenAI's form, a message with
- * "undefined" in it, no answer. Same seed, same requests. Ends with 1 when there was one.
+ * Hostile requests against `nibble serve needle`: fields of any value, odd messages, tools and schemas, broken JSON,
+ * odd headers, methods and paths. Counts the answers by status, and prints each wrong answer: a status of 500 or above
+ * (501 for embeddings is right), an error that is not in OpenAI's form, a message with "undefined" in it, no answer.
+ * The same seed gives the same requests. Exits with 1 if there was a wrong answer.
  *
- *   node bench/hostile-requests.js SEED COUNT [-- options of nibble serve]
+ *     node bench/hostile-requests.js SEED COUNT [-- options of nibble serve]
  */
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -18,7 +18,7 @@ const [seedText = "1", countText = "1000", ...options] = process.argv.slice(2).f
 const AT_ONCE = 4;
 const LATE_MS = 30_000;
 
-/** A random number in [0, 1) by seed. (mulberry32) */
+/** A pseudo-random number in [0, 1) (mulberry32). */
 let state = Number(seedText);
 function random() {
   state = (state + 0x6d2b79f5) | 0;
@@ -150,7 +150,7 @@ const usual = (more) =>
     ? { path: CHAT, body: chat(more) }
     : { path: COMPLETE, body: { prompt: "The ship", max_tokens: 2, ...more } };
 
-/** Each gives path and body, and perhaps method and headers. */
+/** Each returns path and body, and possibly method and headers. */
 const KINDS = {
   fields: () => {
     const field = () => pick(TOP);

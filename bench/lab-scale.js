@@ -1,7 +1,8 @@
 /**
- * How far one Postgres carries a lab: so many workers with a connection each claim and record experiments of zero length, all
- * they can, for some seconds. `node bench/lab-scale.js [--workers 1,10,100,1000] [--seconds 10] [--waiting 5000] [--url URL]`;
- * without a URL it starts a server of its own, with its disk's fsync. Prints a row for each count of workers.
+ * How far one Postgres scales for a lab: workers with a connection each claim and record experiments of zero length as
+ * fast as they can, for some seconds. `node bench/lab-scale.js [--workers 1,10,100,1000] [--seconds 10] [--waiting
+ * 5000] [--url URL]`; without a URL it starts its own server, with its disk's fsync. Prints a row for each number of
+ * workers.
  */
 import { fork } from "node:child_process";
 import { once } from "node:events";
@@ -14,7 +15,7 @@ import { zeroResult } from "../test/lab/zero-runner.js";
 import { postgresPrograms, startPostgres } from "./lab-trial.js";
 
 const SELF = fileURLToPath(import.meta.url);
-/** Processes that share the workers: one event loop is no thousand machines. */
+/** Processes that share the workers: one event loop cannot stand for a thousand machines. */
 const PROCESSES = 4;
 
 /** A process with `workers` workers, each with a connection: counts and times of their calls. */
@@ -36,7 +37,7 @@ async function play({ url, workers, seconds }) {
       records.push(performance.now() - got);
     }
   };
-  // All connections are made before the time runs.
+  // All connections are made before the measurement starts.
   await Promise.all(Array.from({ length: workers }, () => book.store.status()));
   process.send("ready");
   await once(process, "message");
@@ -76,7 +77,7 @@ async function main() {
     return (await sql(text))[0];
   };
   for (const workers of values.workers.split(",").map(Number)) {
-    // What is waiting is the same at each start.
+    // The queue is the same at each start.
     const waiting = (await book.store.status()).counts.waiting ?? 0;
     const missing = Math.max(0, Number(values.waiting) - waiting);
     await book.add(lab.entries(missing, draws));
@@ -90,7 +91,7 @@ async function main() {
     const before = await counters();
     const answers = children.map((child) => once(child, "message"));
     for (const child of children) child.send("go");
-    // What backends wait for, half-way through.
+    // What backends wait for, at half time.
     await new Promise((resolve) => setTimeout(resolve, seconds * 500));
     const waits = await sql(
       `select coalesce(wait_event_type || ' ' || wait_event, 'runs') as on, count(*)::int from pg_stat_activity

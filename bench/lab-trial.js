@@ -1,8 +1,8 @@
 /**
- * The trials of a lab's shared memory: experiments of zero length, several worker processes, and what dies meanwhile: the
- * owner of the folder, or the Postgres server, several times; a worker in the middle of an experiment; and a poison
- * experiment that always fails. `node bench/lab-trial.js [experiments] [folder|postgres]` runs them in full; test/lab/trial.test.ts
- * runs them with fewer experiments.
+ * Trials of a lab's shared memory: experiments of zero length and several worker processes, with failures on the way:
+ * the owner of the folder, or the Postgres server, dies several times; a worker dies in the middle of an experiment;
+ * and one experiment always fails. `node bench/lab-trial.js [experiments] [folder|postgres]` runs them in full;
+ * test/lab/trial.test.ts runs them with fewer experiments.
  */
 import { fork, spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -22,15 +22,15 @@ import {
 } from "../dist/lab.js";
 import { zeroLab } from "../test/lab/zero-lab.js";
 
-/** Draws: the first fails always, the second hangs the first time. */
+/** Draws: the first always fails, the second hangs the first time. */
 export const TRIAL = { poison: 0, hanging: 1 };
 
 const WORKER = fileURLToPath(new URL("./lab-worker.js", import.meta.url));
 
 /**
- * where: folder or URL. entries: experiments that need "trial", one more than `experiments`, and what they need to be added.
- * outage(n): makes the n-th one, or gives the worker that is to be killed. Resolves with what came of it, read from the lab
- * after all workers have ended.
+ * where: folder or URL. entries: experiments that need "trial", one more than `experiments`, and the entries that they
+ * require. outage(n): causes the n-th one, or returns the worker that is to be killed. Resolves with the results, read
+ * from the lab after all workers have ended.
  */
 export async function trial({ where, entries, experiments, poison, hanging, outages, outage, workers = 3 }) {
   const options = { beatMs: 200, silentMs: 2000, retrySeconds: 0 };
@@ -45,7 +45,7 @@ export async function trial({ where, entries, experiments, poison, hanging, outa
       await book.close();
     }
   };
-  // A folder's owner must be one of the workers, to be killed: this process opens it only before and after.
+  // A folder's owner must be one of the workers, so that it can be killed: this process opens it only before and after.
   await open((book) => book.add(entries));
   const watch = where.startsWith("postgres") ? await openBook(where, options) : null;
   const done = async () =>
@@ -82,7 +82,7 @@ export async function trial({ where, entries, experiments, poison, hanging, outa
   }
   await until(async () => (await done()) >= experiments);
   await watch?.close();
-  // The poison may have tries left.
+  // The failing experiment may have tries left.
   await open((book) => until(async () => deadOf(await book.snapshot()).length === 1));
   const seconds = (performance.now() - began) / 1000;
   const ended = [...running].map((child) => new Promise((resolve) => child.on("exit", resolve)));
@@ -106,7 +106,7 @@ async function until(condition) {
   while (!(await condition())) await sleep(20);
 }
 
-/** In the file of a living owner: its whole lines. */
+/** The complete lines of the file of a running owner. */
 async function resultsOfJournal(file, ids) {
   const results = fromLines(await readFile(file, "utf8"), file).filter(({ kind }) => kind === "result");
   return results.filter(({ experiment }) => ids.has(experiment)).length;
@@ -143,7 +143,9 @@ export function postgresPrograms() {
   return folders.find((folder) => folder && existsSync(join(folder, "initdb"))) ?? null;
 }
 
-/** A server of its own in a temporary folder, reached by a socket there. Root starts it as the user postgres or nobody. */
+/**
+ * A separate server in a temporary folder, reached by a socket there. Root starts it as the user postgres or nobody.
+ */
 export async function startPostgres(programs, settings = []) {
   const folder = await mkdtemp(join(tmpdir(), "lab-pg-"));
   let user = [];
@@ -175,7 +177,7 @@ export async function startPostgres(programs, settings = []) {
       run("createdb", "-h", folder, "-U", "lab", name);
       return url(name);
     },
-    /** As a power cut would end it. */
+    /** Like a power cut. */
     crash() {
       control("-m", "immediate", "stop");
       start();

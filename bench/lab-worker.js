@@ -1,6 +1,6 @@
 /**
- * A worker of the trials (lab-trial.js): claims experiments of zero length from a lab, where it is told. It hangs at one draw
- * the first time, so that it can be killed there, and fails at another always. argv: folder or URL, options as JSON.
+ * A worker of the trials (lab-trial.js): claims experiments of zero length from the given lab. At one draw it hangs the
+ * first time, so that it can be killed; at another it always fails. argv: folder or URL, options as JSON.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { openBook, work } from "../dist/lab.js";

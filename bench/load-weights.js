@@ -1,10 +1,12 @@
 /**
- * How fast weights go from a file to what the GPU takes: reading, packing and the copy that a driver makes of them, without a GPU.
+ * How fast weights go from a file to the GPU's buffers: reading, packing and the copy that a driver makes of them,
+ * without a GPU.
  *
  *     node scripts/build.js --ts && node bench/load-weights.js FILE [--types q4_0,q4_k,q6_k] [--threads 0,1,2] [--rounds 3] [--make GB]
  *
- * The bytes of FILE are taken for rows of the type, so one file serves for all types; --make writes it first, as numbers that are small
- * in all of them. Medians, each round in turn. What the system holds of the file is read from memory; drop it first to measure the disk:
+ * The bytes of FILE are used as rows of any type, so one file serves for all types; --make writes it first, with bytes
+ * that are small numbers in all of them. Medians, each round in turn. The system's cached pages of the file are read
+ * from memory; drop them first to measure the disk:
  *
  *     dd if=FILE iflag=nocache count=0
  */
@@ -20,9 +22,9 @@ import { areFinite } from "../dist/format/finite-tensor.js";
 import { rowBytes } from "../dist/format/tensor.js";
 
 const COLS = 8192;
-/** Of a matrix; a model has many. */
+/** Bytes of one matrix; a model has many. */
 const MATRIX_BYTES = 128 * 2 ** 20;
-/** Loads at once, as the GPU's device has them (webgpu.ts). */
+/** Parallel loads, as in the GPU's device (webgpu.ts). */
 const LOADS = 4;
 
 const { values: options, positionals } = parseArgs({
@@ -39,7 +41,7 @@ if (!path) throw new Error("which file? See the head of bench/load-weights.js");
 if (options.make) makeFile(path, +options.make);
 const source = await fileSource(path);
 
-/** Random bytes, each second one such that it ends no large float16. */
+/** Random bytes; every second one is such that it cannot be the upper byte of a large float16. */
 function makeFile(file, gigabytes) {
   const chunk = randomBytes(2 ** 20).map((byte, i) => (i % 2 ? byte & 0x2b : byte));
   const out = openSync(file, "w");
@@ -47,7 +49,7 @@ function makeFile(file, gigabytes) {
   closeSync(out);
 }
 
-/** A queue whose writes are copies to memory that is used again. */
+/** A queue whose writes are copies to memory that is reused. */
 function copyingGpu() {
   const staging = new Uint8Array(16 * 2 ** 20);
   const writeBuffer = (_, _at, words, first, count) =>
@@ -55,7 +57,7 @@ function copyingGpu() {
   return { device: { queue: { writeBuffer } }, submitted: async () => {}, check() {} };
 }
 
-/** GB of the file a second, and seconds of all threads' time for each GB. */
+/** GB of the file per second, and seconds of all threads' time for each GB. */
 async function measure(type, threads) {
   const stride = rowBytes(type, COLS);
   const rows = Math.floor(MATRIX_BYTES / stride);
@@ -79,7 +81,7 @@ async function measure(type, threads) {
         ...{ name: "w", type, rows, cols: COLS },
         async readRows(first, _, into) {
           await source.read(from + first * stride, into);
-          // What loading asks of every piece; random bytes may be anything.
+          // Loading checks every piece; the result is ignored here, since random bytes may be anything.
           areFinite(type, into);
         },
       };

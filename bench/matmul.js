@@ -1,10 +1,11 @@
 // @ts-check
 /**
- * Packed matrices times one token (GB/s of packed weights) and times a chunk of a prompt (Gop/s, a multiply-add is two),
- * worker threads that share the work as the interpreter does, beside what a WASM loop reads from the same memory.
- * Weights of one-token rows rotate over 512 MiB, so that no cache holds them. Median and best of the rounds.
- *   node bench/matmul.js [--plain] [--json] [--types q4_0,q8_0] [--shape ROWSxCOLS] [--tokens 1,128] [--rounds 15]
- *     [--threads 2]
+ * Packed matrices times one token (GB/s of packed weights) and times a chunk of a prompt (Gop/s; a multiply-add counts
+ * as two), with worker threads that share the work as the interpreter does, compared with what a WASM loop reads from
+ * the same memory. Weights of one-token rows rotate over 512 MiB, so that no cache holds them. Median and best of the
+ * rounds.
+ *     node bench/matmul.js [--plain] [--json] [--types q4_0,q8_0] [--shape ROWSxCOLS] [--tokens 1,128] [--rounds 15]
+ *         [--threads 2]
  * Run `npm run build` first.
  */
 import { readFileSync } from "node:fs";
@@ -20,11 +21,11 @@ import { rowBytes } from "../dist/format/tensor.js";
 /** @typedef {{ best: number, median: number } | null} Rate */
 
 const COLD_BYTES = 512 * 2 ** 20;
-/** Pieces a thread, as in the interpreter. */
+/** Pieces for each thread, as in the interpreter. */
 const PIECES = 8;
 const WARM_UP = 3;
 
-/** One thread: takes pieces of a job from a shared counter once all threads have come. @param {any} setup */
+/** One thread: takes pieces of a job from a shared counter once all threads are there. @param {any} setup */
 function work({ memory, modules, control }) {
   const state = new Int32Array(memory.buffer, control, 3);
   const [kernels, reader] = modules.map((/** @type {WebAssembly.Module} */ module) => {
@@ -94,7 +95,7 @@ async function main() {
     return (performance.now() - begin) / 1000;
   }
 
-  /** Copies of one packed matrix that fill COLD_BYTES; wherever a type has an f16 scale it is small and positive. */
+  /** Copies of one packed matrix that fill COLD_BYTES; if a type has an f16 scale, it is small and positive. */
   function placeWeights(/** @type {TensorType} */ type) {
     const packed = packedBytes(type, rows, cols);
     const copies = Math.ceil(COLD_BYTES / packed);
@@ -175,7 +176,7 @@ function print({ type, shape, tokens, ms, gigabytes, gigaops, reading }) {
   );
 }
 
-/** A module that reads memory with nothing else to do: the most that any kernel can read. */
+/** A module that only reads memory: the upper bound for any kernel. */
 async function readLoop() {
   const { default: asc } = await import("assemblyscript/asc");
   const source = `export function readAll(at: usize, bytes: usize): i32 {

@@ -1,6 +1,7 @@
 /**
- * Models with values changed, by the thousand (test/engine/mutations.ts): how many load, how many fail with which error,
- * and each that ends otherwise, takes long or makes the process grow. A case is a number, so any can be run again.
+ * Models with changed values, by the thousand (test/engine/mutations.ts): how many load, how many fail with which
+ * error, and each one that ends otherwise, takes long or makes the process grow. A case is a number, so any can be run
+ * again.
  *
  *     npx rolldown bench/mutate.ts --format esm --platform node -o dist/mutate.js
  *     node dist/mutate.js [--seed 0] [--count 10000] [--kind gguf]
@@ -20,13 +21,13 @@ const kinds = values.kind ? [values.kind as Kind] : KINDS;
 const first = Number(values.seed);
 const count = Number(values.count);
 
-/** What a case may take on a loaded machine, and by how much it may make the process grow. */
+/** The time that a case may take on a loaded machine, and how much it may make the process grow. */
 const SLOW_MS = 3000;
 const GROWTH_BYTES = 200e6;
-/** After this long without a case done the process is ended, and the case named. */
+/** If no case ends for this long, the process is ended and the case is named. */
 const HANG_MS = 60_000;
 
-// A case that never ends keeps this thread; another one has to say so.
+// A case that never ends blocks this thread, so another one reports it.
 const watched = new Int32Array(new SharedArrayBuffer(8));
 const watch = `
   const { workerData } = require("node:worker_threads");

@@ -1,13 +1,14 @@
 // @ts-check
 /**
- * What a step costs on the CPU by its rows, each of a text of its own: steps of all counts in turn, round after round, so
- * that a busy machine slows all of them alike. Steps alone, and with their logits read as generation does.
+ * The cost of a step on the CPU by its number of rows, each of its own text. Steps of all sizes run in turn, round
+ * after round, so that a busy machine slows all of them equally. Times of steps alone, and with their logits read as
+ * generation does.
  *
  *     node bench/rows-cpu.js MODEL.gguf | --shape NAME [--layers N] [--vocab N] [--rows 1,2,3,4,8]
  *         [--depth 64] [--kv int4] [--threads 2] [--rounds 200] [--json FILE]
  *
- * Ratios are the median over rounds of (rows times a round's step of one row) over its step of so many, and the same of
- * the least times. Caches hold zeros: time does not depend on what they hold. Run `npm run build` first.
+ * Ratios are the median over rounds of N times the round's one-row step divided by its N-row step, and the same for the
+ * least times. Caches hold zeros: time does not depend on their contents. Run `npm run build` first.
  */
 import { appendFileSync } from "node:fs";
 import { cpus, loadavg } from "node:os";
@@ -59,7 +60,7 @@ for (const pool of graph.pools)
     allocation.setPages(pool, text, 0, pages);
   }
 
-/** Ms of a step of so many rows, and with its logits. @param {number} count */
+/** Milliseconds of a step with this many rows, and with its logits. @param {number} count */
 async function time(count) {
   const runs = Array.from({ length: count }, (_, text) => ({
     ...{ text, position: depth, outputs: 1 },

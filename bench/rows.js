@@ -1,15 +1,16 @@
 // @ts-check
 /**
- * What a step costs by its rows: one, few and many, of one text or of as many texts, behind nothing and behind long
+ * The cost of a step by its number of rows: one, few and many, of one text or of as many texts, with short and long
  * contexts; random weights in a published shape, times by the GPU's own clock.
  *
  *     node bench/rows.js [--shape llama-3.1-8b] [--layers N] [--kv int4] [--rows 1,2,4,8,16,32] [--depths 0,32768]
  *                        [--same] [--sample] [--generate N] [--profile] [--json FILE]
  *
- * --kv: as of the command line, by layer, too ("kv4+apart"). --same: all rows of a step belong to one text, as when guessed
- * tokens are checked. --sample: the likeliest token of each text is chosen, too. --generate: also N tokens of one text by the
- * host's clock, each chosen on the GPU from the one before, four steps ahead, as a generation runs.
- * Pages are given out in a scattered order, and hold zeros: time does not depend on what they hold. So no context is filled.
+ * --kv: as on the command line, also by layer ("kv4+apart"). --same: all rows of a step belong to one text, as when
+ * guessed tokens are checked. --sample: the most likely token of each text is chosen, too. --generate: also N tokens of
+ * one text by the host's clock, each chosen on the GPU from the previous one, four steps ahead, as in a generation.
+ * Pages are assigned in a scattered order and hold zeros: time does not depend on their contents, so no context is
+ * filled.
  */
 import { appendFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -89,7 +90,7 @@ for (const pool of graph.pools) {
   }
 }
 
-/** What of a text of `depth` tokens is packed, and what the step packs. */
+/** The packed pages of a text of `depth` tokens, and those that the step packs. */
 const recent = recentOf(graph);
 function packed(/** @type {number} */ depth, /** @type {number} */ tokens) {
   if (!recent) return null;

@@ -1,9 +1,10 @@
 /**
- * Load on `nibble serve`: clients that ask one chat after the other for a while. Each client talks about a document of
- * its own, in turns that grow, so that prefixes matter; one answer in twenty is left in the middle. Says errors, the
- * latencies of each client beside all, and the server's memory over time.
+ * Load on `nibble serve`: clients that send one chat after the other for a while. Each client talks about its own
+ * document, in turns that grow, so that prefixes matter; one answer in twenty is cancelled. Prints errors, the
+ * latencies of each client and of all, and the server's memory over time.
  *
- *   node bench/serve.js [--model needle] [--clients 16] [--seconds 60] [--tokens 24] [--json] [-- options of nibble serve]
+ *     node bench/serve.js [--model needle] [--clients 16] [--seconds 60] [--tokens 24] [--json] [-- options of nibble
+ * serve]
  */
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -26,7 +27,7 @@ const { values, positionals } = parseArgs({
 });
 const clients = Number(values.clients);
 const seconds = Number(values.seconds);
-/** Of one conversation; then the client begins another. */
+/** Turns of one conversation; then the client begins another. */
 const TURNS = 4;
 const LEFT = 1 / 20;
 
@@ -34,7 +35,7 @@ const paragraphs = readFileSync(join(root, "examples/texts/northanger-abbey.txt"
   .split("\n")
   .filter((line) => line.length > 200);
 
-/** A random number in [0, 1) by seed. (mulberry32) */
+/** A pseudo-random number in [0, 1) (mulberry32). */
 function random(seed) {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0;
@@ -65,7 +66,7 @@ function memory(pid) {
   return Math.round(Number(found[1]) / 1024);
 }
 
-/** One chat, streamed; null: left in the middle. */
+/** One chat, streamed; null: cancelled. */
 async function chat(url, messages, leaves) {
   const started = performance.now();
   const leaving = new AbortController();
@@ -109,7 +110,7 @@ async function chat(url, messages, leaves) {
   return { ms: performance.now() - started, firstMs, text, usage };
 }
 
-/** `chat`, which may leave. */
+/** `chat`, which may be cancelled. */
 async function chatOrLeave(url, messages, leaves) {
   try {
     return await chat(url, messages, leaves);

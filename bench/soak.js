@@ -1,9 +1,9 @@
 /**
- * The server's memory under a load of everything that comes and goes: cancelled answers, schemas that were never seen
- * before, long prompts, wrong requests, connections that are left. Each minute the server collects its garbage and says
- * what is left; in the second half that should not grow.
+ * The server's memory under a mixed load: cancelled answers, schemas that were never seen before, long prompts, wrong
+ * requests, abandoned connections. Each minute the server collects its garbage and reports what is left; in the second
+ * half that should not grow.
  *
- *   node bench/soak.js [--model needle] [--clients 8] [--minutes 10] [--json] [-- options of nibble serve]
+ *     node bench/soak.js [--model needle] [--clients 8] [--minutes 10] [--json] [-- options of nibble serve]
  */
 import { spawn } from "node:child_process";
 import { connect } from "node:net";
@@ -24,7 +24,7 @@ const { values, positionals } = parseArgs({
 });
 const minutes = Number(values.minutes);
 
-/** Runs in the server, before it: at SIGUSR2 tells what is left after a collection. */
+/** Loaded into the server before it starts: at SIGUSR2 it reports what is left after a collection. */
 const REPORTER = `data:text/javascript,${encodeURIComponent(`
 process.on("SIGUSR2", () => {
   globalThis.gc();
@@ -157,7 +157,7 @@ try {
   const metrics = await (await fetch(`${url}/metrics`)).text();
   const value = (name) => Number(new RegExp(`^nibble_${name} (\\d+)`, "m").exec(metrics)?.[1]);
   const [running, waiting] = [value("requests_running"), value("requests_waiting")];
-  // Pages that are not free, or known for later texts: none.
+  // Pages that are neither free nor kept for later texts: none.
   const summary = { counts, running, waiting, cacheTokensUsed: value("cache_tokens_used") };
   console.log(values.json ? JSON.stringify({ rows, ...summary }) : JSON.stringify(summary));
 } finally {

@@ -1,8 +1,10 @@
 /**
- * Prompt and generation speed of a model at depths, in llama-bench's rows; beside node-llama-cpp when `--peer FOLDER`
- * names a folder where it is installed. Both run in child processes, turn by turn, so that one sitting gives the ratio.
+ * Prompt and generation speed of a model at several depths, in llama-bench's rows, and of node-llama-cpp for comparison
+ * if `--peer FOLDER` names a folder where it is installed. Both run in child processes, in turn, so that one sitting
+ * gives the ratio.
  *
- *   node bench/speed.js MODEL [--kv int4] [--threads 2] [--chunk N] [--depths 128,4096] [--rounds 3] [--peer FOLDER] [--json]
+ *     node bench/speed.js MODEL [--kv int4] [--threads 2] [--chunk N] [--depths 128,4096] [--rounds 3] [--peer FOLDER]
+ * [--json]
  */
 import { execFileSync } from "node:child_process";
 import { cpus } from "node:os";
@@ -29,7 +31,7 @@ const [path] = positionals;
 if (!path) throw new Error("usage: node bench/speed.js MODEL [options]");
 const depths = values.depths.split(",").map(Number);
 const threads = Number(values.threads);
-/** Ids that every vocabulary here has and that are no control tokens. */
+/** Ids that every vocabulary here has and that are not control tokens. */
 const ids = (count) => Array.from({ length: count }, (_, i) => 300 + ((i * 7919) % 20_000));
 
 /** Rows of one process: { test: tokens per second }. Prompt first, so that kernels are warm for both. */
@@ -38,7 +40,7 @@ async function ours() {
   const context = Math.max(PROMPT_TOKENS, ...depths) + GENERATED + 1;
   const chunk = values.chunk ? Number(values.chunk) : undefined;
   const model = await load(path, { kv: values.kv, threads, context, chunk });
-  // A different first token each time: nothing of the last prompt is reused.
+  // A different first token each time, so that nothing of the last prompt is reused.
   const run = (count, maxTokens, turn) =>
     model.generate({ ids: [1000 + turn, ...ids(count - 1)] }, { maxTokens, ignoreEnd: true }).result();
   await run(64, 4, 0);

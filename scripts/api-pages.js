@@ -1,7 +1,7 @@
 /**
- * The public names of the library as documents, from the declarations that the compiler writes to dist/: an entry's exports
- * are followed to their declaration, which is shown with its docstring. (TypeDoc needs the compiler's JavaScript API, which
- * TypeScript 7 has not; delete this when it has.)
+ * Makes documents of the library's public names from the declarations that the compiler writes to dist/: an entry's
+ * exports are followed to their declaration, which is shown with its docstring. (TypeDoc needs the compiler's
+ * JavaScript API, which TypeScript 7 does not have; delete this file once it does.)
  */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -11,7 +11,7 @@ const DECLARATION =
 
 const asDeclarations = (path) => path.replace(/\.(ts|js)$/, ".d.ts");
 
-/** By name, everything that a file of declarations exports: { kind, name, doc, text }. */
+/** Everything that a file of declarations exports, by name: { kind, name, doc, text }. */
 export function exportsOf(path) {
   const text = readFileSync(path, "utf8");
   const found = new Map();
@@ -50,7 +50,7 @@ export function entriesOf(root) {
   return Object.entries(exports).map(([path, { types }]) => [name + path.slice(1), join(root, types)]);
 }
 
-/** The names that an entry lists: every one is to have a page. */
+/** The names that an entry exports: each must have a page. */
 export function namesOf(path) {
   const code = readFileSync(path, "utf8").replace(/\/\*[\s\S]*?\*\//g, "");
   const listed = [...code.matchAll(/^export (?:type )?\{([^}]*)\}/gm)].flatMap(([, list]) => list.split(","));
@@ -72,7 +72,7 @@ export function headOf(path) {
   return found ? words(found[0]) : "";
 }
 
-/** A comment's text, its lines as they are: examples are indented. */
+/** A comment's text with its line breaks: examples are indented. */
 function words(comment) {
   return comment
     .replace(/^\/\*\*\s?|\s*\*\/\s*$/g, "")
@@ -80,7 +80,7 @@ function words(comment) {
     .trim();
 }
 
-/** Where a declaration ends: at the brace that closes its first, or at the semicolon outside of all. */
+/** The end of a declaration: the brace that closes its first one, or the semicolon outside of all. */
 function endOf(text, from) {
   let depth = 0;
   for (let at = from; at < text.length; at++) {

@@ -1,6 +1,6 @@
 /**
- * `nibble-llm/browser` as one file: the TypeScript entry src/browser.ts with all that it imports, bundled by Vite. Prints its
- * size. Fails when anything of Node's, or a package that is not meant for pages, would get into it.
+ * Bundles `nibble-llm/browser` into one file: the entry src/browser.ts with everything that it imports, by Vite. Prints
+ * its size. Fails if anything of Node's, or a package that is not meant for pages, would be included.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,12 +9,12 @@ import { build } from "vite";
 import { parserAlone } from "./bundled-parts.js";
 import { compactKernels } from "./wgsl.js";
 
-/** Of nibble.js, gzip. */
+/** Limit for nibble.js, gzip. */
 export const MOST_GZIP_BYTES = 240_000;
 
 const PACKAGES = ["@huggingface/jinja"];
 
-/** Writes `folder`/nibble.js and its map; gives the file's bytes, plain and compressed. */
+/** Writes `folder`/nibble.js and its map; returns the file's bytes, plain and compressed. */
 export async function bundleForBrowsers(root, folder) {
   await build({
     root,
@@ -28,7 +28,7 @@ export async function bundleForBrowsers(root, folder) {
       emptyOutDir: true,
       sourcemap: true,
       minify: true,
-      // Errors are called by their class.
+      // The names of errors are their classes' names.
       rolldownOptions: { output: { keepNames: true } },
       lib: { entry: join(root, "src/browser.ts"), formats: ["es"], fileName: () => "nibble.js" },
     },
@@ -37,7 +37,10 @@ export async function bundleForBrowsers(root, folder) {
   return { bytes: bytes.length, gzipBytes: gzipSync(bytes, { level: 9 }).length };
 }
 
-/** For Vite: refuses what no page has, and packages that were not chosen for pages. `more`: packages beside the engine's; `kinds`: names of more. */
+/**
+ * For Vite: refuses Node's modules and packages that are not listed for pages. `more`: packages besides the engine's;
+ * `kinds`: further names.
+ */
 export function pagesOnly(root, more = [], kinds = /^$/) {
   return {
     name: "pages-only",
@@ -45,7 +48,7 @@ export function pagesOnly(root, more = [], kinds = /^$/) {
     resolveId(id, importer) {
       const known =
         /^[./\0]/.test(id) || id.startsWith(root) || [...PACKAGES, ...more].includes(id) || kinds.test(id);
-      if (!known) this.error(`${importer} imports ${id}, which no page has`);
+      if (!known) this.error(`${importer} imports ${id}, which does not exist in a page`);
     },
   };
 }

@@ -1,9 +1,8 @@
 /**
  * `npm run build`: AssemblyScript kernels to WASM (a plain SIMD128 and a relaxed-SIMD binary of the same source), WGSL
- * kernels to one module, then TypeScript to dist/, the bundle for pages to dist/browser/ and the chat page to dist/page/. `--wasm`, `--wgsl` or `--ts`
- * builds one part (`--ts` all but the first; `--page` the chat page alone; `--site FOLDER` the page as a static site, with
- * needle-14m beside it).
- * Nothing here needs a native compiler.
+ * kernels to one module, then TypeScript to dist/, the bundle for pages to dist/browser/ and the chat page to
+ * dist/page/. `--wasm`, `--wgsl` or `--ts` builds one part (`--ts`: all but the kernels; `--page`: only the chat page;
+ * `--site FOLDER`: the page as a static site, with needle-14m). Nothing here needs a native compiler.
  */
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
@@ -51,13 +50,13 @@ if (only === undefined || only === "--wasm") {
         f,
       ]),
     ]);
-    // Whoever loads kernels meanwhile finds the old binary whole.
+    // Processes that load kernels meanwhile find the complete old binary.
     renameSync(join(root, unfinished), join(root, target));
   };
   await Promise.all([build(false), build(true)]);
 }
 if (only === undefined || only === "--ts") {
-  // A file renamed in src must not live on in what is published.
+  // A file renamed in src must not remain in what is published.
   rmSync(join(root, "dist"), { recursive: true, force: true });
   await node("typescript/bin/tsc", ["-p", "tsconfig.json"]);
   plainDeclarations(join(root, "dist"));
@@ -65,7 +64,7 @@ if (only === undefined || only === "--ts") {
   for (const file of readdirSync(join(root, wasmFolder)))
     if (file.endsWith(".wasm")) cpSync(join(root, wasmFolder, file), join(root, "dist/device/wasm", file));
   cpSync(join(root, "src/lab/migrations"), join(root, "dist/lab/migrations"), { recursive: true });
-  // Here, since Vite takes its time to load.
+  // Imported here because loading Vite takes time.
   const { bundleForBrowsers } = await import("./browser.js");
   const { bytes, gzipBytes } = await bundleForBrowsers(root, join(root, "dist/browser"));
   console.log(`dist/browser/nibble.js: ${kb(bytes)}, ${kb(gzipBytes)} compressed`);

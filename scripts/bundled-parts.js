@@ -1,13 +1,10 @@
-/**
- * For Vite: what bundles for pages take of libraries and of src/ where the whole has parts that no page runs and that a
- * bundler cannot drop by itself.
- */
+/** For Vite: leaves out parts of libraries and of src/ that no page runs and that a bundler cannot remove by itself. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /**
- * Of the template library its lexer and parser, from its sources: its one built file has its runtime, too. Templates run
- * in an evaluator of ours (src/format/jinja/). Delete it when the library has entries for its parts.
+ * Only the lexer and parser of the template library, from its sources: its one built file includes its runtime.
+ * Templates run in our own evaluator (src/format/jinja/). Delete this when the library has entries for its parts.
  */
 export function parserAlone(root) {
   const parts = ["lexer", "parser"].map((part) => join(root, "node_modules/@huggingface/jinja/src", part));
@@ -22,9 +19,9 @@ export function parserAlone(root) {
 }
 
 /**
- * marked without what makes HTML, and for the options that the page reads with: GitHub's Markdown. Its module ends by
- * building a parser and hanging everything on it, and makes the rules of all options. Delete it when marked has entries for
- * its parts.
+ * marked without its HTML renderer, and for the options that the page uses: GitHub's Markdown. Its module ends by
+ * building a parser with everything attached, and makes the rules of all options. Delete this when marked has entries
+ * for its parts.
  */
 export function lexerAlone() {
   return {
@@ -51,7 +48,7 @@ export function lexerAlone() {
   };
 }
 
-/** What stands behind methods that the chat page never calls: texts held open and saved, the profile of a step. */
+/** Code behind methods that the chat page never calls: open and saved texts, the profile of a step. */
 const NEVER_CALLED = {
   "src/engine/text-save.ts": ["saveText", "restoreText"],
   "src/engine/open-text.ts": ["OpenText"],

@@ -1,8 +1,8 @@
 /**
- * What the tests of the GPU take from the dev dependency @sparticuz/chromium, which carries its files packed and needs
- * no install script: SwiftShader with a Vulkan loader (a GPU in software), and headless Chromium with its libraries.
- * Unpacked once, beside node_modules' other caches. Two processes may do so at once: each unpacks into a folder of its
- * own, and the first to rename it wins.
+ * What the GPU tests use of the dev dependency @sparticuz/chromium, which contains its files packed and needs no
+ * install script: SwiftShader with a Vulkan loader (a GPU in software), and headless Chromium with its libraries.
+ * Unpacked once, next to node_modules' other caches. Two processes may do so at once: each unpacks into its own folder,
+ * and the first to rename it wins.
  */
 import { createReadStream, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { chmod, writeFile } from "node:fs/promises";
@@ -16,7 +16,7 @@ import { extract } from "tar-fs";
 const modules = join(dirname(fileURLToPath(import.meta.url)), "..", "node_modules");
 const packed = join(modules, "@sparticuz", "chromium");
 
-/** Why this machine cannot run what the package carries; null: it can. */
+/** Why this machine cannot run the package's files; null: it can. */
 export const UNSUPPORTED =
   process.platform !== "linux" || process.arch !== "x64"
     ? `@sparticuz/chromium has files for linux-x64 only, this is ${process.platform}-${process.arch}`
@@ -29,7 +29,10 @@ export function swiftShaderFolder() {
   return unpackedOnce("swiftshader", (folder) => untar("swiftshader.tar.br", folder));
 }
 
-/** The folder with `chromium`, its `lib/` (NSS and others that a bare machine lacks), fonts and SwiftShader. */
+/**
+ * The folder with `chromium`, its `lib/` (NSS and other libraries that a minimal machine does not have), fonts and
+ * SwiftShader.
+ */
 export function chromiumFolder() {
   return unpackedOnce("chromium", async (folder) => {
     await Promise.all([
@@ -55,7 +58,7 @@ async function unpackedOnce(name, fill) {
     renameSync(own, target);
   } catch (error) {
     rmSync(own, { recursive: true, force: true });
-    // Another process was first: its folder is as good.
+    // Another process was first: its folder is just as good.
     if (!existsSync(target)) throw error;
   }
   return target;

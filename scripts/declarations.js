@@ -1,19 +1,19 @@
 /**
- * The published declarations, made readable for TypeScript from 5.4 on with skipLibCheck false. Owns what newer versions
- * write that older ones cannot read: typed arrays with the type of their buffer (from 5.7), and WebGPU's names, which are
- * in lib.dom from 6 on. Delete it when 5.9 is no longer in use.
+ * Makes the published declarations readable for TypeScript from 5.4 on with skipLibCheck false. It rewrites what older
+ * versions cannot read: typed arrays with the type of their buffer (from 5.7), and WebGPU's names, which are in lib.dom
+ * from 6 on. Delete this when 5.9 is no longer in use.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
 
 const NAMES = "webgpu-names.d.ts";
-/** What is picked from them. */
+/** The members that are used of them. */
 const MEMBERS = {
   GPUSupportedLimits: "readonly maxStorageBufferBindingSize: number; readonly maxBufferSize: number",
 };
 const ARRAYS = /\b((?:Uint8Clamped|Uint|Int|Float|BigUint|BigInt)\d*Array)<(?:Shared)?ArrayBuffer(?:Like)?>/g;
 
-/** Rewrites what lies under `dist`. */
+/** Rewrites the files under `dist`. */
 export function plainDeclarations(dist) {
   const names = new Set();
   for (const name of readdirSync(dist, { recursive: true, encoding: "utf8" })) {

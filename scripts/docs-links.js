@@ -1,18 +1,18 @@
 /**
- * The documents of the repository and their links: which files they are, what their headings are called in addresses, and
- * which links lead nowhere. docs.js builds the site, test/docs.test.ts looks at every test run.
+ * The documents of the repository and their links: lists the files, the anchors of their headings, and links that lead
+ * nowhere. docs.js builds the site; test/docs.test.ts checks the links in every test run.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
 
-/** Paths from the root, of what people read as documents. */
+/** Paths, from the root, of the documents that people read. */
 export function documents(root) {
   const top = readdirSync(root).filter((name) => name.endsWith(".md"));
   const docs = readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md"));
   return [...top, ...docs.map((name) => `docs/${name}`), "lab/README.md", "lab/LOG.md"];
 }
 
-/** As GitHub makes addresses of headings. */
+/** GitHub's anchors of headings. */
 export function anchorOf(heading) {
   return heading
     .toLowerCase()

@@ -1,6 +1,7 @@
 /**
- * `npm run docs`: the documents and the API pages as one static site, dist/docs/. Markdown by marked; API pages from the
- * declarations in dist/ (api-pages.js), which are built first where they are missing. Fails on a link that leads nowhere.
+ * `npm run docs`: the documents and the API pages as one static site, dist/docs/. Markdown is rendered by marked; API
+ * pages come from the declarations in dist/ (api-pages.js), which are built first if they are missing. Fails on a link
+ * that leads nowhere.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -97,7 +98,7 @@ for (const [entry, path] of entriesOf(root)) {
   names.push(`- [${entry}](${entry.replace("/", "-")}.md): ${all.length} names`);
 }
 render("docs/api/index.md", `# API\n\n${names.join("\n")}\n`);
-// What documents show or link to besides each other.
+// Files that documents show or link to besides each other.
 for (const path of ["bench/results", "LICENSE", "examples"])
   cpSync(join(root, path), join(site, path), { recursive: true });
 console.log(`dist/docs: ${documents(root).length} documents, ${names.length} entries of the library`);

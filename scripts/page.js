@@ -1,7 +1,7 @@
 /**
- * The chat page: web/ and what it imports of src/, bundled by Vite into files with relative addresses, so that any folder of
- * any server will do. Owns that nothing of Node's gets in, and how much script it may be, which its test holds it to. With `site`, the folder stands by
- * itself: needle-14m lies beside the page.
+ * Bundles the chat page: web/ and what it imports from src/, by Vite, into files with relative addresses, so that any
+ * folder of any server will do. Fails if anything of Node's is included, or if a script is larger than its limit. With
+ * `site` the folder is complete: needle-14m is copied to it.
  */
 import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -12,9 +12,11 @@ import { pagesOnly } from "./browser.js";
 import { calledAlone, lexerAlone, parserAlone, plainImports } from "./bundled-parts.js";
 import { compactKernels } from "./wgsl.js";
 
-/** The scripts that the page's HTML asks for, as they are: what a first visit waits for. */
+/** Limit for the scripts in the page's HTML, uncompressed: what a first visit waits for. */
 export const MOST_FIRST_BYTES = 60_000;
-/** All scripts of the page together, gzip, those that are loaded later included, but not the readers of PDF and DOCX. */
+/**
+ * Limit for all scripts of the page together, gzip, including those loaded later, but not the readers of PDF and DOCX.
+ */
 export const MOST_GZIP_BYTES = 355_000;
 
 const PACKAGES = [
@@ -31,11 +33,11 @@ const PACKAGES = [
   ],
   ...["devlop", "highlight.js/lib/core"],
 ];
-/** Larger files are kept for a page without a network only once they were used. */
+/** Larger files are kept for use without a network only after their first use. */
 const MOST_KEPT_BYTES = 250_000;
 const NEEDLE = "needle-14m-Q8_0.gguf";
 
-/** Writes `folder`; gives the scripts' bytes, plain and compressed. */
+/** Writes `folder`; returns the scripts' bytes, plain and compressed. */
 export async function bundlePage(root, folder, { site = false } = {}) {
   const plugins = () => [
     pagesOnly(root, PACKAGES, /^highlight\.js\/lib\/languages\//),
@@ -53,7 +55,7 @@ export async function bundlePage(root, folder, { site = false } = {}) {
     publicDir: false,
     logLevel: "warn",
     plugins: plugins(),
-    // The same page from a test run, whose NODE_ENV asks for JSX that helps debugging.
+    // A test run sets a NODE_ENV that would build JSX for debugging; the page must be the same.
     resolve: { conditions: ["module", "browser"] },
     oxc: { jsx: { runtime: "automatic", importSource: "preact", development: false } },
     worker: { format: "es", plugins },
@@ -91,7 +93,7 @@ export async function bundlePage(root, folder, { site = false } = {}) {
   };
 }
 
-/** What the HTML names, and what that imports at once. */
+/** The scripts that the HTML names, and their static imports. */
 function atFirst(html, scripts) {
   const found = new Set(scripts.filter(({ name }) => html.includes(name)));
   for (const { content } of found)
@@ -100,7 +102,7 @@ function atFirst(html, scripts) {
   return [...found];
 }
 
-/** web/sw.js with the files that it keeps, under a name that changes with them. */
+/** web/sw.js with the list of files that it keeps, and a cache name that changes with them. */
 function writeServiceWorker(root, folder, names) {
   const kept = names
     .filter((name) => name.startsWith("assets/") && statSync(join(folder, name)).size <= MOST_KEPT_BYTES)
@@ -116,7 +118,7 @@ function writeServiceWorker(root, folder, names) {
   writeFileSync(join(folder, "sw.js"), filled);
 }
 
-/** Its sources are for Node; the package carries one file for pages. */
+/** Its sources are for Node; the package has one file for pages. */
 function mammothForPages(root) {
   return {
     name: "mammoth-for-pages",

@@ -1,10 +1,10 @@
 /**
- * `node scripts/release.js [NODE ...] [--quick] [--repository URL] [--publish]`: packs what would be published, installs it in an
- * empty folder, and runs it there as a user would, on the Node at hand or on those named (20 22 24: npm's packages of Node).
- * The build has to be there (npm run build). `--quick` leaves out the demo, which reads 8,700 tokens twice. Publishes only with
- * `--publish`, and nothing without the addresses that npm's page and provenance name: package.json's `repository` and `bugs`,
- * or those that `--repository` puts into what is packed. `--may-publish` only says whether they are there: what plain
- * `npm publish` asks first.
+ * `node scripts/release.js [NODE ...] [--quick] [--repository URL] [--publish]`: packs what would be published,
+ * installs it in an empty folder, and runs it there as a user would, on this Node or on the given versions (20 22 24:
+ * npm's packages of Node). Run `npm run build` first. `--quick` skips the demo, which reads 8,700 tokens twice.
+ * Publishes only with `--publish`, and only with the addresses that npm's page and provenance name: package.json's
+ * `repository` and `bugs`, or those that `--repository` puts into the package. `--may-publish` only checks for these
+ * addresses, as plain `npm publish` does first.
  */
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -25,7 +25,7 @@ const { values: asked, positionals: versions } = parseArgs({
 });
 const json = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const { name } = json;
-/** Of the tarball, the packaged model included. */
+/** Limit for the tarball, including the model. */
 const MOST_BYTES = 30e6;
 const FACT = "The access code of Clara Whitfield is 48213.";
 
@@ -38,7 +38,7 @@ try {
 }
 
 function release() {
-  // What is wrong with the addresses is known before anything takes time.
+  // Wrong addresses are reported before anything takes time.
   const addresses = asked.publish || asked.repository !== undefined ? addressed() : {};
   const folder = mkdtempSync(join(tmpdir(), "nibble-release-"));
   try {
@@ -62,7 +62,7 @@ function release() {
   }
 }
 
-/** `repository` and `bugs` of what is published. Throws where they are not known or not an address that npm can show. */
+/** `repository` and `bugs` of the package. Throws if they are missing or not an address that npm can show. */
 function addressed() {
   const { repository = json.repository?.url ?? json.repository } = asked;
   if (!repository)
@@ -79,7 +79,7 @@ function addressed() {
   };
 }
 
-/** The tarball; with addresses that package.json has not, packed again with them. */
+/** The tarball; if package.json has no addresses, packed again with them. */
 function packed(folder, addresses) {
   const pack = (from) =>
     JSON.parse(npm(from, "pack", "--json", "--ignore-scripts", "--pack-destination", folder))[0];
@@ -109,7 +109,7 @@ function tryOn(folder, node) {
   const run = (...rest) =>
     execFileSync(node, rest, { cwd: folder, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
   const version = run("--version").trim();
-  // The command as npm links it, by this Node.
+  // The command as npm links it, with this Node.
   const cli = join("node_modules", ".bin", "nibble");
   const question = "What is the access code of Clara Whitfield?";
   const said = run(cli, "run", "needle", question, "--system", FACT, "--context", "512");
@@ -117,12 +117,12 @@ function tryOn(folder, node) {
     throw new Error(`Node ${version}: nibble run said ${JSON.stringify(said)}; expected: ${FACT}`);
   const library = `import { load } from "${name}"; const m = await load("needle", { context: 256 }); console.log((await m.generate("Hugo Marsh lives in", { raw: true, maxTokens: 4 }).result()).generatedTokens); await m.close();`;
   if (run("--input-type=module", "-e", library).trim() !== "4")
-    throw new Error(`Node ${version}: the library gave other tokens`);
+    throw new Error(`Node ${version}: the library generated other tokens than expected`);
   const entries = Object.keys(json.exports).map((path) => name + path.slice(1));
   const all = entries.map((entry) => `Object.keys(await import("${entry}")).length > 0`).join(" && ");
   if (run("--input-type=module", "-e", `console.log(${all})`).trim() !== "true")
-    throw new Error(`Node ${version}: an entry gives nothing (${entries.join(", ")})`);
-  console.log(`Node ${version}: the command, the library and all ${entries.length} entries answer`);
+    throw new Error(`Node ${version}: an entry exports nothing (${entries.join(", ")})`);
+  console.log(`Node ${version}: the command, the library and all ${entries.length} entries work`);
   if (!asked.quick) console.log(run("demo.js").trimEnd());
 }
 

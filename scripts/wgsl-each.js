@@ -1,20 +1,20 @@
 /**
- * Unrolled code of kernels, written once. What a kernel holds in registers has a name each (q0, q1, ...), since what a loop
- * indexes may live in memory; a block between these two lines is copied for every value of its letter:
+ * Unrolled code of kernels, written once. Values that must stay in registers have a name each (q0, q1, ...), since an
+ * indexed array may be put into memory. A block between these two lines is copied for every value of its letter:
  *
  *     // each G 0..3 if GROUPS > G
  *     key{G} = keyCodes(keyBlock, {G}u, lane + {32 * G}u);
  *     // end
  *
- * An expression in braces is computed, and ` + 0u` that comes of one is left out. With `if`, copies of G above 0 stand in
- * `if (GROUPS > 1u) { ... }`; the first is always needed. Blocks may stand in blocks, and a block `// only G 1..3` ends up in
- * the copies for these values alone. What is generated is true WGSL: `nibble doctor --kernels FOLDER` writes it.
+ * An expression in braces is computed, and a resulting ` + 0u` is left out. With `if`, copies of G above 0 are put into
+ * `if (GROUPS > 1u) { ... }`; the first is always needed. Blocks may be nested, and a block `// only G 1..3` appears in
+ * the copies for these values only. The result is true WGSL: `nibble doctor --kernels FOLDER` writes it.
  */
 
 const BEGIN = /^( *)\/\/ (each|only) ([A-Z]) (\d+)\.\.(\d+)(?: if (.+))?$/;
 const END = /^ *\/\/ end$/;
 
-/** Throws Error with the file and line of a block that does not end, or of an end without a block. */
+/** Throws Error with file and line for a block that does not end, or an end without a block. */
 export function expandEach(name, text) {
   const lines = text.split("\n");
   const [expanded, at] = block({ name, letters: "", values: [] }, lines, 0, null);
@@ -23,8 +23,8 @@ export function expandEach(name, text) {
 }
 
 /**
- * Lines from `at` to the end of the block, or of the file where `begun`, the line that began it, is null. place: the file's name,
- * and the letters of the blocks around with their values in this copy.
+ * The lines from `at` to the end of the block that began at line `begun`, or to the end of the file if it is null.
+ * place: the file's name, and the letters of the surrounding blocks with their values in this copy.
  */
 function block(place, lines, at, begun) {
   const { name, letters, values } = place;
@@ -74,7 +74,7 @@ function withValues(line, letters, values) {
   });
 }
 
-/** Of whole numbers: sums of products, without brackets. */
+/** Integers: sums of products, without brackets. */
 function arithmetic(text) {
   const terms = text.split("+").map((term) => {
     const factors = term.split("*").map((factor) => Number(factor.trim() || Number.NaN));
@@ -82,6 +82,6 @@ function arithmetic(text) {
   });
   const sum = terms.reduce((a, b) => a + b, 0);
   if (!Number.isInteger(sum))
-    throw new Error(`{${text}} in an "// each" block is no sum of products of numbers`);
+    throw new Error(`{${text}} in an "// each" block is not a sum of products of numbers`);
   return sum;
 }

@@ -1,7 +1,7 @@
 /**
- * Short names for the kernels of a page's bundle: what a text declares itself is called by one or two letters, the same in
- * all texts, so that a library file fits every kernel. What stays: what WGSL defines, the names of values that the loader
- * rewrites, Params with its fields, which the packer asks for by name, and main.
+ * Short names for the kernels of a page's bundle: a name that a kernel's text declares becomes one or two letters, the
+ * same in all texts, so that a library file fits every kernel. Unchanged are WGSL's own names, the names of values that
+ * the loader rewrites, Params with its fields, which the packer looks up by name, and main.
  */
 
 const NAME = /[A-Za-z_]\w*/g;
@@ -9,12 +9,11 @@ const LETTERS = [..."abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"];
 const SECOND = [..."0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
 
 /**
- * `kernels` and `libs`: all that a bundle holds, without comments. Gives a function from a text to the same with short
- * names.
+ * `kernels` and `libs`: all texts of a bundle, without comments. Returns a function that shortens the names in a text.
  */
 export function shortNames(kernels, libs) {
   const texts = [...kernels, ...libs].map(({ text }) => text);
-  // With all variants of a library file: they declare the same.
+  // With all variants of a library file: they declare the same names.
   const programs = kernels.map(({ text, libs: used }) =>
     [text, ...libs.filter(({ name }) => used.includes(name.split(".")[0])).map((lib) => lib.text)].join("\n"),
   );
@@ -36,7 +35,7 @@ export function shortNames(kernels, libs) {
     const typed = found(program, /\b([A-Za-z_]\w*):/g);
     typed.delete("default");
     for (const names of [callable, variables, typed]) for (const name of names) declared.add(name);
-    // What a program uses and does not declare is WGSL's own, also where another has something of that name.
+    // A name that a text uses and does not declare is WGSL's own, even if another text declares it.
     for (const { 0: name, index } of program.matchAll(NAME)) {
       const isCalled = program[index + name.length] === "(";
       const isMember = program[index - 1] === ".";
@@ -53,10 +52,10 @@ export function shortNames(kernels, libs) {
   const counts = new Map();
   for (const text of texts)
     for (const [name] of text.matchAll(NAME)) counts.set(name, (counts.get(name) ?? 0) + 1);
-  // Those that may be a vector's components stay, too.
+  // Names that may be a vector's components are kept, too.
   const long = [...declared].filter((name) => !kept.has(name) && !/^[xyzw]+$|^[rgba]+$/.test(name));
   long.sort((a, b) => counts.get(b) - counts.get(a));
-  // Two letters of which the second is no small one: no word of WGSL is written so.
+  // Two letters, the second not lower case: no word of WGSL is written like this.
   const pairs = LETTERS.flatMap((first) => SECOND.map((second) => first + second));
   const free = [...LETTERS, ...pairs].filter((name) => !counts.has(name));
   const short = new Map(

@@ -1,9 +1,9 @@
 /**
- * `npm run build` / `--wgsl`: all WGSL kernels as one generated module, src/device/webgpu/kernels.ts, so that Node, tests
- * and the browser bundle load them alike. Per kernel: its text with the lines of files that it includes and with unrolled code
- * written out (wgsl-each.js), the library files it names, and its bindings. The fields of each `Params`, from which a typed
- * packer follows, are a module of their own, kernel-params.ts: who only plans packs Params and compiles nothing. A test fails
- * when a module is stale.
+ * `npm run build` / `--wgsl`: all WGSL kernels as one generated module, src/device/webgpu/kernels.ts, so that Node,
+ * tests and the browser bundle load them alike. For each kernel: its text with included lines and with unrolled code
+ * written out (wgsl-each.js), the library files that it names, and its bindings. The fields of each `Params`, from
+ * which a typed packer follows, are a separate module, kernel-params.ts, because a plan packs Params and compiles
+ * nothing. A test fails if a module is stale.
  */
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
@@ -17,9 +17,9 @@ const PARAMS_MODULE = "src/device/webgpu/kernel-params.ts";
 const FIELD_TYPES = new Set(["u32", "i32", "f32"]);
 
 /**
- * The text of the generated module. `compact`: for a page, without what only people read, with short names, and without
- * the texts of kernels with subgroup matrices, which no browser has without a flag (engine/load-web.ts does not ask for
- * them). Bindings and Params are called as ever.
+ * The text of the generated module. `compact`: for a page, without comments and long names, and without the kernels
+ * with subgroup matrices, which no browser offers without a flag (engine/load-web.ts does not ask for them). Bindings
+ * and Params keep their names.
  */
 export function kernelModule(root, { compact = false } = {}) {
   const left = (text) => !compact || !text.includes("subgroup_matrix");
@@ -75,7 +75,9 @@ export function paramsModule(root) {
   ].join("\n");
 }
 
-/** For Vite: the module in a bundle, a third smaller. The lines keep their numbers, which compilers name in errors. */
+/**
+ * For Vite: the module in a bundle, a third smaller. Line numbers are kept, because compilers report errors by them.
+ */
 export function compactKernels(root) {
   const id = join(root, MODULE);
   return {
@@ -84,11 +86,13 @@ export function compactKernels(root) {
   };
 }
 
-/** Without comments and blanks. The block whose values are rewritten keeps its marks, which are comments, and its form. */
+/**
+ * Removes comments and blanks. The block whose values are rewritten keeps its marks, which are comments, and its form.
+ */
 function withoutComments(text) {
   const bare = text.replace(/^[ \t]+/gm, "").replace(/[ \t]*\/\/(?! <\/?values>$).*$/gm, "");
   const [front, block = "", rest = ""] = bare.split(/(?<=\/\/ <values>\n)|(?=\/\/ <\/values>)/);
-  // Operators beside others keep their blanks: - -1 is not --1.
+  // Adjacent operators keep their blanks: - -1 is not --1.
   const tight = (part) =>
     part
       .replace(/(?<![-+*/%<>&|^!=]) ?([-+*/%<>&|^!=]+) ?(?![-+*/%<>&|^!=])/g, "$1")
@@ -102,7 +106,7 @@ export function writeKernelModules(root) {
   writeChanged(join(root, PARAMS_MODULE), paramsModule(root));
 }
 
-/** Leaves the file alone when it is what it would become: what was built from it is not older then. */
+/** Leaves the file alone if it would not change, so that what was built from it does not become out of date. */
 function writeChanged(target, text) {
   if (existsSync(target) && readFileSync(target, "utf8") === text) return;
   writeFileSync(`${target}.unfinished`, text);
@@ -117,7 +121,7 @@ function read(folder) {
     .map((name) => ({ name, text: expandEach(name, included(folder, `${name}.wgsl`)) }));
 }
 
-/** A line `// include: NAME` is replaced by that file of `include/`: constants and bindings that kernels declare alike. */
+/** A line `// include: NAME` is replaced by that file of `include/`: constants and bindings that kernels share. */
 function included(folder, file) {
   return readFileSync(join(folder, file), "utf8").replace(/^\/\/ include: (\w+)\n/gm, (_, name) =>
     readFileSync(join(folder, "include", `${name}.wgsl`), "utf8"),

@@ -1,6 +1,6 @@
 /**
- * The library in a page: what `import ... from "nibble-llm/browser"` gives, bundled into one file without Node's modules.
- * The same names as the Node library where it has them; models come from URLs and files, and WebGPU computes.
+ * The library for pages: `import ... from "nibble-llm/browser"`, one bundle without Node's modules. It exports the Node
+ * library's names where the function exists in a page; models come from URLs and files, and WebGPU computes.
  *
  *     import { load } from "nibble-llm/browser";
  *     const model = await load("/models/needle-14m-Q8_0.gguf", { onProgress: ({ bytes }) => console.log(bytes) });

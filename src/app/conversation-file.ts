@@ -51,7 +51,7 @@ const REASONS: Readonly<Record<string, string>> = {
   ENOENT: "no such folder",
   EISDIR: "is a folder, not a file",
   ENOSPC: "the disk is full; nothing was written",
-  EDQUOT: "your share of the disk is used up; nothing was written",
+  EDQUOT: "your disk quota is used up; nothing was written",
   EROFS: "the file system is read-only",
   EACCES: "no permission to write there",
 };

@@ -1,28 +1,30 @@
 /**
- * A cache's bytes, from a device's own arrangement into the codec's and back. Owns neither: a device says how it reads a
- * page of one head. One idea: an arrangement is a permutation of bits, most of them in whole bytes or halves, so it is asked
- * about blocks whose bits are numbered, once, and what it answers is the permutation.
+ * Converts a cache's bytes between a device's own arrangement and the codec's. An arrangement is a permutation of bits,
+ * most of them in whole bytes or half bytes. It is found once, by giving the device's own reader blocks whose bits are
+ * numbered.
  */
 import { PAGE_SLOTS } from "./contract.ts";
 
 /** The codec's bytes of a page of one head, keys or values, from the device's block. */
 type ReadPage = (block: Uint8Array) => Uint8Array;
-/** The vector of a slot, likewise. */
+/** The same for the vector of a slot. */
 type ReadVector = (block: Uint8Array, slot: number) => Uint8Array;
 
-/** Where in a device's block the bits of the codec's page lie. */
+/** Where the bits of the codec's page are in a device's block. */
 export interface BlockMap {
-  /** The device's. */
+  /** Bytes of the device's block. */
   readonly blockBytes: number;
-  /** The codec's. */
+  /** Bytes of the codec's page. */
   readonly pageBytes: number;
-  /** By the codec's byte: how many of its bits lie together in a byte of the device, in their order: 8, 4, 2, 1. */
+  /**
+   * For each byte of the codec: how many of its bits are adjacent and in order in a byte of the device: 8, 4, 2 or 1.
+   */
   readonly together: Uint8Array;
-  /** By the codec's bit: the device's. */
+  /** For each bit of the codec: its position in the device's block. */
   readonly bits: Uint32Array;
 }
 
-/** Of pages whose vectors lie one after another in the codec's bytes. */
+/** For pages whose vectors are consecutive in the codec's bytes. */
 export function blockMap(blockBytes: number, vectorBytes: number, read: ReadVector): BlockMap {
   return pageMap(blockBytes, PAGE_SLOTS * vectorBytes, (block) => {
     const page = new Uint8Array(PAGE_SLOTS * vectorBytes);
@@ -36,7 +38,7 @@ export function pageMap(blockBytes: number, pageBytes: number, read: ReadPage): 
   const bits = new Uint32Array(8 * pageBytes);
   // Digit by digit: bit n of this block is the digit of n at `shift`.
   for (let shift = 0; 8 * blockBytes > 2 ** shift; shift++) {
-    // Within a byte bits count from 0: 0b10101010 and so on; above it all digits of a byte are the same.
+    // Within a byte, bits count from 0: 0b10101010 and so on; for higher digits all bits of a byte are the same.
     const low = [0xaa, 0xcc, 0xf0][shift];
     const numbered = Uint8Array.from({ length: blockBytes }, (_, i) =>
       shift < 3 ? low : -((i >>> (shift - 3)) & 1),
@@ -56,7 +58,7 @@ export function pageMap(blockBytes: number, pageBytes: number, read: ReadPage): 
   return { blockBytes, pageBytes, together, bits };
 }
 
-/** The codec's bytes of whole blocks, the first at `at`, each `stride` bytes after the last. */
+/** The codec's bytes of whole blocks, the first at `at`, each `stride` bytes after the previous one. */
 export function gather(
   { together, bits, pageBytes }: BlockMap,
   from: Uint8Array,
@@ -80,7 +82,7 @@ export function gather(
   return out;
 }
 
-/** The inverse: what of a block no page has becomes 0. */
+/** The inverse: bits of a block that no page uses become 0. */
 export function scatter(
   { together, bits, blockBytes, pageBytes }: BlockMap,
   bytes: Uint8Array,

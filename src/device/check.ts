@@ -1,4 +1,7 @@
-/** What every device refuses before it touches anything, with the same errors: numbers and formats that it was not made for. */
+/**
+ * The checks that every device makes before it touches anything, so that all devices refuse the same calls with the
+ * same errors.
+ */
 import { ArgumentError, UnsupportedError } from "../format/errors.ts";
 import {
   CHOSEN,
@@ -18,7 +21,7 @@ import { tablesOf } from "./facts.ts";
 import { partName } from "./kv.ts";
 import { pageBytes } from "./page-bytes.ts";
 
-/** ids are checked by callers, which know the vocabulary; `chooses`: the device may be asked to choose. */
+/** ids are checked by callers, which know the vocabulary; `chooses`: the device can choose ids. */
 export function checkStep(graph: Graph, { runs }: Step, chooses: boolean): void {
   const { maxTokens, maxOutputs, texts, blocks } = graph;
   const tables = tablesOf(graph).length > 0;
@@ -76,7 +79,7 @@ function checkPacked({ position, ids, packed }: Run): void {
 
 function checkStates(graph: Graph, runs: readonly Run[]): void {
   if (graph.states.length === 0) return;
-  /** What no later run of the step may touch, and what none may write. */
+  /** No other run of the step may touch the slot that a run writes, and no run may write a slot that another reads. */
   const written = new Set<number>();
   const read = new Set<number>();
   for (const { position, state } of runs) {
@@ -107,7 +110,7 @@ function checkSlot({ stateSlots }: Graph, slot: number): void {
     throw new ArgumentError("slot of states", slot, `integers 0 to ${stateSlots - 1}`);
 }
 
-/** UnsupportedError for a codec that the device has no kernels for, and for one vector for key and value likewise. */
+/** Throws UnsupportedError for a codec, or one vector for key and value, for which the device has no kernels. */
 export function checkFormats(graph: Graph, device: HasFormats & Pick<Device, "oneVector">): void {
   for (const { codec } of graph.caches) checkFormat(codec, device);
   const takes = graph.ops.some(({ op }) => op === "takeTurned");
@@ -128,7 +131,7 @@ export function checkFormat(codec: KvCodec, device: HasFormats): void {
     : "";
   throw new UnsupportedError(
     `KV format ${codec.name} on the ${device.name} device`,
-    `It has: ${kvFormats?.join(", ")}${parts}.`,
+    `Supported: ${kvFormats?.join(", ")}${parts}.`,
   );
 }
 
@@ -148,7 +151,7 @@ export function checkPage({ pages }: Pool, page: number): void {
     throw new ArgumentError("page", page, `integers 0 to ${pages - 1}`);
 }
 
-/** bytes: what is to be written there. */
+/** bytes: the data to write. */
 export function checkPlaces(
   graph: Graph,
   { cache, part, kvHead, isRecent = false }: PagePlace,
@@ -166,7 +169,7 @@ export function checkPlaces(
     throw new ArgumentError("bytes of pages", bytes.length, `${wanted}, ${pages.length} pages`);
 }
 
-/** Pages of a table: blocks first, first + 1, ... of a text. */
+/** Pages of a table: for blocks first, first + 1, ... of a text. */
 export function checkPages(
   graph: Graph,
   pool: Pool,

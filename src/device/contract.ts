@@ -1,10 +1,12 @@
 /**
- * The contract between a model and whatever computes it. A forward pass is a `Graph`: a list of operations over
+ * The contract between a model and the devices that compute it. A forward pass is a `Graph`: a list of operations over
  * activations, weights and caches, recorded once. A device measures it (pure), allocates all of it at once, loads
- * weights, and then runs steps; nothing is allocated during a step. The meaning of every operation is `reference/`.
+ * weights, and then runs steps; nothing is allocated during a step. `reference/` defines the meaning of every
+ * operation.
  *
- * Many texts share a step: its rows are the new tokens of each. What a text remembers lies in pages of PAGE_SLOTS tokens
- * that it draws from pools; the device holds a table of pages for each text and pool, which the host fills in.
+ * Many texts share a step: its rows are the new tokens of each. The keys and values of a text are stored in pages of
+ * PAGE_SLOTS tokens, which are taken from pools; the device holds a table of pages for each text and pool, which the
+ * host fills in.
  */
 import type { Tensor, TensorType } from "../format/tensor.ts";
 import type { Cache, KvPart, PagePlace, Pool } from "./kv.ts";
@@ -12,16 +14,16 @@ import type { Rope } from "./rope-angles.ts";
 
 export type { Cache, KvCodec, KvPart, Packing, PagePlace, PartFormat, Pool } from "./kv.ts";
 export type { Rope } from "./rope-angles.ts";
-/** Token slots of a page: the unit in which devices pack keys and values, and in which texts hold memory. */
+/** Token slots of a page: the unit in which devices pack keys and values, and in which texts use memory. */
 export const PAGE_SLOTS = 32;
 
-/** The longest `conv`. */
+/** The longest kernel of `conv`. */
 export const MOST_KERNEL = 8;
 
 /** In a run's ids: the id that the device chose last for this text. Only on devices that choose (`Device.chooses`). */
 export const CHOSEN = 0xffffffff;
 
-/** Outputs of a step after which a device may choose, beyond one for each text: buffers are made for no more. */
+/** How many outputs of a step a device may choose for, in addition to one for each text: the size of its buffers. */
 export const MORE_CHOSEN = 15;
 
 /** New tokens of one text in a step, at consecutive positions. */
@@ -29,8 +31,8 @@ export interface Run {
   /** The text's row in the page tables: 0 to graph.texts - 1. No two runs of a step have the same. */
   readonly text: number;
   /**
-   * Position of ids[0]. The text's pages hold every position below it that a cache's window still needs, and its table
-   * has pages for the new ones.
+   * Position of ids[0]. The text's pages must hold every earlier position that a cache's window still needs, and its
+   * table must have pages for the new ones.
    */
   readonly position: number;
   /** At least one. */
@@ -38,15 +40,17 @@ export interface Run {
   /** How many of the last tokens reach the output: 0 while a prompt is read. */
   readonly outputs: number;
   /**
-   * In a graph with states, the slots with the text's states: `from` at `position` (null at position 0: zeros), `to` after
-   * the run. No other run of the step reads or writes `to`; several may read one `from`, which is left as it is.
+   * In a graph with states, the slots with the text's states: `from` at `position` (null at position 0: zeros), `to`
+   * after the run. No other run of the step may read or write `to`; several may read the same `from`, which is not
+   * changed.
    */
   readonly state?: RunState | null;
   /** In a graph with packed caches; default: nothing is packed. */
   readonly packed?: RunPacked | null;
   /**
-   * Lets the device choose an id after each of its outputs; the first takes the number `draw`, the next draw + 1. CHOSEN is
-   * then what comes after the last. Of all runs at most graph.texts + MORE_CHOSEN outputs. Default: it does not.
+   * Makes the device choose an id after each of the run's outputs; the first uses random number `draw`, the next draw +
+   * 1. CHOSEN is then the id after the last one. At most graph.texts + MORE_CHOSEN outputs of all runs. Default: it
+   * does not choose.
    */
   readonly sampling?: Sampling | null;
 }
@@ -56,19 +60,19 @@ export interface RunState {
   readonly to: number;
 }
 
-/** Blocks of a text that its packed caches hold packed. */
+/** The blocks of a text that its packed caches hold packed. */
 export interface RunPacked {
   /**
-   * Rows of the run find the blocks below it, but for the first of a text (Packing.first), in the pages of their cache's pool.
-   * The first ones and those from it on, their own among them, they find in the pages of Graph.recent. No position of the run
-   * lies below it.
+   * Number of packed blocks: rows of the run read these, except the first blocks of a text (Packing.first), from the
+   * pages of their cache's pool. The first blocks and those from this one on, including the rows' own, are read from
+   * the pages of Graph.recent. No position of the run is in a packed block.
    */
   readonly blocks: number;
   /**
-   * Blocks from `blocks` on, never the first of a text, that are packed by this step, after its rows are stored: read from recent pages, written to
-   * packed ones, for later steps. This one still reads them as they came. They are full with its rows. A cache with a window
-   * leaves those out that no later row sees, `position` less the block's last one being no less than the window: their page
-   * may be another text's by then.
+   * Blocks from `blocks` on, never the first ones of a text, that this step packs after its rows are stored: read from
+   * recent pages, written to packed ones, for later steps. This step still reads them unpacked. With its rows they are
+   * full. A cache with a window skips those that no later row sees (`position` minus the block's last position is at
+   * least the window): their page may already belong to another text.
    */
   readonly pack: readonly number[];
 }
@@ -90,8 +94,8 @@ export interface Value {
 
 /**
  * A matrix [rows, cols] that stays in its file type, or a vector (norm weights, biases) [1, cols] held as f32.
- * Activations are multiplied as y[t, row] = sum over col of weight[row, col] x[t, col]. A table is a matrix of which a step
- * reads some rows, by id, where they lie: no device holds it, and `Allocation.load` only keeps the tensor.
+ * Activations are multiplied as y[t, row] = sum over col of weight[row, col] x[t, col]. A table is a matrix of which a
+ * step reads single rows by id from the file: no device holds it, and `Allocation.load` only keeps the tensor.
  */
 export interface Weight {
   readonly id: number;
@@ -103,14 +107,14 @@ export interface Weight {
 }
 
 /**
- * What a layer remembers of a text that does not lie in pages: numbers that every token changes, so that only what stands at
- * one position is known, and no earlier one can be found again. A slot (0 to graph.stateSlots - 1) holds the states of all
- * layers of one text at one position; a run reads one slot and writes another, so earlier positions stay for who needs them.
+ * What a layer remembers of a text besides keys and values: numbers that every token changes. Only the state at one
+ * position is known, and an earlier one cannot be recovered. A slot (0 to graph.stateSlots - 1) holds the states of all
+ * layers of one text at one position; a run reads one slot and writes another, so earlier positions remain available.
  */
 export interface State {
   readonly id: number;
   readonly layer: number;
-  /** f32 numbers of one slot. */
+  /** Number of f32 values in one slot. */
   readonly values: number;
 }
 
@@ -123,7 +127,9 @@ export type Activation = "silu" | "geluTanh" | "sigmoid" | "swigluOai";
 export type Op =
   /** out = table[id] * scale */
   | { readonly op: "embed"; readonly table: Weight; readonly scale: number; readonly out: Value }
-  /** The same of a table. The host reads the rows before the step runs, so the step's ids must be known: not CHOSEN. */
+  /**
+   * The same for a table. The host reads the rows before the step runs, so the step's ids must be known: not CHOSEN.
+   */
   | { readonly op: "lookUp"; readonly table: Weight; readonly scale: number; readonly out: Value }
   /** Each row is `groups` vectors; each is divided by sqrt(mean(x^2) + epsilon), times weight [cols / groups]. */
   | {
@@ -141,7 +147,7 @@ export type Op =
       readonly bias: Weight | null;
       readonly out: Value;
     }
-  /** x [tokens, heads, headDim] turned by position. */
+  /** x [tokens, heads, headDim] rotated by position. */
   | {
       readonly op: "rope";
       readonly x: Value;
@@ -150,9 +156,9 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * For a cache with one vector for key and value (Cache.turned). x [tokens, heads, headDim], as `rope` has turned it. out: of
-   * each head the dims that turn (turnedPairs of rope-angles.ts), the first of all pairs, then the second ones; with a weight
-   * [headDim], of queries, then all dims times the weight, 0 where they turn.
+   * For a cache with one vector for key and value (Cache.turned). x [tokens, heads, headDim], as rotated by `rope`.
+   * out: for each head the rotated dims (turnedPairs of rope-angles.ts), first halves of all pairs, then second halves;
+   * with a weight [headDim], for queries, then all dims times the weight, with 0 for rotated dims.
    */
   | {
       readonly op: "takeTurned";
@@ -163,13 +169,14 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * keys [tokens, kvHeads, headDim or Cache.turned], values [tokens, kvHeads, headDim] are stored at the rows' positions as they
-   * come. In a cache with a packing the blocks of `Run.packed.pack` are packed then.
+   * Stores keys [tokens, kvHeads, headDim or Cache.turned] and values [tokens, kvHeads, headDim] unpacked at the rows'
+   * positions. In a cache with a packing, the blocks of `Run.packed.pack` are then packed.
    */
   | { readonly op: "appendKv"; readonly keys: Value; readonly values: Value; readonly cache: Cache }
   /**
-   * queries [tokens, heads, keyDim of the cache] over their texts' pages: causal, windowed; softmax(scale q.k, soft-capped if > 0).
-   * sinks: vector [heads]: one more score for each query of a head, without a value; neither scaled nor capped.
+   * queries [tokens, heads, keyDim of the cache] attend to their texts' pages: causal, windowed; softmax(scale q.k,
+   * soft-capped if > 0). sinks: vector [heads]: one additional score for each query of a head, without a value; neither
+   * scaled nor capped.
    */
   | {
       readonly op: "attend";
@@ -182,8 +189,8 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * out = activation(gate, up) [rows, up.cols]; gate.cols divides up.cols, and each gate acts on the up.cols / gate.cols
-   * columns that follow one another. limit: of swigluOai, above 0; 0 for the others.
+   * out = activation(gate, up) [rows, up.cols]; gate.cols divides up.cols, and each gate applies to up.cols / gate.cols
+   * consecutive columns. limit: for swigluOai, above 0; 0 for the others.
    */
   | {
       readonly op: "gate";
@@ -196,7 +203,7 @@ export type Op =
   | { readonly op: "add"; readonly a: Value; readonly b: Value; readonly out: Value }
   /** out = x * factor */
   | { readonly op: "scale"; readonly x: Value; readonly factor: number; readonly out: Value }
-  /** x [rows, groups, x.cols / groups]; out [rows, groups, size]: of each group the columns from .. from + size. */
+  /** x [rows, groups, x.cols / groups]; out [rows, groups, size]: the columns from .. from + size of each group. */
   | {
       readonly op: "slice";
       readonly x: Value;
@@ -206,9 +213,10 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * Softmax over all of logits [rows, experts], and the k largest of it: largest first, ties by the lowest id. out
-   * [rows, 2k], "picks": k ids as whole numbers, then their k weights, divided by their sum if `normalise`, then times
-   * weights[id] where there is such a vector [experts]. Where logits are NaN ids are still below `experts`, weights NaN.
+   * Softmax over all logits [rows, experts], and its k largest values, largest first, ties: lowest id first. out [rows,
+   * 2k], "picks": k ids as whole numbers, then their k weights, divided by their sum if `normalise`, then times
+   * weights[id] if there is such a vector [experts]. If logits are NaN, ids are still below `experts` and weights are
+   * NaN.
    */
   | {
       readonly op: "route";
@@ -219,9 +227,9 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * A product with the picked experts' matrices: weight [experts * R, C], of expert e the rows from e * R; bias, a vector
-   * [experts * R], likewise. x [rows, C], which all picks of a row read, or [rows, k, C], of which pick k reads its own.
-   * picks: out of `route`. out [rows, k, R]. Only picked experts' weights are read.
+   * A product with the picked experts' matrices: weight [experts * R, C], the rows of expert e start at e * R; bias: a
+   * vector [experts * R], likewise. x [rows, C], shared by all picks of a row, or [rows, k, C], one for each pick.
+   * picks: the output of `route`. out [rows, k, R]. Only picked experts' weights are read.
    */
   | {
       readonly op: "expertMatmul";
@@ -232,12 +240,14 @@ export type Op =
       readonly experts: number;
       readonly out: Value;
     }
-  /** x [rows, k, C]; out [rows, C] = sum over k, in order, of pick k's weight times x_k. picks: out of `route`. */
+  /**
+   * x [rows, k, C]; out [rows, C] = sum over k, in order, of pick k's weight times x_k. picks: the output of `route`.
+   */
   | { readonly op: "combine"; readonly x: Value; readonly picks: Value; readonly out: Value }
   /**
-   * x, out [tokens, C]: over each text's tokens and those before them, out[t, c] = sum over j of weight[c * kernel + j]
-   * x[t - kernel + 1 + j, c], then silu where asked; before a text's first token x is 0. kernel: 2 to MOST_KERNEL. State
-   * [kernel - 1, C]: the last inputs, oldest first.
+   * A causal convolution over each text's tokens. x, out [tokens, C]: out[t, c] = sum over j of weight[c * kernel + j]
+   * x[t - kernel + 1 + j, c], then silu if requested; before a text's first token x is 0. kernel: 2 to MOST_KERNEL.
+   * State [kernel - 1, C]: the last inputs, oldest first.
    */
   | {
       readonly op: "conv";
@@ -272,18 +282,18 @@ export type Op =
     }
   /** out = cap * tanh(x / cap) */
   | { readonly op: "softcap"; readonly x: Value; readonly cap: number; readonly out: Value }
-  /** Of each run the last `outputs` rows of x, in the order of the runs. */
+  /** The last `outputs` rows of each run in x, in the order of the runs. */
   | { readonly op: "takeOutputs"; readonly x: Value; readonly out: Value };
 
 export interface Graph {
   readonly maxTokens: number;
   readonly maxOutputs: number;
-  /** Rows of the page tables: how many texts a device knows at once. */
+  /** Rows of the page tables: the number of texts that a device holds at once. */
   readonly texts: number;
   /** Pages of one text in a table: its positions are below blocks * PAGE_SLOTS. */
   readonly blocks: number;
   readonly pools: readonly Pool[];
-  /** One of the pools: pages of vectors as they come, of all caches with a packing. null: there are none. */
+  /** One of the pools: pages of unpacked vectors, for all caches with a packing. null: there are none. */
   readonly recent: Pool | null;
   readonly ops: readonly Op[];
   readonly weights: readonly Weight[];
@@ -296,9 +306,9 @@ export interface Graph {
   /** Byte offset of each value (by id) in an arena of `arenaBytes`: values that are never alive together overlap. */
   readonly offsets: readonly number[];
   readonly arenaBytes: number;
-  /** What a step is for. */
+  /** The result of a step. */
   readonly logits: Value;
-  /** Values that were given a name and stay readable after a step. */
+  /** Named values that remain readable after a step. */
   readonly labels: ReadonlyMap<string, Value>;
 }
 
@@ -308,51 +318,51 @@ export interface Footprint {
   readonly weights: readonly number[];
   /** By cache id. */
   readonly caches: readonly number[];
-  /** By state id: of all slots. */
+  /** By state id: all slots. */
   readonly states: readonly number[];
   readonly activations: number;
   /** Scratch of kernels, staging for loading, tables, code. */
   readonly workspace: number;
   readonly total: number;
-  /** The largest single buffer, where the device limits those (Device.bufferBytes). */
+  /** The largest single buffer, if the device limits buffers (Device.bufferBytes). */
   readonly largest?: { readonly label: string; readonly bytes: number };
 }
 
-/** What a device may hold of a memory that others use, too. */
+/** Memory that a device may use, shared with others. */
 export interface DeviceMemory {
   readonly bytes: number;
-  /** Who says so: "nvidia-smi". */
+  /** The source of this number: "nvidia-smi". */
   readonly source: string;
 }
 
 export interface Device {
   /** "reference", "wasm", ... */
   readonly name: string;
-  /** What will compute, for people: "wasm, relaxed SIMD, 2 threads". */
+  /** A description for people: "wasm, relaxed SIMD, 2 threads". */
   readonly description: string;
-  /** The most that one allocation may hold, in bytes. */
+  /** The largest allocation, in bytes. */
   readonly memoryBytes: number;
-  /** What there is of memory, as found when the device was opened; null: the machine does not say. */
+  /** Available memory when the device was opened; null: the system does not report it. */
   readonly memory?: DeviceMemory | null;
-  /** Which of several sets of kernels it uses, and milliseconds of each where they were timed when it was opened. */
+  /** The set of kernels that it uses, and milliseconds of each set if they were timed when it was opened. */
   readonly kernels?: {
     readonly set: string;
     readonly sets: readonly string[];
     readonly ms: { readonly [set: string]: number } | null;
   };
-  /** The most that one buffer may hold, in bytes; absent: no such limit. */
+  /** The largest buffer, in bytes; absent: no such limit. */
   readonly bufferBytes?: number;
-  /** Tokens of a prompt that it reads best at once; a plan's default. */
+  /** The best number of prompt tokens for one step; a plan's default. */
   readonly chunk: number;
-  /** Weights that may be loaded at once; default 1. Pieces on their way take no more memory. */
+  /** Weights that may be loaded in parallel; default 1. More do not take more memory. */
   readonly loads?: number;
   /** It can choose ids: runs may have `sampling`, and CHOSEN among their ids. */
   readonly chooses: boolean;
   /** It can wait for the host after each appendKv of a step. Default: it cannot. */
   readonly pauses?: boolean;
-  /** Formats of vectors that the device has kernels for, by name; null: any codec, packed ones, too. */
+  /** Formats of vectors for which the device has kernels, by name; null: any codec, including packed ones. */
   readonly kvFormats: readonly string[] | null;
-  /** Parts of packed formats that it has kernels for, as descriptions have them: "4c". Absent: none. */
+  /** Parts of packed formats for which it has kernels, as in their descriptions: "4c". Absent: none. */
   readonly kvParts?: { readonly [part in KvPart]: readonly string[] };
   /** It has takeTurned, and attends to caches with a Cache.turned. Default: it does not. */
   readonly oneVector?: boolean;
@@ -363,61 +373,66 @@ export interface Device {
 }
 
 /**
- * Everything of one graph on one device. Calls take effect in the order in which they are made: a step sees the tables and
- * pages as they were set before it. One call at a time, but for what a step chose and for loads (`Device.loads`).
+ * Everything of one graph on one device. Calls take effect in the order in which they are made: a step sees the tables
+ * and pages as they were set before it. One call at a time, except reading what a step chose, and loads
+ * (`Device.loads`).
  */
 export interface Allocation {
   readonly footprint: Footprint;
-  /** Fills a weight from its tensor, in bounded pieces. `onBytes` counts file bytes as they arrive. A table stays there. */
+  /**
+   * Fills a weight from its tensor, in pieces of limited size. `onBytes` counts file bytes as they arrive. A table is
+   * not copied.
+   */
   load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void>;
   /**
-   * Resolves when the device can take another call: the step may still be under way. `Ran.chosen` has what it chose.
-   * ArgumentError for a step that the graph was not made for; nothing has run then.
-   * afterAppend: only on devices that pause (`Device.pauses`), which wait for it before anything reads what was appended.
+   * Resolves when the device can accept another call; the step may still be running. `Ran.chosen` has the ids that it
+   * chose. Throws ArgumentError for a step that does not fit the graph; nothing has run then. afterAppend: only on
+   * devices that pause (`Device.pauses`), which await it before anything reads what was appended.
    */
   run(step: Step, afterAppend?: AfterAppend): Promise<Ran>;
-  /** The pages of blocks first, first + 1, ... of a text, for the steps that follow. */
+  /** Sets the pages of blocks first, first + 1, ... of a text, for later steps. */
   setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void;
-  /** Page `to` becomes what page `from` is, in every cache of the pool. */
+  /** Copies page `from` to page `to`, in every cache of the pool. */
   copyPage(pool: Pool, from: number, to: number): Promise<void>;
   /**
-   * What pages hold of one KV head's keys or values, in the codec's bytes [pages, PAGE_SLOTS, vectorBytes], packed pages as
-   * [pages, pageBytes]. Many at a time: on a GPU a call is one wait.
+   * One KV head's keys or values in pages, as the codec's bytes: [pages, PAGE_SLOTS, vectorBytes], or [pages,
+   * pageBytes] for packed pages. Read many pages at once: on a GPU each call is one wait.
    */
   readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array>;
-  /** Fills them with the same. */
+  /** Writes the same bytes. */
   writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void>;
-  /** What a slot holds of a state: its f32 numbers in the order of the operation that owns it, whatever the device. */
+  /** A slot's part of a state: its f32 numbers in the order of the operation that owns it, on every device. */
   readState(state: State, slot: number): Promise<Uint8Array>;
-  /** Fills it with the same. */
+  /** Writes the same numbers. */
   writeState(state: State, slot: number, bytes: Uint8Array): Promise<void>;
-  /** The rows of a value that the last step wrote, as a copy; `rows` of them from `first`. */
+  /** A copy of a value's rows from the last step; `rows` of them from `first`. */
   read(value: Value, first: number, rows: number): Promise<Float32Array>;
   /**
-   * The largest logits of one output row of the last step, largest first, ties by the lowest id, without reading all:
-   * `count` of them, or fewer where fewer are above -Infinity. Every NaN comes before the largest. null: it cannot give that many.
+   * The `count` largest logits of one output row of the last step, without reading all: largest first, ties: lowest id
+   * first; fewer if fewer are above -Infinity. Every NaN comes before the largest. null: it cannot return that many.
    */
   candidates?(row: number, count: number): Promise<{ ids: Uint32Array; logits: Float32Array }> | null;
   /** Whether the device can choose with these options; absent: never. */
   canChoose?(sampling: Sampling): boolean;
   /**
-   * Where a step's time goes, on devices with a clock of their own: the step runs several times, and its tokens' keys
-   * and values are written as by `run`. UnsupportedError when this adapter has no clock.
+   * Measures the dispatches of a step, on devices with a clock of their own: the step runs several times, and its
+   * tokens' keys and values are written as by `run`. Throws UnsupportedError if this adapter has no clock.
    */
   profile?(step: Step): Promise<StepProfile>;
   close(): Promise<void>;
 }
 
-/** The rows' keys and values stand in the cache: they may be read and written by `readPages` and `writePages`. */
+/**
+ * Called when the rows' keys and values are in the cache, where `readPages` and `writePages` can read and change them.
+ */
 export type AfterAppend = (cache: Cache) => Promise<void>;
 
-/** A step that is under way. */
+/** A step that may still be running. */
 export interface Ran {
   /**
-   * What the device chose for each output of runs with `sampling`, in their order; null where it could not (the kept words
-   * are more than it sorts; a logit is NaN or infinite): the host reads the logits then, and CHOSEN is an arbitrary id until
-   * one is chosen again.
-   * Empty when no run has `sampling`. Rejects with the device's one error.
+   * The ids that the device chose for each output of runs with `sampling`, in their order. null if it could not (more
+   * candidates are left than it can sort; a logit is NaN or infinite): the host then reads the logits, and CHOSEN is an
+   * arbitrary id until one is chosen again. Empty if no run has `sampling`. Rejects with the device's error.
    */
   readonly chosen: Promise<readonly (number | null)[]>;
 }

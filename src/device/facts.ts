@@ -1,6 +1,6 @@
 /**
- * What is known of each operation, whatever computes it: which values it reads, which of them it may write over, and what it
- * needs that stays on the device. One row an operation; a new one without a row does not compile.
+ * What is known of each operation independent of devices: which values it reads, which of them it may overwrite, and
+ * which resources on the device it needs. One row for each operation; a new operation without a row does not compile.
  */
 import type { Cache, Graph, Op, State, Value, Weight } from "./contract.ts";
 

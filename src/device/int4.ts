@@ -1,4 +1,4 @@
-/** What the cache's `int4` codec and the devices' layouts of it share. */
+/** Shared by the cache's `int4` codec and the devices' layouts of it. */
 
-/** Values along a head under one scale and one zero. */
+/** Consecutive values of a head that share one scale and one zero. */
 export const INT4_GROUP = 32;

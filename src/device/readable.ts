@@ -1,12 +1,12 @@
 /**
- * Values that stay readable after a step, for studies. One idea: a graph lays values over one another; with places of their
- * own, after all others, some of them are still there at the end, on any device.
+ * Keeps values readable after a step, for studies. A graph normally lets values overlap in memory; here the chosen ones
+ * get memory of their own after all others, so they are still there at the end of a step, on any device.
  */
 import type { Graph, Value } from "./contract.ts";
 
 const ALIGNMENT = 256;
 
-/** The graph with these values, by names of their own, readable after a step. They take maxTokens rows of memory each. */
+/** The graph with these values readable after a step under the given names. They take maxTokens rows of memory each. */
 export function readable(graph: Graph, values: ReadonlyMap<string, Value>): Graph {
   const offsets = [...graph.offsets];
   let { arenaBytes } = graph;

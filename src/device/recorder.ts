@@ -1,7 +1,7 @@
 /**
- * Records a forward pass as a Graph. Model files call `op.matmul(x, w)` and read like the paper; what they get is a
- * list, with every activation given a place in one arena by liveness. Refuses to compute anything.
- * One idea: values are written once, so the last operation that names a value ends its life.
+ * Records a forward pass as a Graph. Model files call `op.matmul(x, w)` and read like the paper; the result is a list
+ * of operations, with every activation placed in one arena by its lifetime. Values are written once, so the last
+ * operation that reads a value ends its lifetime. Nothing is computed here.
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { TensorType } from "../format/tensor.ts";
@@ -23,7 +23,7 @@ import { inputsOf, outputOf, overwritable } from "./facts.ts";
 import { heldDim, keyDim } from "./kv.ts";
 import { turnedPairs } from "./rope-angles.ts";
 
-/** WebGPU's largest storage-buffer offset alignment; enough for SIMD too. */
+/** WebGPU's largest alignment of storage-buffer offsets; enough for SIMD, too. */
 const ALIGNMENT = 256;
 
 export interface CacheOptions {
@@ -42,9 +42,9 @@ export interface DeltaOptions {
   valueHeads: number;
   keyDim: number;
   valueDim: number;
-  /** Default: value heads that share a key head stand side by side. */
+  /** Default: value heads of one key head are adjacent. */
   tiled?: boolean;
-  /** Of the L2 norms of queries and keys. */
+  /** Epsilon of the L2 norms of queries and keys. */
   epsilon: number;
 }
 
@@ -79,7 +79,7 @@ export class Recorder {
     return pool;
   }
 
-  /** The pool of vectors as they come, for caches whose codec packs. */
+  /** The pool of unpacked vectors, for caches whose codec packs. */
   recentPool(pages: number): Pool {
     this.#recent = this.pool(null, pages);
     return this.#recent;
@@ -107,7 +107,7 @@ export class Recorder {
     return out;
   }
 
-  /** weight: of queries. */
+  /** weight: for queries. */
   takeTurned(x: Value, heads: number, rope: Rope, weight: Weight | null = null): Value {
     const headDim = x.cols / heads;
     if (weight) fits(`length of ${weight.name}`, weight.cols, headDim, "the head size");
@@ -171,7 +171,7 @@ export class Recorder {
     return out;
   }
 
-  /** limit: swigluOai's. */
+  /** limit: for swigluOai. */
   gate(gate: Value, up: Value, activation: Activation, limit = 0): Value {
     if (gate.rows !== up.rows) throw new ArgumentError("rows of the gated value", up.rows, gate.rows);
     if (up.cols % gate.cols !== 0)
@@ -183,7 +183,7 @@ export class Recorder {
     return out;
   }
 
-  /** Columns from .. from + size of each of x's groups. */
+  /** The columns from .. from + size of each of x's groups. */
   slice(x: Value, options: { groups?: number; from: number; size: number }): Value {
     const { groups = 1, from, size } = options;
     const cols = x.cols / groups;
@@ -246,7 +246,7 @@ export class Recorder {
     return out;
   }
 
-  /** x [tokens, C]; weight: a vector [C * kernel], of channel c the values from c * kernel on. */
+  /** x [tokens, C]; weight: a vector [C * kernel]; the values of channel c start at c * kernel. */
   conv(
     x: Value,
     weight: Weight,
@@ -295,15 +295,16 @@ export class Recorder {
     return out;
   }
 
-  /** Names a value, for tests and studies. It costs nothing unless `finish` is told to keep labelled values. */
+  /** Names a value, for tests and studies. Costs nothing unless `finish` is asked to keep labelled values. */
   label(x: Value, name: string): Value {
     this.#labels.set(name, x);
     return x;
   }
 
   /**
-   * keepLabels: labelled values, all or those of these names, keep their own memory and can be read after a step. texts: default 1. blocks: pages of a
-   * text; default: as many as the largest pool has. stateSlots: default, and least, two for each text.
+   * keepLabels: labelled values, all or those with these names, get memory of their own and can be read after a step.
+   * texts: default 1. blocks: pages of a text; default: as many as the largest pool has. stateSlots: default and
+   * minimum: two for each text.
    */
   finish(
     logits: Value,
@@ -384,7 +385,7 @@ function fits(what: string, found: number, allowed: number, whose: string): void
   if (found !== allowed) throw new ArgumentError(what, found, `${allowed}, ${whose}`);
 }
 
-/** First-fit placement of values by lifetime; a place is free again after the value's last reader. */
+/** First-fit placement of values by lifetime; memory is free again after the value's last reader. */
 function layOut(
   ops: readonly Op[],
   values: readonly Value[],

@@ -1,21 +1,24 @@
-/** Rotary embedding, and cosines and sines of a step's positions, for devices whose kernels would lose them in float32. */
+/**
+ * Rotary embedding, and cosines and sines of a step's positions for devices whose kernels would compute them in float32
+ * too inexactly.
+ */
 
 /**
- * Rotary position embedding of pairs (i, i + count): pair i at position p turns by p * frequencies[i] radians.
+ * Rotary position embedding of pairs (i, i + count): pair i at position p is rotated by p * frequencies[i] radians.
  * (RoFormer, arXiv 2104.09864, in the "halves" pairing.)
  */
 export interface Rope {
   readonly id: number;
   /** [rotated dims / 2] radians per position, scaling already applied. */
   readonly frequencies: Float64Array;
-  /** Factor on the rotated vector (YaRN's attention factor); 1 otherwise. */
+  /** Factor on the rotated dims (YaRN's attention factor); 1 otherwise. */
   readonly magnitude: number;
 }
 
-/** So slow a pair turns less than float32 can tell in any text: GGUF's way to say that it does not. */
+/** A pair slower than this does not rotate measurably in any text: GGUF's way to say that it is not rotated. */
 const STILL = 1e-15;
 
-/** Pairs that turn where these are the first of all; null: they are not, or what does not turn is scaled. */
+/** The number of rotated pairs, if they come first; null: they do not, or dims that are not rotated are scaled. */
 export function turnedPairs({
   frequencies,
   magnitude = 1,
@@ -26,8 +29,8 @@ export function turnedPairs({
 }
 
 /**
- * Fills `into` [rows, 2, pairs] f32: the cosines of each position, then its sines, both times the
- * magnitude. Angles are float64: at position 100,000 a float32 angle is off by 0.004.
+ * Fills `into` [rows, 2, pairs] f32: the cosines of each position, then its sines, both times the magnitude. Angles are
+ * float64: at position 100,000 a float32 angle is off by 0.004.
  */
 export function writeAngles(
   { frequencies, magnitude }: Rope,

@@ -1,6 +1,6 @@
 /**
- * A weight of the role "table": rows stay in the tensor, and a step's are read by id. Every device keeps one for each such
- * weight and copies what it gives to where its kernels read.
+ * A weight of the role "table": rows stay in the tensor, and a step's rows are read by id. Every device keeps one for
+ * each such weight and copies the rows to where its kernels read them.
  */
 import { dequantize } from "../format/blocks.ts";
 import { rowBytes, type Tensor } from "../format/tensor.ts";
@@ -12,7 +12,7 @@ export class RowTable {
     this.#tensor = tensor;
   }
 
-  /** into [ids, cols]: each id's row. One that comes several times is read once. */
+  /** into [ids, cols]: each id's row. An id that occurs several times is read once. */
   async read(ids: Uint32Array, into: Float32Array): Promise<void> {
     const { type, cols } = this.#tensor;
     const places = new Map<number, number[]>();

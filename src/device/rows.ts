@@ -1,4 +1,4 @@
-/** The rows of a step, counted once for all operations: which text and position each has, and which reach the output. */
+/** The rows of a step, counted once for all operations: the text and position of each, and which reach the output. */
 import type { RunPacked, RunState, Step } from "./contract.ts";
 
 export interface Rows {
@@ -13,14 +13,14 @@ export interface Rows {
   readonly runs: readonly RunRows[];
 }
 
-/** Where a run lies among the rows. */
+/** The rows of a run. */
 export interface RunRows {
   readonly text: number;
   readonly position: number;
   /** Its first row. */
   readonly first: number;
   readonly tokens: number;
-  /** Its first output, and how many. */
+  /** Its first output, and their number. */
   readonly firstOutput: number;
   readonly outputs: number;
   /** null: the graph has no states. */

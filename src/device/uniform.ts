@@ -1,6 +1,6 @@
 /**
- * The uniform numbers that sampling takes, by number and not in turn, so that a device that runs ahead and a host that
- * stands in for it take the same ones. kernels/sampleDraw.wgsl computes the same.
+ * The random numbers for sampling, by index instead of in sequence, so that a device that runs ahead and a host that
+ * replaces it use the same ones. kernels/sampleDraw.wgsl computes the same.
  */
 
 /** Number `index` of a seed, in [0, 1): SplitMix32 (the 32-bit form of Steele, Lea and Flood's SplitMix, OOPSLA 2014). */

@@ -1,26 +1,24 @@
 /**
- * Answers keep the ids that they were generated with. A model may cut its own text in another way than the tokenizer
- * would; cut again, the next turn's prompt would leave what the cache holds. Owns the memory of recent answers and where
- * a later conversation holds them.
+ * Keeps the token ids that answers were generated with. A model may tokenize its own text differently than the
+ * tokenizer would; if the next turn's prompt were tokenized anew, it would no longer match the cache.
  *
- * The one idea: an answer is recognized in the rendered text, for that is what was generated from. It counts where the
- * text in front of it is that of its prompt, where the text at that place is its own, and where a control token or the
- * end follows. Control tokens of an answer are taken only where the template has written the same ones, so that no text
- * of an answer becomes one.
+ * An answer is recognized in the rendered text of the next turn. It counts if the text before it is that of its prompt,
+ * the text at that place is its own, and a control token or the end follows. Control tokens of an answer are used only
+ * where the template has written the same ones, so that text in an answer never becomes a control token.
  */
 import { atOnce, type Slices } from "./slices.ts";
 import { type ControlToken, type Tokenizer, type Unmarked, withBos } from "./tokenizer.ts";
 import { utf8Bytes } from "./tokenizer-bytes.ts";
 
-/** Bounds of the memory: an answer that is forgotten is cut again as any text. 2^20 ids are 4 MB. */
+/** Limits of the memory: an answer that is forgotten is tokenized like any text. 2^20 ids are 4 MB. */
 const MOST_ANSWERS = 1024;
 const MOST_IDS = 2 ** 20;
 
-/** Where a rendered prompt ends: its length and a number that stands for its text and marks. */
+/** The end of a rendered prompt: its length, and a hash of its text and marks. */
 interface Ending {
   readonly length: number;
   readonly code: number;
-  /** Ids of the answer that the prompt holds already. */
+  /** The first ids of the answer that are part of the prompt. */
   readonly begun?: readonly number[];
 }
 
@@ -40,22 +38,22 @@ const BLANK = 0x20;
 
 export class AnswerIds {
   readonly #tokenizer: Tokenizer;
-  /** By the code of their prompt, the one that was used last at the end. */
+  /** By the hash of the prompt, in order of use, the most recent last. */
   readonly #answers = new Map<number, Answer>();
   #held = 0;
-  /** Of the prompts that `encode` gave. */
+  /** For the prompts that `encode` returned. */
   readonly #endings = new WeakMap<readonly number[], Ending>();
 
   constructor(tokenizer: Tokenizer) {
     this.#tokenizer = tokenizer;
   }
 
-  /** The ids of a rendered conversation, with bos. An answer to exactly this list can be told to `remember`. */
+  /** The ids of a rendered conversation, with bos. `remember` accepts an answer to exactly this array. */
   encode(rendered: Unmarked): number[] {
     return atOnce(this.slices(rendered));
   }
 
-  /** `encode` with places to pause. */
+  /** `encode` that pauses between slices. */
   *slices(rendered: Unmarked): Slices<number[]> {
     const { text, literals } = rendered;
     const endings = yield* this.#endingsOf(rendered);
@@ -82,7 +80,7 @@ export class AnswerIds {
     return prompt;
   }
 
-  /** A prompt that `encode` has given, and the ids of a text that its answer begins with. */
+  /** Registers a prompt that `encode` has returned, and the ids of a text that its answer begins with. */
   *begin(prompt: readonly number[], text: string): Slices<number[]> {
     const begun = yield* this.#tokenizer.slices(text);
     const ids = prompt.concat(begun);
@@ -91,13 +89,13 @@ export class AnswerIds {
     return ids;
   }
 
-  /** `ids` were generated after `prompt`. Nothing happens for a prompt that `encode` has not given. */
+  /** Remembers that `ids` were generated after `prompt`. Does nothing for a prompt that `encode` has not returned. */
   remember(prompt: readonly number[], ids: readonly number[]): void {
     const ending = this.#endings.get(prompt);
     if (ending) this.#keep(ending, [...(ending.begun ?? []), ...ids]);
   }
 
-  /** `ids` are a whole conversation, as a saved cache holds it. */
+  /** Remembers that `ids` are a whole conversation, as in a saved cache. */
   restore(ids: readonly number[]): void {
     this.#keep({ length: 0, code: 0 }, ids);
   }
@@ -118,7 +116,7 @@ export class AnswerIds {
     this.#answers.delete(code);
   }
 
-  /** The codes of the text's beginnings as long as the prompts of known answers, and of all of it, shortest first. */
+  /** The hashes of the text's beginnings that are as long as a known prompt, and of the whole text, shortest first. */
   *#endingsOf({ text, literals }: Unmarked): Slices<Ending[]> {
     const lengths = new Set([0, text.length]);
     for (const { length } of this.#answers.values()) if (length < text.length) lengths.add(length);
@@ -154,21 +152,21 @@ export class AnswerIds {
       if (!known) continue;
       found.push(known);
       from = known.end;
-      // Used: the last one to be forgotten.
+      // It was used, so it is forgotten last.
       this.#answers.delete(code);
       this.#answers.set(code, answer);
     }
     return found;
   }
 
-  /** How far the text from `start` on is what `ids` spell, up to a control token that is no part of them, or the end. */
+  /** The end of the text from `start` that `ids` spell, up to a control token that is not among them, or the end. */
   #follow(text: string, start: number, ids: Uint32Array, controls: readonly ControlToken[]): Known | null {
     const tokenizer = this.#tokenizer;
     let next = controls.findIndex((control) => control.start >= start);
     if (next < 0) next = controls.length;
     let at = start;
     let i = 0;
-    // A bos that the template leaves to us.
+    // A bos that the template does not write.
     if (start === 0 && tokenizer.addBos && ids[0] === tokenizer.bosId && controls[0]?.id !== ids[0]) i = 1;
     let known: Known | null = null;
     for (;;) {
@@ -191,17 +189,17 @@ export class AnswerIds {
     }
   }
 
-  /** Whether the token begins with a space that is no part of the text when it comes first, as SentencePiece's do. */
+  /** Whether the token begins with a space that is dropped at the start of a text, as SentencePiece's do. */
   #dropsSpace(id: number): boolean {
     const [first] = this.#tokenizer.bytes(id);
     return first === BLANK && !this.#tokenizer.decode([id]).startsWith(" ");
   }
 }
 
-/** Not by `push(...more)`, whose number of arguments is limited. */
+/** Not `push(...more)`: the number of arguments is limited. */
 function add(more: ArrayLike<number>, ids: number[]): void {
   for (let i = 0; i < more.length; i++) ids.push(more[i]);
 }
 
-/** No UTF-16 unit. */
+/** Not a UTF-16 unit. */
 const MARK = 0x10000;

@@ -1,8 +1,8 @@
 /**
- * Blocks -> numbers: the definition of every tensor type, against which all devices' kernels are tested. Owns the
- * choice by type and the check of lengths; the layouts live in blocks/, one file for each family of types.
- * One idea: the arithmetic is float32, one operation at a time as ggml's plain C does it: every product or sum is
- * rounded with Math.fround (or by being stored). Speed is the devices' business.
+ * Dequantizes blocks: the definition of every tensor type, against which the kernels of all devices are tested. This
+ * file selects by type and checks lengths; the layouts are in blocks/, one file for each family of types. The
+ * arithmetic is float32, one operation at a time as in ggml's plain C: every product and sum is rounded with
+ * Math.fround (or by being stored). It is not meant to be fast.
  */
 import { iq4_nl, iq4_xs, mxfp4, nvfp4 } from "./blocks/codebook.ts";
 import { dequantizeGrid, GRID_TYPES } from "./blocks/grid.ts";
@@ -14,7 +14,7 @@ import { dequantizeTernary, TERNARY_TYPES } from "./blocks/ternary.ts";
 import { ArgumentError } from "./errors.ts";
 import { BLOCKS, rowBytes, type TensorType } from "./tensor.ts";
 
-/** Expands whole blocks: `bytes` into as many floats as they hold. Lengths were checked. */
+/** Expands whole blocks: `bytes` into as many floats as they hold. Lengths have been checked. */
 type Dequantize = (bytes: Uint8Array, out: Float32Array) => void;
 
 const BY_TYPE: Readonly<Record<TensorType, Dequantize>> = {
@@ -55,8 +55,8 @@ const BY_TYPE: Readonly<Record<TensorType, Dequantize>> = {
 };
 
 /**
- * Dequantizes `out.length` values, which must be whole blocks, out of exactly their bytes. ArgumentError otherwise.
- * Values are bit for bit ggml's (its plain C, without fused multiply-add).
+ * Dequantizes `out.length` values, a multiple of the block size, from exactly their bytes. Throws ArgumentError
+ * otherwise. Values equal ggml's bit for bit (its plain C, without fused multiply-add).
  */
 export function dequantize(type: TensorType, bytes: Uint8Array, out: Float32Array): void {
   const { elements } = BLOCKS[type];

@@ -1,6 +1,6 @@
 /**
- * What a loader hands on, whatever the file kind: raw metadata under its own keys, tensors under their own names,
- * a tokenizer and a chat template. Mapping foreign names to ours is `model`'s work, done once per file kind.
+ * What a loader returns for any kind of file: metadata with its own keys, tensors with their own names, a tokenizer and
+ * a chat template. `model` maps these names to ours.
  */
 
 import type { Folder } from "./folder.ts";
@@ -12,20 +12,20 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 export interface Checkpoint {
   readonly kind: "gguf" | "safetensors";
-  /** Path or URL as given. */
+  /** The path or URL as given. */
   readonly name: string;
-  /** GGUF key-values, or the parsed config.json. Values are plain JSON-like; big integers are numbers. */
+  /** GGUF key-values, or the parsed config.json. Values are JSON-like; big integers are numbers. */
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly tensors: ReadonlyMap<string, Tensor>;
-  /** Of a GGUF, for a copy of it. */
+  /** The parts of a GGUF that copying it needs. */
   readonly layout?: GgufLayout;
-  /** Of a folder, for its other files. */
+  /** The folder, to read its other files. */
   readonly folder?: Folder;
-  /** Built on first use: parsing a large vocabulary takes time that `inspect` need not spend. */
+  /** Built on first use: parsing a large vocabulary takes time, and `inspect` does not need it. */
   tokenizer(): Promise<Tokenizer>;
-  /** null when the checkpoint carries none. */
+  /** null if the checkpoint has none. */
   chatTemplate(): Promise<ChatTemplate | null>;
-  /** What the makers say of choosing tokens; missing: nothing. */
+  /** The makers' sampling defaults; missing: none. */
   sampling?(): Promise<MakersSampling>;
   close(): Promise<void>;
 }

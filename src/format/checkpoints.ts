@@ -1,6 +1,6 @@
 /**
- * The two kinds of checkpoint with one interface, from any Source or Folder (browser-safe). Owns joining a reader's
- * tensors with a tokenizer and a chat template, both made on first use and once.
+ * Opens the two kinds of checkpoint behind one interface, from any Source or Folder (browser-safe). Tokenizer and chat
+ * template are made on first use, once.
  */
 import type { Checkpoint } from "./checkpoint.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";
@@ -15,7 +15,7 @@ import type { Tokenizer } from "./tokenizer.ts";
 import { tokenizerFromFolder } from "./tokenizer-folder.ts";
 import { tokenizerFromGguf } from "./tokenizer-gguf.ts";
 
-/** A GGUF file, or any part of a split one whose other parts are in `folder`. Takes `source` over. */
+/** Opens a GGUF file, or any part of a split one whose other parts are in `folder`. Takes over `source`. */
 export async function ggufCheckpoint(source: Source, folder?: Folder): Promise<Checkpoint> {
   const { metadata, tensors, layout, close } = await readGguf(source, folder);
   return {
@@ -31,7 +31,7 @@ export async function ggufCheckpoint(source: Source, folder?: Folder): Promise<C
   };
 }
 
-/** A Hugging Face or MLX folder. */
+/** Opens a Hugging Face or MLX folder. */
 export async function safetensorsCheckpoint(folder: Folder): Promise<Checkpoint> {
   const { config, tensors, close } = await openSafetensors(folder);
   return {
@@ -56,7 +56,7 @@ async function folderTokenizer(folder: Folder, modelConfig: JsonObject): Promise
   return tokenizerFromFolder({
     tokenizer,
     config: await readJson(folder, "tokenizer_config.json"),
-    // As transformers: config.json says what ends a text where no file of its own does.
+    // As in transformers: config.json says what ends a text if no other file does.
     generation: (await readJson(folder, "generation_config.json")) ?? modelConfig,
     specialTokens: await readJson(folder, "special_tokens_map.json"),
   });
@@ -70,7 +70,7 @@ async function noTokenizer(folder: Folder): Promise<Error> {
   return new UnsupportedError(`${folder.name}: tokenizer.model without tokenizer.json`, wayOut);
 }
 
-/** As transformers looks for it: a file of its own first, as text or as JSON, then tokenizer_config.json. */
+/** In transformers' order: a file of its own first, as text or as JSON, then tokenizer_config.json. */
 async function folderTemplate(folder: Folder): Promise<ChatTemplate | null> {
   const config = asObject((await readJson(folder, "tokenizer_config.json")) ?? {}, "tokenizer_config.json");
   const json = asObject((await readJson(folder, "chat_template.json")) ?? {}, "chat_template.json");
@@ -79,7 +79,7 @@ async function folderTemplate(folder: Folder): Promise<ChatTemplate | null> {
   return chatTemplateFromConfig({ ...config, ...json }, jinja, specialTokens);
 }
 
-/** Calls `make` on the first call and gives everyone its promise; after a failure the next call tries again. */
+/** Calls `make` once and returns the same promise to all callers; after a failure the next call tries again. */
 function once<Made>(make: () => Promise<Made>): () => Promise<Made> {
   let made: Promise<Made> | null = null;
   return () => {

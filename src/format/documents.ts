@@ -1,16 +1,19 @@
 /**
- * Documents as text: plain text, and the words of PDF and DOCX files. Owns telling kinds apart by their first bytes, and the
- * bounds that keep a hostile file from filling memory. The readers (unpdf, mammoth) are optional packages, loaded when a file
- * needs one. Pictures of pages, as scanners make them, have no words to take.
+ * Documents as text: plain text, and the words of PDF and DOCX files. The kind is detected from the first bytes, and
+ * sizes are bounded so that a hostile file cannot fill memory. The readers (unpdf, mammoth) are optional packages,
+ * loaded when a file needs one. Scanned pages contain no words.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 
 /** A PDF of 3,000 pages of text is near 30 MB. */
 const MOST_BYTES = 200 * 2 ** 20;
-/** What a DOCX's parts may come to: a zip file's words can be a thousand times its size. */
+/** The limit for a DOCX's unpacked parts: a zip file's content can be a thousand times its size. */
 const MOST_UNPACKED = 500 * 2 ** 20;
 
-/** The text of a file's bytes. FormatError: damaged, too large, or no text in it. UnsupportedError: another kind, or no reader. */
+/**
+ * The text of a file's bytes. Throws FormatError if it is damaged, too large or has no text, UnsupportedError if it is
+ * of another kind or has no reader installed.
+ */
 export async function documentText(name: string, bytes: Uint8Array): Promise<string> {
   const start = String.fromCharCode(...bytes.subarray(0, 8));
   if (start.startsWith("%PDF-")) return pdfText(name, checked(name, bytes));
@@ -33,7 +36,7 @@ function checked(name: string, bytes: Uint8Array): Uint8Array {
 async function pdfText(name: string, bytes: Uint8Array): Promise<string> {
   const { extractText, getDocumentProxy } = await reader(name, "PDF", () => import("unpdf"), "unpdf");
   const pages = await damaged(name, "PDF", async () => {
-    // The reader takes the bytes away.
+    // The reader detaches the buffer.
     const document = await getDocumentProxy(new Uint8Array(bytes), { isEvalSupported: false, verbosity: 0 });
     try {
       return (await extractText(document, { mergePages: false })).text;
@@ -46,20 +49,20 @@ async function pdfText(name: string, bytes: Uint8Array): Promise<string> {
   throw new FormatError(
     name,
     `a PDF of ${pages.length} pages without text`,
-    "one whose words can be selected; scans have to be read by OCR first",
+    "one whose words can be selected; scans need OCR first",
   );
 }
 
 async function docxText(name: string, bytes: Uint8Array): Promise<string> {
   const unpacked = unpackedBytes(bytes);
   if (unpacked === null)
-    throw new UnsupportedError(`${name}: a zip archive that is no DOCX`, "Text, PDF and DOCX are.");
+    throw new UnsupportedError(`${name}: a zip archive that is no DOCX`, "Supported: text, PDF and DOCX.");
   if (unpacked > MOST_UNPACKED)
     throw new FormatError(name, `parts of ${unpacked} bytes`, `${MOST_UNPACKED}; save its text instead`);
   const { default: mammoth } = await reader(name, "DOCX", () => import("mammoth"), "mammoth");
   const arrayBuffer = new Uint8Array(bytes).buffer;
   const { value } = await damaged(name, "DOCX", () =>
-    // Node's build reads `buffer`, the one for browsers `arrayBuffer`.
+    // Node's build reads `buffer`, the browser build `arrayBuffer`.
     mammoth.extractRawText({ arrayBuffer, buffer: globalThis.Buffer?.from(arrayBuffer) } as never),
   );
   const text = value.replace(/\n{3,}/g, "\n\n").trim();
@@ -67,10 +70,10 @@ async function docxText(name: string, bytes: Uint8Array): Promise<string> {
   return text;
 }
 
-/** What the central directory says that a DOCX's entries come to; null: it has no word/document.xml. */
+/** The unpacked size of a DOCX according to its central directory; null if it has no word/document.xml. */
 function unpackedBytes(bytes: Uint8Array): number | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  // The directory's end is in the last 64 KiB, after a comment of any length.
+  // The end of the directory is in the last 64 KiB, before a comment of any length.
   let end = -1;
   for (let at = bytes.length - 22; at >= Math.max(0, bytes.length - 22 - 65_535); at--)
     if (view.getUint32(at, true) === 0x06054b50) {

@@ -1,7 +1,7 @@
 /**
- * The errors that leave Nibble. Each is thrown once, where the bad thing enters, and builds its message from
- * fields: the thing, what was found, what is allowed, the way out. `code` lets a server choose a status and the
- * command line an exit code without reading text.
+ * The errors that leave Nibble. Each is thrown once, where the bad input enters, and builds its message from fields:
+ * the thing, what was found, what is allowed, the way out. From `code` a server chooses a status and the command line
+ * an exit code, without parsing text.
  */
 export type ErrorCode =
   | "format"
@@ -14,7 +14,7 @@ export type ErrorCode =
   | "busy"
   | "aborted";
 
-/** Every error that Nibble throws on purpose: `code` says of what kind, the message what was found and what to do. */
+/** Every error that Nibble throws on purpose: `code` is its kind; the message says what was found and what to do. */
 export class NibbleError extends Error {
   constructor(
     readonly code: ErrorCode,
@@ -26,7 +26,10 @@ export class NibbleError extends Error {
   }
 }
 
-/** A file that is damaged, hostile or not of the kind its name promises. `place` names file, key or byte offset. */
+/**
+ * A file that is damaged, hostile or not of the kind that its name promises. `place` names the file, key or byte
+ * offset.
+ */
 export class FormatError extends NibbleError {
   constructor(
     readonly place: string,
@@ -48,7 +51,7 @@ export class UnsupportedError extends NibbleError {
   }
 }
 
-/** An argument out of its range. */
+/** An argument that is out of range. */
 export class ArgumentError extends NibbleError {
   constructor(
     readonly argument: string,
@@ -59,18 +62,20 @@ export class ArgumentError extends NibbleError {
   }
 }
 
-/** The plan does not fit the device or the memory: all together, or one buffer of it. */
+/** The plan does not fit the device or the memory, as a whole or because of one buffer. */
 export class MemoryError extends NibbleError {
   constructor(
     readonly needBytes: number,
     readonly limitBytes: number,
-    /** Tokens of context, or of the cache where that was asked for. */
+    /** The tokens of context that were asked for, or of the cache if that was asked for. */
     readonly context: number,
-    /** Of the same, what fits; 0: none does. */
+    /** The tokens that would fit; 0: none. */
     readonly largestContext: number,
     need: string,
     wayOut: string,
-    /** What reported how much memory there is: "nvidia-smi"; "": the caller did, or memory is not what is short. */
+    /**
+     * The source of the memory size, for example "nvidia-smi"; "" if the caller gave it or memory is not what is short.
+     */
     readonly source: string,
   ) {
     super("memory", `${need}. ${wayOut}`);
@@ -101,9 +106,12 @@ export class DeviceError extends NibbleError {
   }
 }
 
-/** A row of logits that no token can be chosen from. */
+/** A row of logits from which no token can be chosen. */
 export class LogitsError extends NibbleError {
-  /** position: of the token whose successor the logits predict. id: the first whose logit is wrong; null: all are -Infinity. */
+  /**
+   * position: of the token after which the logits predict. id: the first token with a wrong logit; null: all are
+   * -Infinity.
+   */
   constructor(
     readonly position: number,
     readonly id: number | null,
@@ -112,19 +120,19 @@ export class LogitsError extends NibbleError {
     const what = id === null ? "all -Infinity" : `not all finite numbers: token ${id} has ${logit}`;
     super(
       "device",
-      `the model's logits at position ${position} are ${what}. Weights of the file are damaged, or its activations exceed what the device computes with; try the file again from its source, or another --device.`,
+      `the model's logits at position ${position} are ${what}. The file's weights are damaged, or activations exceed the range of the device: download the file again, or try another --device.`,
     );
   }
 }
 
-/** The caller's AbortSignal fired; nothing is half-done. */
+/** The caller's AbortSignal fired; nothing is left half done. */
 export class AbortedError extends NibbleError {
   constructor(readonly doing: string) {
     super("aborted", `${doing} was stopped`);
   }
 }
 
-/** Throws AbortedError when the signal has fired. */
+/** Throws AbortedError if the signal has fired. */
 export function throwIfAborted(signal: AbortSignal | undefined, doing: string): void {
   if (signal?.aborted) throw new AbortedError(doing);
 }

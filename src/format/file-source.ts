@@ -1,7 +1,7 @@
 /**
- * Files on disk as a Source and a directory as a Folder (Node only). Owns opening, positional reads and the system's
- * error codes. The one idea: a read either fills `into` wholly or rejects, so a file that shrinks under us is an
- * error and not an endless loop of empty reads. `into` may be shared memory, which is how weights reach the workers.
+ * Files on disk as a Source and a directory as a Folder (Node only). A read either fills `into` completely or rejects,
+ * so a file that shrinks while it is read is an error and not an endless loop of empty reads. `into` may be shared
+ * memory, which is how weights reach the workers.
  */
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,19 +10,21 @@ import { FormatError, NibbleError } from "./errors.ts";
 import type { Folder } from "./folder.ts";
 import type { Source } from "./source.ts";
 
-/** One system call takes at most 2^31 - 4096 bytes on Linux; a smaller step also keeps a read interruptible. */
+/** One system call reads at most 2^31 - 4096 bytes on Linux; a smaller step also keeps a read interruptible. */
 const STEP_BYTES = 256 * 1024 * 1024;
 
-/** What is asked of a file. Not Node's own type: programs read these declarations without Node's. */
+/** The part of a file handle that is used. Not Node's own type: programs read these declarations without Node's. */
 export interface FileFacts {
   readonly size: number;
   isFile(): boolean;
   isDirectory(): boolean;
 }
 
-/** Opens a regular file for ranged reads. NibbleError "io" when it is missing, unreadable or not a regular file. */
+/**
+ * Opens a regular file for ranged reads. Throws NibbleError "io" if it is missing, unreadable or not a regular file.
+ */
 export async function fileSource(path: string): Promise<Source> {
-  // Looked at before it is opened: opening a named pipe would wait for a writer.
+  // Checked before opening: opening a named pipe would wait for a writer.
   const found = await lookAt(path);
   if (found === null) throw new NibbleError("io", `${path}: no such file`);
   if (!found.isFile()) throw new NibbleError("io", `${path}: not a regular file`);
@@ -50,7 +52,7 @@ export function fileFolder(path: string): Folder {
   };
 }
 
-/** What the path names, links followed; null when there is nothing. NibbleError "io" for any other failure. */
+/** The file's status, with links followed; null if there is none. Throws NibbleError "io" for any other failure. */
 export async function lookAt(path: string): Promise<FileFacts | null> {
   try {
     return await stat(path);

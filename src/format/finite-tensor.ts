@@ -1,17 +1,17 @@
 /**
- * A tensor whose rows are refused when they hold an infinity or a NaN. Such a file is damaged, and kernels that move a
- * float16's bits into a float32 would take it for a large number and compute on.
- * One idea: only the floats of a block are looked at, by their exponents; codes can be anything.
+ * A tensor whose rows are refused if they contain an infinity or a NaN. Such a file is damaged, and kernels that expand
+ * a float16 by moving its bits would read a large number and continue with it. Only the floats of a block are checked,
+ * by their exponents; codes can be anything.
  */
 import { FormatError } from "./errors.ts";
 import { BLOCKS, type Tensor, type TensorType } from "./tensor.ts";
 
-/** Where a block has its floats: offsets in bytes. */
+/** Offsets in bytes of a block's floats. */
 interface Floats {
   readonly f32?: readonly number[];
   readonly f16?: readonly number[];
   readonly bf16?: readonly number[];
-  /** An exponent alone, of which 255 is NaN (OCP Microscaling Formats 1.0). */
+  /** An 8-bit exponent, where 255 is NaN (OCP Microscaling Formats 1.0). */
   readonly e8m0?: readonly number[];
   /** An f16 in four upper nibbles (blocks/grid.ts): bits 8 to 11 in byte 53, 12 to 15 in byte 55. */
   readonly iq1m?: true;
@@ -21,7 +21,7 @@ const MLX: Floats = { f32: [0, 4] };
 const FIRST: Floats = { f16: [0] };
 const FIRST_TWO: Floats = { f16: [0, 2] };
 
-/** Whatever number of a block is no integer. */
+/** The numbers of a block that are not integers. */
 const FLOATS: Readonly<Record<TensorType, Floats>> = {
   f32: { f32: [0] },
   f16: FIRST,
@@ -59,7 +59,7 @@ const FLOATS: Readonly<Record<TensorType, Floats>> = {
   mlx8_g128: MLX,
 };
 
-/** The same tensor; reading rejects with a FormatError. */
+/** The same tensor, except that reading rejects with a FormatError. */
 export function finiteTensor(tensor: Tensor): Tensor {
   const { name, type, rows, cols } = tensor;
   return {
@@ -79,12 +79,12 @@ export function finiteTensor(tensor: Tensor): Tensor {
   };
 }
 
-/** Of whole blocks. */
+/** Checks whole blocks. */
 export function areFinite(type: TensorType, bytes: Uint8Array): boolean {
   if (BLOCKS[type].elements === 1 && areSmall(type, bytes)) return true;
   const { f32 = [], f16 = [], bf16 = [], e8m0 = [], iq1m } = FLOATS[type];
   const step = BLOCKS[type].bytes;
-  // The byte with the sign and the upper bits of the exponent; of the wider exponents also the one below.
+  // The byte with the sign and the upper bits of the exponent; for wider exponents also the byte below.
   for (const at of f16)
     for (let i = at + 1; i < bytes.length; i += step) if ((bytes[i] & 0x7c) === 0x7c) return false;
   for (const at of [...f32.map((at) => at + 2), ...bf16])
@@ -97,7 +97,7 @@ export function areFinite(type: TensorType, bytes: Uint8Array): boolean {
   return true;
 }
 
-/** Every magnitude is below 2, seen on whole words at once: nearly all of a model's plain floats are. */
+/** Whether every magnitude is below 2, tested on whole words: true for nearly all of a model's plain floats. */
 function areSmall(type: TensorType, { buffer, byteOffset, byteLength }: Uint8Array): boolean {
   if (byteOffset % 4 !== 0 || byteLength % 4 !== 0) return false;
   const words = new Uint32Array(buffer, byteOffset, byteLength / 4);

@@ -1,7 +1,7 @@
 /**
- * The two 16-bit float formats as bit patterns: f16 (IEEE 754 binary16) and bf16 (the upper half of an f32). Every
- * conversion in Nibble goes through here, so that all parts round alike: to nearest, ties to even.
- * f16 is widened through a table of all 65,536 values (256 KB, built once); bf16 is a shift.
+ * The two 16-bit float formats as bit patterns: f16 (IEEE 754 binary16) and bf16 (the upper half of an f32). All
+ * conversions in Nibble use these functions, so that they round alike: to nearest, ties to even. f16 is widened through
+ * a table of all 65,536 values (256 KB, built once); bf16 is a shift.
  */
 const scratch = new Float32Array(1);
 const scratchBits = new Uint32Array(scratch.buffer);
@@ -9,7 +9,7 @@ const scratchBits = new Uint32Array(scratch.buffer);
 const WIDE = new Float32Array(65536);
 for (let bits = 0; bits < 65536; bits++) WIDE[bits] = widen(bits);
 
-/** The number that a bit pattern (0 to 65535) stands for. */
+/** The number of a bit pattern (0 to 65535). */
 export function f16ToF32(bits: number): number {
   return WIDE[bits];
 }
@@ -23,7 +23,7 @@ export function f32ToF16(value: number): number {
   if (magnitude > 0x7f800000) return sign | 0x7e00 | ((magnitude >>> 13) & 0x1ff);
   if (magnitude >= 0x47800000) return sign | 0x7c00;
   if (magnitude < 0x38800000) {
-    // Below the smallest normal f16: added to 0.5, an f32's last bit is worth 2^-24, the unit of subnormal f16.
+    // Below the smallest normal f16: after adding 0.5, an f32's last bit is worth 2^-24, the unit of subnormal f16.
     scratch[0] = Math.abs(scratch[0]) + 0.5;
     return sign | (scratchBits[0] - 0x3f000000);
   }
@@ -44,7 +44,7 @@ export function f32ToBf16(value: number): number {
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
-/** One f16 out of bytes, little-endian, at any alignment. */
+/** Reads one f16, little-endian, at any alignment. */
 export function f16At(bytes: Uint8Array, at: number): number {
   return WIDE[bytes[at] | (bytes[at + 1] << 8)];
 }

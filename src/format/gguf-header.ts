@@ -1,8 +1,7 @@
 /**
- * The header of one GGUF file (v2 or v3, little-endian): magic, version, counts, key-values, tensor list. Owns that
- * order and the alignment.
- * One idea: only the header is read, through a growing window (byte-window.ts); weights stay in the file until
- * `readRows` asks for them. Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md
+ * The header of one GGUF file (v2 or v3, little-endian): magic, version, counts, key-values, tensor list. Only the
+ * header is read, through a growing window (byte-window.ts); weights stay in the file until `readRows` asks for them.
+ * Format: github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
 import { ByteWindow } from "./byte-window.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";
@@ -21,20 +20,20 @@ export interface GgufHeader {
   readonly layout: GgufLayout;
 }
 
-/** What a copy of the file needs besides values and rows. */
+/** What copying the file requires besides values and rows. */
 export interface GgufLayout {
   readonly keys: readonly string[];
-  /** The bytes of a key's type and value, which say what the parsed value does not: whether a 5 is an i8 or a u64. */
+  /** The bytes of a key's type and value. They hold what the parsed value does not: whether a 5 is an i8 or a u64. */
   value(key: string): Promise<Uint8Array>;
-  /** By tensor, the fastest axis first. */
+  /** The dims of each tensor, fastest axis first. */
   readonly dims: ReadonlyMap<string, readonly number[]>;
 }
 
 const MAGIC = 0x46554747; // "GGUF" as a little-endian u32
-/** Where tensor data starts and each tensor within it, when the file does not say otherwise. */
+/** Alignment of the tensor data and of each tensor in it, if the file does not give one. */
 const ALIGNMENT = 32;
 
-/** Reads and checks everything before the tensor data. FormatError, UnsupportedError. */
+/** Reads and checks everything before the tensor data. Throws FormatError and UnsupportedError. */
 export async function readGgufHeader(source: Source): Promise<GgufHeader> {
   const window = new ByteWindow(source);
   await window.load(24, "a GGUF header");

@@ -1,8 +1,7 @@
 /**
- * The key-values of a GGUF header. Owns the value types, and bounds every count by the bytes that the file still has
- * before anything is allocated for it.
- * Values: numbers, booleans, strings (utf8.ts), arrays of strings or booleans, and typed arrays for arrays of numbers
- * (64-bit integers as Float64Array).
+ * The key-values of a GGUF header. Every count is checked against the bytes left in the file before anything is
+ * allocated for it. Values: numbers, booleans, strings (utf8.ts), arrays of strings or booleans, and typed arrays for
+ * arrays of numbers (64-bit integers as Float64Array).
  */
 import type { ByteWindow } from "./byte-window.ts";
 import { FormatError } from "./errors.ts";
@@ -13,9 +12,9 @@ export type Metadata = Record<string, unknown>;
 
 const KEY_BYTES = 65535;
 const STRING_BYTES = 64 * 1024 * 1024;
-/** Keys in one file; real ones have under a hundred. */
+/** Maximum keys in one file; real ones have under a hundred. */
 const KEYS = 65536;
-/** Arrays within arrays; no known key has them. */
+/** Maximum nesting of arrays; no known key nests them. */
 const DEPTH = 4;
 
 const BOOL = 7;
@@ -23,8 +22,8 @@ const STRING = 8;
 const ARRAY = 9;
 
 /**
- * What an array holds apart from numbers: the fewest bytes each takes, and how many all arrays together may hold,
- * since in memory each costs far more than in the file. The largest vocabulary with its merges is under a million.
+ * For array elements other than numbers: their smallest size in the file, and how many all arrays together may hold,
+ * since each takes far more memory than space in the file. The largest vocabulary with its merges is under a million.
  */
 const BOXED: Readonly<Record<number, { bytes: number; allowed: number } | undefined>> = {
   [BOOL]: { bytes: 1, allowed: 16 * 1024 * 1024 },
@@ -36,7 +35,7 @@ interface NumberType {
   bytes: number;
   read(view: DataView, at: number): number;
   array: new (count: number) => ArrayBufferView & { [index: number]: number; readonly length: number };
-  /** 64-bit integers cannot be copied as they lie: they become floats, and have to be exact. */
+  /** 64-bit integers cannot be copied directly: they become floats, and must be exact. */
   wide?: true;
 }
 
@@ -53,18 +52,18 @@ const NUMBERS: Readonly<Record<number, NumberType | undefined>> = {
   12: { bytes: 8, read: (view, at) => view.getFloat64(at, true), array: Float64Array },
 };
 
-/** Where the type and the value of a key-value lie in the file. */
+/** The offsets of a key's type and value in the file. */
 export interface ValueRange {
   readonly offset: number;
   readonly bytes: number;
 }
 
-/** Reads `count` key-values. The record has no prototype, so that no key can be mistaken for an inherited one. */
+/** Reads `count` key-values. The record has no prototype, so no key can be mistaken for an inherited one. */
 export async function readMetadata(
   window: ByteWindow,
   count: number,
 ): Promise<{ values: Metadata; ranges: ReadonlyMap<string, ValueRange> }> {
-  // The smallest: a one-letter key (9 bytes), its type (4) and one byte of value.
+  // The smallest entry: a one-letter key (9 bytes), its type (4) and one byte of value.
   checkCount(window, "keys", count, 14, KEYS);
   const values: Metadata = Object.create(null);
   const ranges = new Map<string, ValueRange>();
@@ -72,7 +71,7 @@ export async function readMetadata(
   for (let i = 0; i < count; i++) {
     const key = await readString(window, `key ${i}`, KEY_BYTES);
     if (key === "") throw new FormatError(window.place, `key ${i} is empty`, "1 to 65535 bytes");
-    if (key in values) throw new FormatError(window.place, `key ${quote(key)} comes a second time`);
+    if (key in values) throw new FormatError(window.place, `key ${quote(key)} occurs twice`);
     if (!window.has(4)) await window.load(4, `the type of ${quote(key)}`);
     const { offset } = window;
     values[key] = await reader.value(window.u32(), key, 0);
@@ -81,7 +80,7 @@ export async function readMetadata(
   return { values, ranges };
 }
 
-/** A string with its 64-bit length in front. */
+/** A string after its 64-bit length. */
 export async function readString(window: ByteWindow, what: string, allowed: number): Promise<string> {
   if (!window.has(8)) await window.load(8, `the length of ${what}`);
   const bytes = window.u64();
@@ -90,7 +89,7 @@ export async function readString(window: ByteWindow, what: string, allowed: numb
   return decodeLenient(window.take(bytes));
 }
 
-/** Without a promise for each: a vocabulary has up to a million strings, and nearly all are in the window. */
+/** No promise for each string: a vocabulary has up to a million, and nearly all are in the window. */
 async function readStrings(window: ByteWindow, what: string, count: number): Promise<string[]> {
   const values: string[] = [];
   while (values.length < count) {
@@ -103,7 +102,7 @@ async function readStrings(window: ByteWindow, what: string, count: number): Pro
   return values;
 }
 
-/** FormatError unless `count` things of at least `bytes` each fit into what is left of the file. */
+/** Throws FormatError unless `count` items of at least `bytes` each fit into the rest of the file. */
 export function checkCount(
   window: ByteWindow,
   what: string,
@@ -116,12 +115,12 @@ export function checkCount(
     throw new FormatError(window.place, `${count} ${what}`, `${fits} (${window.left} bytes are left)`);
 }
 
-/** A name out of a file, for a message: control characters escaped, length bounded. */
+/** A name from a file for a message: control characters escaped, length limited. */
 export function quote(name: string): string {
   return JSON.stringify(name.length > 80 ? `${name.slice(0, 77)}...` : name);
 }
 
-/** A value for a message, whatever a hostile file made of it. */
+/** A value from a file for a message, whatever a hostile file made of it. */
 export function describeValue(value: unknown): string {
   if (typeof value === "string") return quote(value);
   return typeof value === "object" ? "an array" : describe(value);
@@ -175,7 +174,7 @@ class ValueReader {
     return values;
   }
 
-  /** Numbers are copied as they lie, a window at a time (hosts of WASM are little-endian), unless they are wide. */
+  /** Copies numbers directly, one window at a time (hosts of WASM are little-endian), unless they are 64-bit. */
   async numbers(key: string, { bytes, array, read, wide }: NumberType, count: number): Promise<unknown> {
     const { window } = this;
     checkCount(window, `numbers in ${quote(key)}`, count, bytes);
@@ -202,7 +201,7 @@ function unknownType(window: ByteWindow, type: number, key: string): FormatError
   return new FormatError(window.place, `value type ${type} of ${quote(key)}`, "0 to 12");
 }
 
-/** `general.*` only describes a file (a seed, a count of parameters): there the nearest number does no harm. */
+/** Keys of `general.*` only describe a file (a seed, a parameter count): the nearest number is good enough. */
 function checkExact(window: ByteWindow, key: string, value: number): void {
   if (Number.isSafeInteger(value) || (key.startsWith("general.") && key !== "general.alignment")) return;
   throw new FormatError(

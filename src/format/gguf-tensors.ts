@@ -1,7 +1,7 @@
 /**
- * The tensor list of a GGUF header, and the proof that it describes the rest of the file: every tensor whole blocks,
- * aligned, inside the file, and no two over the same bytes. Gaps are allowed: they are padding, or waste.
- * GGUF gives dimensions fastest first; here the first is `cols` and the product of the others is `rows`.
+ * The tensor list of a GGUF header, checked against the file: every tensor must be whole blocks, aligned and inside the
+ * file, and no two may overlap. Gaps are allowed. GGUF stores dims fastest first; here the first is `cols` and the
+ * product of the others is `rows`.
  */
 import type { ByteWindow } from "./byte-window.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";
@@ -10,37 +10,38 @@ import { tensorType } from "./gguf-types.ts";
 import type { TensorShape } from "./range-tensor.ts";
 import { BLOCKS, storedRowBytes } from "./tensor.ts";
 
-/** A tensor's shape with where its data lies in the file. */
+/** A tensor's shape and the position of its data in the file. */
 export interface TensorRange extends TensorShape {
-  /** As in the file, the fastest axis first: experts of a mixture have three. */
+  /** As in the file, fastest axis first: experts of a mixture have three. */
   readonly dims: readonly number[];
   readonly offset: number;
   readonly bytes: number;
 }
 
-/** ggml itself stops at 63; this only keeps a hostile name out of memory and messages. */
+/** ggml's limit is 63; this limit only keeps hostile names out of memory and messages. */
 const NAME_BYTES = 1024;
 const DIMENSIONS = 4;
-/** A hundred times what a mixture of experts with one tensor for each expert has. */
+/** A hundred times what a mixture with one tensor for each expert has. */
 const TENSORS = 4 * 1024 * 1024;
 
 /**
- * Reads `count` tensor entries at the window, which end the header. `size` is the file's, offsets in the result
- * count from its start.
+ * Reads the `count` tensor entries at the window, the last part of the header. `size` is the file's; offsets in the
+ * result count from its start.
  */
 export async function readTensorList(
   window: ByteWindow,
   count: number,
   file: { name: string; size: number; alignment: number },
 ): Promise<TensorRange[]> {
-  // The smallest: a one-letter name (9 bytes), the number of dimensions (4), one of them (8), type (4), offset (8).
+  // The smallest entry: a one-letter name (9 bytes), the number of dimensions (4), one of them (8), type (4), offset
+  // (8).
   checkCount(window, "tensors", count, 33, TENSORS);
   const names = new Set<string>();
   const entries: TensorRange[] = [];
   for (let i = 0; i < count; i++) {
     const entry = await readEntry(window, i, file);
     if (names.has(entry.name))
-      throw new FormatError(window.place, `tensor ${quote(entry.name)} comes a second time`);
+      throw new FormatError(window.place, `tensor ${quote(entry.name)} occurs twice`);
     names.add(entry.name);
     entries.push(entry);
   }
@@ -67,7 +68,7 @@ async function readEntry(
   const type = tensorType(window.u32(), quote(name), file);
   const offset = window.u64();
 
-  if (dims.includes(0)) throw new FormatError(place, `a dimension of 0 in [${dims}]`, "1 and more");
+  if (dims.includes(0)) throw new FormatError(place, `a dimension of 0 in [${dims}]`, "1 or more");
   const [cols, ...outer] = dims;
   const rows = outer.reduce((product, dim) => product * dim, 1);
   const { elements } = BLOCKS[type];
@@ -83,7 +84,7 @@ async function readEntry(
   return { name, type, rows, cols, dims, offset, bytes };
 }
 
-/** Every range inside the file, and no two over the same bytes. */
+/** Every range must be inside the file, and no two may overlap. */
 function checkRanges(
   tensors: readonly TensorRange[],
   file: { name: string; size: number; alignment: number },
@@ -98,7 +99,7 @@ function checkRanges(
       throw new FormatError(
         place,
         cause,
-        `the file's ${file.size}: it is damaged or was not wholly downloaded`,
+        `the file's ${file.size}: it is damaged or not completely downloaded`,
       );
     }
     if (before && before.offset + before.bytes > offset) {
@@ -110,8 +111,8 @@ function checkRanges(
 }
 
 /**
- * Files of PrismML's fork of llama.cpp have q2_0's number, 42, for groups of 128 values in 34 bytes: each tensor then ends where
- * the next begins, which is inside of what it would be in groups of 64. UnsupportedError.
+ * PrismML's fork of llama.cpp uses q2_0's number, 42, for groups of 128 values in 34 bytes: each tensor then ends where
+ * the next begins, which is before the end of its groups of 64. Throws UnsupportedError.
  */
 function checkGroups(
   { name, type, rows, cols, offset }: TensorRange,
@@ -122,6 +123,6 @@ function checkGroups(
   if (type === "q2_0" && Math.ceil(end / file.alignment) * file.alignment === next)
     throw new UnsupportedError(
       `${file.name}: tensor ${quote(name)} of type q2_0 in groups of 128, as a fork of llama.cpp writes it`,
-      "Groups of 64, as llama.cpp writes them, are.",
+      "Supported: groups of 64, as llama.cpp writes them.",
     );
 }

@@ -1,4 +1,7 @@
-/** GGUF's tensor type numbers (ggml.h, enum ggml_type): those that we read and write, and names for those that we do not. */
+/**
+ * GGUF's numbers for tensor types (ggml.h, enum ggml_type): those that Nibble reads and writes, and the names of
+ * others.
+ */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import type { TensorType } from "./tensor.ts";
 
@@ -33,7 +36,7 @@ const TYPES: Readonly<Record<number, TensorType | undefined>> = {
   42: "q2_0",
 };
 
-/** Named so that the user learns what the file holds. */
+/** Other types, named so that the error can say what the file contains. */
 const OTHERS: Readonly<Record<number, string | undefined>> = {
   4: "q4_2",
   5: "q4_3",
@@ -52,13 +55,13 @@ const OTHERS: Readonly<Record<number, string | undefined>> = {
   38: "iq4_nl_8_8",
 };
 
-/** The number of a type of ours; null: GGUF has none (MLX's). */
+/** The number of one of our types; null: GGUF does not have it (MLX's). */
 export function typeNumber(type: TensorType): number | null {
   const found = Object.entries(TYPES).find(([, name]) => name === type);
   return found ? Number(found[0]) : null;
 }
 
-/** Our type for a type number. UnsupportedError for ggml's other types, FormatError for a number that is none. */
+/** Our type for a type number. Throws UnsupportedError for ggml's other types, FormatError for an unknown number. */
 export function tensorType(number: number, tensor: string, place: string): TensorType {
   const type = TYPES[number];
   if (type) return type;
@@ -68,6 +71,6 @@ export function tensorType(number: number, tensor: string, place: string): Tenso
   const readable = Object.values(TYPES).join(", ");
   throw new UnsupportedError(
     `${place}: tensor ${tensor} of type ${name} (${number})`,
-    `Types that are: ${readable}.`,
+    `Supported types: ${readable}.`,
   );
 }

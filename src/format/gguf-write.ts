@@ -1,7 +1,7 @@
 /**
- * The header of a GGUF file as bytes, version 3: key-values and the tensor list, with the place of each tensor's data.
- * Owns the order and the alignment, as gguf-header.ts reads them. Knows no files: its caller puts each
- * tensor's bytes, and zeros up to the next place, after what this gives.
+ * Makes the header of a GGUF file, version 3, as bytes: key-values and the tensor list with the offset of each tensor's
+ * data, in the order that gguf-header.ts reads. It writes no file: the caller appends each tensor's bytes, padded with
+ * zeros up to the next offset.
  */
 import { typeNumber } from "./gguf-types.ts";
 import { storedRowBytes, type TensorType } from "./tensor.ts";
@@ -25,7 +25,7 @@ export interface WrittenKey {
   readonly bytes: Uint8Array;
 }
 
-/** A tensor of whole rows; the fastest axis first. */
+/** A tensor of whole rows; fastest axis first. */
 export interface PlannedTensor {
   readonly name: string;
   readonly type: TensorType;
@@ -33,11 +33,11 @@ export interface PlannedTensor {
 }
 
 export interface PlannedFile {
-  /** Up to the first tensor's data. */
+  /** The header up to the first tensor's data. */
   readonly header: Uint8Array;
-  /** Of each tensor, from the file's start. */
+  /** The offset of each tensor, from the start of the file. */
   readonly places: readonly { readonly offset: number; readonly bytes: number }[];
-  /** Of the whole file. */
+  /** The size of the whole file. */
   readonly bytes: number;
 }
 
@@ -76,7 +76,7 @@ export function valueBytes(value: GgufValue): Uint8Array {
   return out.all();
 }
 
-/** The header, and where each tensor's data goes. `alignment` is what the keys say of it, 32 where they say nothing. */
+/** The header and the offset of each tensor's data. `alignment` is the one that the keys give, 32 if they give none. */
 export function planFile(
   keys: readonly WrittenKey[],
   tensors: readonly PlannedTensor[],
@@ -109,7 +109,7 @@ export function planFile(
   };
 }
 
-/** Bytes that grow. */
+/** A growing array of bytes. */
 class Bytes {
   #bytes = new Uint8Array(4096);
   #view = new DataView(this.#bytes.buffer);

@@ -1,7 +1,7 @@
 /**
- * GGUF checkpoints: one file, or the parts that `gguf-split` makes of one (name-00001-of-00003.gguf). Owns how parts
- * are found and proven to belong together; gguf-header.ts reads each. Sources come from outside, so that parts may
- * lie on disk or on an HTTP server.
+ * GGUF checkpoints: one file, or the parts made by `gguf-split` (name-00001-of-00003.gguf). This file finds the parts
+ * and checks that they belong together; gguf-header.ts reads each. Sources are passed in, so parts may be on disk or on
+ * an HTTP server.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile } from "./folder.ts";
@@ -16,9 +16,9 @@ export interface GgufFile extends GgufHeader {
 }
 
 /**
- * Reads the header of a GGUF file and of all its parts when it is split (any part may be given). `folder` is where
- * the other parts are looked for. Takes `source` over: `close` closes it, and a failure here does.
- * FormatError for a damaged file or parts that do not match, UnsupportedError for versions and tensor types.
+ * Reads the header of a GGUF file and, if it is split, of all its parts (any part may be given). The other parts are
+ * looked for in `folder`. Takes over `source`: `close` closes it, and so does a failure here. Throws FormatError for a
+ * damaged file or parts that do not match, UnsupportedError for versions and tensor types.
  */
 export async function readGguf(source: Source, folder?: Folder): Promise<GgufFile> {
   const sources = [source];
@@ -36,7 +36,7 @@ export async function readGguf(source: Source, folder?: Folder): Promise<GgufFil
   }
 }
 
-/** The name of part `part` (from 0) when `file` is a part of `parts`; null when its name is not a part's. */
+/** The name of part `part` (from 0) if `file` is one of `parts` parts; null if its name is not that of a part. */
 export function ggufPartName(
   file: string,
   part: number,
@@ -47,7 +47,7 @@ export function ggufPartName(
   return { name, part: Number(match[2]) - 1, parts: Number(match[3]) };
 }
 
-/** Opens the other parts of `source`, adding each to `sources` as soon as it is open. */
+/** Opens the other parts of `source` and adds each to `sources` as soon as it is open. */
 async function readParts(
   source: Source,
   given: GgufHeader,
@@ -76,7 +76,7 @@ async function readParts(
       if (tensors.has(tensor.name)) {
         throw new FormatError(
           `${folder.name}/${name}`,
-          `tensor ${quote(tensor.name)} is in an earlier part too`,
+          `tensor ${quote(tensor.name)} is also in an earlier part`,
         );
       }
       tensors.set(tensor.name, tensor);
@@ -108,10 +108,10 @@ function checkPart(place: string, metadata: Metadata, part: number, parts: numbe
   }
 }
 
-/** How many parts the key-values speak of; 1 when they do not. */
+/** The number of parts according to the key-values; 1 if they have none. */
 function partsOf(place: string, metadata: Metadata): number {
   const parts = metadata["split.count"] ?? 0;
-  // A name has room for five digits.
+  // The number in a name has five digits.
   if (Number.isInteger(parts) && (parts as number) >= 0 && (parts as number) <= 99_999)
     return parts as number;
   throw new FormatError(place, `split.count is ${describeValue(parts)}`, "integers 0 to 99999");

@@ -1,16 +1,16 @@
 /**
- * One answer to a range request: its status, the range that it claims, its body. Owns which answers are an error and
- * which of these another attempt may not meet again.
+ * One response to a range request: its status, its range, its body. Decides which responses are errors, and which
+ * errors are worth another attempt.
  */
 import { FormatError, NibbleError } from "./errors.ts";
 
-/** The longest that a server's Retry-After is followed. */
+/** The longest Retry-After that is obeyed. */
 const LONGEST_WAIT_MS = 30_000;
 
 /** The server has no such file. */
 export class MissingError extends NibbleError {}
 
-/** An attempt failed in a way that another may not. */
+/** An attempt failed in a way that another attempt may not. */
 export class Dropped extends Error {
   constructor(
     message: string,
@@ -21,23 +21,23 @@ export class Dropped extends Error {
   }
 }
 
-/** Waits for a step of an exchange, but not for ever. */
+/** Waits for one step of an exchange, with a time limit. */
 export type Guard = <Result>(step: Promise<Result>) => Promise<Result>;
 
 /**
- * Rejects when the signal fires. Undici does not always settle a read of a body that was aborted: in Node 20.20 one of
- * sixty hangs when the abort falls between two reads, so a guard waits for this along with the step.
+ * Rejects when the signal fires. Undici does not always settle the read of an aborted body: in Node 20.20 one in sixty
+ * hangs if the abort falls between two reads. So a guard waits for this promise together with the step.
  */
 export function endedBy(signal: AbortSignal): Promise<never> {
   const ended = new Promise<never>((_, reject) => {
     signal.addEventListener("abort", () => reject(new Error("the connection was given up")));
   });
-  // Mostly it is not awaited.
+  // Usually nothing awaits it.
   ended.catch(() => {});
   return ended;
 }
 
-/** Streams the body into `into`, which it has to fill exactly. */
+/** Streams the body into `into`, which it must fill exactly. */
 export async function receive(
   name: string,
   response: Response,
@@ -51,7 +51,7 @@ export async function receive(
     const { done, value } = reader ? await guard(reader.read()) : { done: true, value: undefined };
     if (done || !value) break;
     if (at + value.length > into.length)
-      throw new FormatError(name, `an answer of more bytes than its range`, `${into.length}`);
+      throw new FormatError(name, `a response longer than its range`, `${into.length}`);
     into.set(value, at);
     at += value.length;
     onBytes(value.length);
@@ -59,18 +59,18 @@ export async function receive(
   if (at < into.length) throw new Dropped(`the connection ended after ${at} of ${into.length} bytes`);
 }
 
-/** Anything but 206 is an error: which, and whether to try again. */
+/** Every status but 206 is an error: which one, and whether to try again. */
 export function refuseStatus(name: string, { status, headers }: Response): void {
   if (status === 206) return;
   if (status === 200 && headers.get("content-type")?.startsWith("text/html"))
     throw new NibbleError(
       "io",
-      `${name}: the server sends a page (text/html) and no file. Is it the file's own URL?`,
+      `${name}: the server sent a page (text/html) instead of a file. Is this the URL of the file itself?`,
     );
   if (status === 200)
     throw new NibbleError(
       "io",
-      `${name}: the server ignores Range and sends the whole file. Serve it by one with range requests, or load it from disk.`,
+      `${name}: the server ignores Range and sends the whole file. Use a server that supports range requests, or load the file from disk.`,
     );
   if (status === 404 || status === 410) throw new MissingError("io", `${name}: no such file (${status})`);
   if (status === 401 || status === 403)
@@ -83,7 +83,10 @@ export function refuseStatus(name: string, { status, headers }: Response): void 
   throw new NibbleError("io", `${name}: the server answered ${status}`);
 }
 
-/** The range that a 206 holds, `end` exclusive; null when it is not to be seen, `size` null when it is not told. */
+/**
+ * The range of a 206, `end` exclusive; null if its header is not visible to the page; `size` is null if it is not
+ * given.
+ */
 export function contentRange(
   name: string,
   response: Response,

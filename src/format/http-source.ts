@@ -1,7 +1,8 @@
 /**
- * A file on an HTTP server as a Source, by range requests with the Web's fetch, in Node and in a page. Owns what a server may
- * get wrong: it ignores Range, answers another range, drops, stalls, or gives a file that changed between two requests.
- * Dropped connections and overloaded servers are tried again from where they stopped; what is left is one error.
+ * A file on an HTTP server as a Source, by range requests with the Web's fetch, in Node and in a page. It handles what
+ * a server may do wrong: ignore Range, send another range, drop the connection, stall, or send a file that changed
+ * between two requests. Dropped connections and overloaded servers are retried from where they stopped; anything else
+ * is one error.
  */
 import { ArgumentError, FormatError, NibbleError, throwIfAborted } from "./errors.ts";
 import type { Folder } from "./folder.ts";
@@ -17,31 +18,32 @@ import {
 import { PAGE_BYTES, pagedSource } from "./paged-source.ts";
 import type { Source } from "./source.ts";
 
-/** Options of files that are read over HTTP. */
+/** Options for files that are read over HTTP. */
 export interface HttpOptions {
   /** Sent with every request: { authorization: "Bearer ..." }. */
   headers?: Readonly<Record<string, string>>;
   /**
    * How fetch uses the browser's cache. Default: "default", which keeps what fits for the next visit, but Chromium then
-   * makes the requests for one file one after another. "no-store": side by side, for pages that keep models themselves.
+   * makes the requests for one file one after another. "no-store": in parallel, for pages that keep models themselves.
    */
   cache?: RequestCache;
-  /** Ends every read, now and later, with AbortedError. */
+  /** Ends every read, current and later, with AbortedError. */
   signal?: AbortSignal;
-  /** How long a connection may stay silent before it counts as dropped. Default 30,000. */
+  /** How long a connection may be silent before it counts as dropped. Default 30,000. */
   stallMs?: number;
-  /** How often a request is made that brings nothing, before the read fails. Default 5. */
+  /** How often a request without progress is made before the read fails. Default 5. */
   attempts?: number;
   /** The wait before the second attempt, doubled for each further one. Default 300. */
   backoffMs?: number;
 }
 
-/** So much has to arrive for the attempts to be counted anew. */
+/** Progress after which the count of attempts starts again. */
 const PROGRESS_BYTES = 1024 * 1024;
 
 /**
- * Opens a file by its URL (in a page also a relative one) with one request for its first page.
- * NibbleError "io": unreachable, no such file, no ranges. FormatError: a wrong answer or a changed file, also in reads.
+ * Opens a file by its URL (in a page also a relative one) with one request for its first page. Throws NibbleError "io"
+ * if it is unreachable or missing or the server has no ranges; FormatError for a wrong response or a changed file, also
+ * in reads.
  */
 export async function httpSource(url: string | URL, options: HttpOptions = {}): Promise<Source> {
   const file = new HttpFile(url, options);
@@ -49,7 +51,7 @@ export async function httpSource(url: string | URL, options: HttpOptions = {}): 
   return pagedSource(file, first);
 }
 
-/** The files of one folder under a URL: parts of a split GGUF, a safetensors folder. */
+/** The files of one folder under a URL: parts of a split GGUF, or a safetensors folder. */
 export function httpFolder(url: string | URL, options: HttpOptions = {}): Folder {
   const base = absolute(url);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
@@ -57,7 +59,7 @@ export function httpFolder(url: string | URL, options: HttpOptions = {}): Folder
     name: nameOf(base).slice(0, -1),
     async open(file) {
       const at = new URL(encodeURIComponent(file), base);
-      // A signed or versioned URL says so in its query, which holds for the folder's other files.
+      // A signed or versioned URL has a query, which the folder's other files need, too.
       at.search = base.search;
       try {
         return await httpSource(at, options);
@@ -76,7 +78,7 @@ export function httpSiblings(url: string | URL, options: HttpOptions = {}): Fold
   return httpFolder(folder, options);
 }
 
-/** What must stay the same from one answer to the next. */
+/** What must stay the same from one response to the next. */
 interface Identity {
   readonly size: number;
   readonly etag: string | null;
@@ -88,7 +90,7 @@ class HttpFile implements Source {
   readonly name: string;
   readonly #options: HttpOptions;
   #identity: Identity | null = null;
-  /** Of requests and waits under way. */
+  /** For pending requests and waits. */
   readonly #running = new Set<AbortController>();
   #closed = false;
   readonly #stop = () => {
@@ -102,12 +104,12 @@ class HttpFile implements Source {
     options.signal?.addEventListener("abort", this.#stop);
   }
 
-  /** Known once it is open. */
+  /** Known once the file is open. */
   get size(): number {
     return this.#identity?.size ?? 0;
   }
 
-  /** The first page, all of it or up to the end of the file. */
+  /** The first page, or the whole file if it is shorter. */
   async open(): Promise<Uint8Array> {
     try {
       const page = new Uint8Array(PAGE_BYTES);
@@ -144,7 +146,7 @@ class HttpFile implements Source {
     }
   }
 
-  /** One request for as much of `into` as the file has; the server may give less. `onBytes` counts as they arrive. */
+  /** One request for as much of `into` as the file has; the server may send less. `onBytes` counts as bytes arrive. */
   async #exchange(offset: number, into: Uint8Array, onBytes: (bytes: number) => void): Promise<void> {
     await this.#during(async (guard, signal) => {
       const { cache } = this.#options;
@@ -167,8 +169,8 @@ class HttpFile implements Source {
       if (range && (range.start !== offset || range.end > end))
         throw new FormatError(
           this.name,
-          `an answer with bytes ${range.start} to ${range.end}`,
-          `${offset} to ${end}, the range asked for`,
+          `a response with bytes ${range.start} to ${range.end}`,
+          `${offset} to ${end}, the requested range`,
         );
       await receive(this.name, response, into.subarray(0, (range?.end ?? end) - offset), guard, onBytes);
     });
@@ -180,14 +182,14 @@ class HttpFile implements Source {
     if (!head.ok) throw new Dropped(`the server answered ${head.status} to HEAD`);
     const size = Number(head.headers.get("content-length") ?? Number.NaN);
     if (Number.isSafeInteger(size)) return size;
-    throw new FormatError(this.name, "an answer without a size", "Content-Range or Content-Length");
+    throw new FormatError(this.name, "a response without a size", "Content-Range or Content-Length");
   }
 
   #compare(response: Response, size: number): void {
     const etag = response.headers.get("etag")?.replace(/^W\//, "") ?? null;
     const modified = response.headers.get("last-modified");
     const first = (this.#identity ??= { size, etag, modified });
-    // A date says less than a tag and may differ between two servers of one file.
+    // A date is weaker than a tag, and two servers of one file may report different dates.
     const [was, is] =
       first.etag !== null && etag !== null
         ? [first.etag, etag]
@@ -195,13 +197,13 @@ class HttpFile implements Source {
           ? [first.modified, modified]
           : ["", ""];
     if (size !== first.size)
-      throw new FormatError(this.name, `it has ${size} bytes now and had ${first.size}: it changed`);
-    if (was !== is) throw new FormatError(this.name, `it is ${is} now and was ${was}: it changed`);
+      throw new FormatError(this.name, `it changed from ${first.size} to ${size} bytes while it was read`);
+    if (was !== is) throw new FormatError(this.name, `it changed from ${was} to ${is} while it was read`);
   }
 
   /**
-   * Runs one exchange. `guard` waits for a step of it, but not longer than a connection may be silent. However it ends
-   * early, the connection is let go.
+   * Runs one exchange. `guard` waits for one step of it, up to the longest silence allowed. However the exchange ends,
+   * the connection is released.
    */
   async #during(work: (guard: Guard, signal: AbortSignal) => Promise<void>): Promise<void> {
     const { stallMs = 30_000 } = this.#options;
@@ -227,7 +229,7 @@ class HttpFile implements Source {
       controller.abort();
       this.#check();
       if (error instanceof NibbleError || error instanceof Dropped) throw error;
-      throw new Dropped(silent ? `nothing came for ${stallMs} ms` : reasonOf(error), 0, error);
+      throw new Dropped(silent ? `no data for ${stallMs} ms` : reasonOf(error), 0, error);
     } finally {
       this.#running.delete(controller);
     }
@@ -270,13 +272,13 @@ function absolute(url: string | URL): URL {
   const parsed = URL.canParse(url, page) ? new URL(url, page) : null;
   if (parsed === null || !/^https?:$/.test(parsed.protocol))
     throw new ArgumentError("url", JSON.stringify(String(url)), "http and https URLs");
-  // fetch refuses them, with every attempt.
+  // fetch refuses them on every attempt.
   if (parsed.username || parsed.password)
     throw new ArgumentError("url", nameOf(parsed), "URLs without a password; give an authorization header");
   return parsed;
 }
 
-/** Without a query, which may hold a secret, and so that the file's own name stands at the end. */
+/** Without a query, which may contain a secret, so that the name ends with the file's own name. */
 function nameOf({ origin, pathname }: URL): string {
   return `${origin}${pathname}`;
 }

@@ -1,6 +1,6 @@
 /**
- * JSON as checkpoints need it: one parse that also refuses what JSON.parse lets through, a name given twice in one
- * object (the last would win silently) and nesting deep enough to be an attack. Knows nothing of any schema.
+ * JSON for checkpoints: one parse that also refuses what JSON.parse accepts: a name given twice in one object (the last
+ * would win silently) and nesting deep enough to be an attack.
  */
 import { FormatError } from "./errors.ts";
 
@@ -15,21 +15,23 @@ const CLOSE_ARRAY = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** A parsed object, before anything is known of its fields. */
+/** A parsed object whose fields are not checked yet. */
 export type JsonObject = { readonly [key: string]: unknown };
 
-/** Parses `text`; FormatError at `place` for bad JSON, a repeated name in an object, nesting beyond 64. */
+/**
+ * Parses `text`; throws FormatError at `place` for invalid JSON, a repeated name in an object, or nesting beyond 64.
+ */
 export function parseJson(text: string, place: string): unknown {
   try {
     scan(text, place);
     return JSON.parse(text);
   } catch (cause) {
     if (cause instanceof FormatError) throw cause;
-    throw new FormatError(place, `bad JSON (${(cause as Error).message})`, undefined, { cause });
+    throw new FormatError(place, `invalid JSON (${(cause as Error).message})`, undefined, { cause });
   }
 }
 
-/** The value as an object; FormatError at `place` when it is anything else. */
+/** The value as an object; throws FormatError at `place` if it is anything else. */
 export function asObject(value: unknown, place: string): JsonObject {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as JsonObject;
   throw new FormatError(place, `${describe(value)} where an object belongs`);
@@ -41,24 +43,24 @@ export function describe(value: unknown): string {
   if (typeof value === "number" && !Number.isFinite(value))
     return Number.isNaN(value) ? "not a number" : "infinite";
   const { length } = value !== null && typeof value === "object" ? (value as { length?: unknown }) : {};
-  // A hostile list is not written out for the 60 characters that are shown of it.
+  // A huge list from a hostile file is not written out for the 60 characters that are shown.
   if (ArrayBuffer.isView(value) || (Array.isArray(value) && value.length > 16)) return `a list of ${length}`;
   let text: string;
   try {
     text = JSON.stringify(value) ?? typeof value;
   } catch {
-    // A bigint, a circle, or an object that refuses.
+    // A bigint, a cycle, or an object that cannot be converted.
     text = typeof value;
   }
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }
 
 /**
- * One walk over brackets and strings, which need not be valid JSON: a string directly before a colon is a name of the
- * innermost object. By character codes: a tokenizer.json has 35 million of them.
+ * One pass over brackets and strings, which need not be valid JSON: a string directly before a colon is a name of the
+ * innermost object. It works on character codes: a tokenizer.json has 35 million of them.
  */
 function scan(text: string, place: string): void {
-  /** The names so far of each object that is open; null for an array. */
+  /** For each open object the names so far; null for an array. */
   const open: (Set<string> | null)[] = [];
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
@@ -80,7 +82,7 @@ function addName(names: Set<string> | null | undefined, quoted: string, place: s
   names?.add(name);
 }
 
-/** Index of the quote that closes the string opened at `at` (or the text's length: JSON.parse reports that). */
+/** The index of the quote that closes the string opened at `at` (or the text's length: JSON.parse reports that). */
 function stringEnd(text: string, at: number): number {
   for (at++; at < text.length; at++) {
     const code = text.charCodeAt(at);

@@ -1,10 +1,11 @@
-/** Making a folder with those above it (Node only). */
+/** Makes a folder and its parents (Node only). */
 import { mkdirSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 
 /**
- * One after the other, from the top. Node's own `recursive` never returns where a file system takes no folders and says ENOENT
- * (/proc), and says ENOENT where one is read-only (https://github.com/nodejs/node/issues/47098). mode: of those that are made.
+ * One after the other, from the top. Node's own `recursive` never returns if a file system reports ENOENT for every new
+ * folder (/proc), and reports ENOENT for a read-only one (https://github.com/nodejs/node/issues/47098). mode: for new
+ * folders.
  */
 export function makeFolder(path: string, mode?: number, make: typeof mkdirSync = mkdirSync): void {
   const whole = resolve(path);

@@ -1,11 +1,11 @@
 /**
- * What a model's makers say of how its tokens are to be chosen: generation_config.json of a folder, `general.sampling.*` of a
- * GGUF (llama.cpp, LLM_KV_GENERAL_SAMPLING_*). Owns these names and their ranges. What they do not say stays open here.
+ * The sampling defaults of a model's makers: generation_config.json of a folder, `general.sampling.*` of a GGUF
+ * (llama.cpp, LLM_KV_GENERAL_SAMPLING_*). Values that they do not give stay undefined here.
  */
 import { FormatError } from "./errors.ts";
 import { describe, type JsonObject } from "./json.ts";
 
-/** undefined: not said. */
+/** undefined: not given. */
 export interface MakersSampling {
   readonly temperature?: number;
   readonly topK?: number;
@@ -47,17 +47,17 @@ const CONFIG: Readonly<Partial<Record<keyof Numbers, string>>> = {
   repeatPenalty: "repetition_penalty",
 };
 
-/** transformers' values where a file that samples says nothing. */
+/** transformers' defaults for a file that asks for sampling. */
 const SAMPLED: Numbers = { temperature: 1, topK: 50, topP: 1, minP: 0 };
 
-/** FormatError for a value out of its range. */
+/** Throws FormatError for a value out of range. */
 export function samplingFromGguf(metadata: Readonly<Record<string, unknown>>): MakersSampling {
   return { ...numbers(metadata, GGUF_SAMPLING, "the file's keys"), suppress: [], suppressFirst: [] };
 }
 
 /**
- * generation_config.json. `do_sample: false` is the likeliest token; where it is missing, values of a sampler mean that one is
- * wanted. FormatError for a value out of its range.
+ * generation_config.json. `do_sample: false` means greedy; if it is missing, sampler values imply sampling. Throws
+ * FormatError for a value out of range.
  */
 export function samplingFromConfig(config: JsonObject): MakersSampling {
   const place = "generation_config.json";
@@ -92,7 +92,7 @@ function numbers(
         `${whole ? "integers " : ""}${least} to ${high}`,
       );
     }
-    // A GGUF has them as float32: 0.7 is 0.699999988.
+    // A GGUF stores float32: 0.7 is 0.699999988.
     found[option] = whole ? value : Number(value.toPrecision(6));
   }
   return found;

@@ -1,7 +1,7 @@
 /**
- * MLX's affine quantization in a safetensors folder: `X.weight` of packed u32 words, `X.scales` and `X.biases` of a
- * value for each group. Owns joining the three into one tensor of the mlx types, and what config.json says of bits
- * and group sizes. The layout of a joined block is tensor.ts's, its values blocks/mlx.ts's.
+ * MLX's affine quantization in a safetensors folder: `X.weight` of packed u32 words, `X.scales` and `X.biases` with one
+ * value for each group. This file joins the three into one tensor of an mlx type and reads bits and group sizes from
+ * config.json. tensor.ts defines the joined block, blocks/mlx.ts its values.
  */
 import { dequantize } from "./blocks.ts";
 import { FormatError, UnsupportedError } from "./errors.ts";
@@ -11,7 +11,7 @@ import { checkRows } from "./range-tensor.ts";
 import { count, type SafetensorsEntry } from "./safetensors-file.ts";
 import { BLOCKS, rowBytes, type Tensor, type TensorType } from "./tensor.ts";
 
-/** Packed bytes gathered at a time: what bounds the memory of `readRows` beyond `into`. */
+/** Packed bytes gathered at a time, which bounds the memory of `readRows` beyond `into`. */
 const STEP_BYTES = 1024 * 1024;
 
 const SCALE_TYPES: Readonly<Record<string, TensorType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
@@ -24,8 +24,8 @@ export interface MlxParts {
 }
 
 /**
- * The mlx type of module `path` ("model.layers.0.mlp.up_proj") by config.json's `quantization`: its own entry there,
- * else the common one. UnsupportedError for other bits, group sizes and modes than tensor.ts lists.
+ * The mlx type of module `path` ("model.layers.0.mlp.up_proj") by config.json's `quantization`: its own entry, or else
+ * the common one. Throws UnsupportedError for bits, group sizes and modes that tensor.ts does not list.
  */
 export function mlxType(quantization: JsonObject, path: string, place: string): TensorType {
   const own = Object.hasOwn(quantization, path) ? quantization[path] : quantization;
@@ -36,10 +36,13 @@ export function mlxType(quantization: JsonObject, path: string, place: string): 
     throw new UnsupportedError(`${place}: MLX quantization mode ${describe(mode)} of ${path}`);
   if (Object.hasOwn(BLOCKS, type)) return type as TensorType;
   const found = `MLX quantization of ${path} with bits ${describe(bits)} and group_size ${describe(group)}`;
-  throw new UnsupportedError(`${place}: ${found}`, "Bits 4 and 8 with groups of 32, 64 and 128 are.");
+  throw new UnsupportedError(`${place}: ${found}`, "Supported: 4 and 8 bits with groups of 32, 64 and 128.");
 }
 
-/** One tensor [rows, cols] of blocks [scale f32][bias f32][codes] over the three arrays. FormatError: shapes disagree. */
+/**
+ * One tensor [rows, cols] of blocks [scale f32][bias f32][codes] over the three arrays. Throws FormatError if the
+ * shapes disagree.
+ */
 export function mlxTensor({ weight, scales, biases }: MlxParts, type: TensorType): Tensor {
   if (type === "mxfp4") return mxfp4Tensor(weight.name, weight, scales);
   const { elements: group, bytes: blockBytes } = BLOCKS[type];
@@ -64,7 +67,7 @@ export function mlxTensor({ weight, scales, biases }: MlxParts, type: TensorType
   const shape = { name: weight.name, type, rows, cols: groups * group };
   const scaleType = SCALE_TYPES[scales.dtype];
 
-  /** Joins `rowCount` rows from `first` on. Everything is whole u32 words, which copy faster than bytes. */
+  /** Joins `rowCount` rows from `first` on. All parts are whole u32 words, which copy faster than bytes. */
   async function gather(first: number, rowCount: number): Promise<Uint32Array> {
     const total = rowCount * groups;
     const [codes, scale, bias] = await Promise.all([

@@ -1,8 +1,8 @@
 /**
- * MXFP4 in a safetensors folder: codes of 4 bits, two a byte, the first in the low half, and a power of two for each 32 of
- * them. OpenAI's files have `X_blocks` [..., rows, groups, 16] and `X_scales` [..., rows, groups], both U8; MLX's have
- * `X.weight` of packed u32 words and `X.scales` U8. Owns joining the two into one tensor of GGUF's mxfp4, whose blocks
- * hold the first 16 codes in the low halves of 16 bytes and the others in the high ones.
+ * MXFP4 in a safetensors folder: 4-bit codes, two per byte, the first in the low half, and a power of two for each 32
+ * of them. OpenAI's files have `X_blocks` [..., rows, groups, 16] and `X_scales` [..., rows, groups], both U8; MLX's
+ * have `X.weight` of packed u32 words and `X.scales` U8. This file joins the two into one tensor of GGUF's mxfp4, whose
+ * blocks hold the first 16 codes in the low halves of 16 bytes and the others in the high halves.
  */
 import { FormatError } from "./errors.ts";
 import { describe } from "./json.ts";
@@ -10,12 +10,12 @@ import { checkRows } from "./range-tensor.ts";
 import { count, type SafetensorsEntry } from "./safetensors-file.ts";
 import { BLOCKS, type Tensor } from "./tensor.ts";
 
-/** Bytes gathered at a time: what bounds the memory of `readRows` beyond `into`. */
+/** Bytes gathered at a time, which bounds the memory of `readRows` beyond `into`. */
 const STEP_BYTES = 1024 * 1024;
 const GROUP = BLOCKS.mxfp4.elements;
 const CODE_BYTES = GROUP / 2;
 
-/** One tensor [rows, groups * 32] over codes and scales. FormatError: their shapes disagree. */
+/** One tensor [rows, groups * 32] over codes and scales. Throws FormatError if the shapes disagree. */
 export function mxfp4Tensor(name: string, codes: SafetensorsEntry, scales: SafetensorsEntry): Tensor {
   const [groups = 1] = scales.shape.slice(-1);
   const rows = count(scales.shape.slice(0, -1));

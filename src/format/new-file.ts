@@ -1,7 +1,6 @@
 /**
- * A file that appears whole or not at all (Node only): it is written under another name in its folder and renamed when
- * it is on the disk. Owns the check for room before, and the system's errors as one line. An error or an abort leaves
- * nothing behind.
+ * Writes a file that appears complete or not at all (Node only): it is written under another name in its folder and
+ * renamed when it is on the disk. Free space is checked first. An error or an abort leaves nothing behind.
  */
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -9,12 +8,12 @@ import { NibbleError } from "./errors.ts";
 import { lookAt } from "./file-source.ts";
 import { besideName, freeBytes } from "./hub/disk.ts";
 
-/** Appends bytes; they are free for reuse when it resolves. */
+/** Appends bytes; the buffer may be reused when the promise resolves. */
 export type Append = (bytes: Uint8Array) => Promise<void>;
 
 /**
- * Writes the file `path` of `bytes` bytes through `fill`. NibbleError "io": it exists, its folder does not, there is no room
- * or no permission. What `fill` throws passes through.
+ * Writes the file `path` of `bytes` bytes through `fill`. Throws NibbleError "io" if it exists, its folder does not, or
+ * space or permission is missing. Errors of `fill` are passed on.
  */
 export async function writeNewFile(
   path: string,
@@ -49,7 +48,7 @@ export async function writeNewFile(
   }
 }
 
-/** What `writeNewFile` finds wrong with a name, for work that takes long before there is anything to write. */
+/** The checks of `writeNewFile` on a name, for work that takes long before there is anything to write. */
 export async function checkNewFile(path: string): Promise<void> {
   if ((await lookAt(path)) !== null)
     throw new NibbleError("io", `${path} exists already; remove it, or give another name`);
@@ -61,9 +60,9 @@ export async function checkNewFile(path: string): Promise<void> {
 function writeError(path: string, cause: unknown): never {
   const { code, message } = cause as NodeJS.ErrnoException;
   const reasons: Readonly<Record<string, string | undefined>> = {
-    ENOSPC: "the disk is full; what was written of it is removed",
-    EDQUOT: "your share of the disk is used up; what was written of it is removed",
-    EFBIG: "the file system takes no file of this size",
+    ENOSPC: "the disk is full; the partial file was removed",
+    EDQUOT: "your disk quota is used up; the partial file was removed",
+    EFBIG: "the file system does not support files of this size",
     EACCES: "no permission to write there",
     EPERM: "no permission to write there",
     EROFS: "the file system is read-only",

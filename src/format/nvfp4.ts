@@ -1,8 +1,7 @@
 /**
- * NVFP4 in GGUF files. Owns joining a matrix with its scale: blocks lie in the file as [4 scales][32 nibble bytes], and the
- * tensor X.scale of X.weight holds an f32 by which all values are multiplied, or one for each expert. X.input_scale
- * says how activations were scaled where they are NVFP4 too; ours are not. The layout of a joined block is tensor.ts's, its
- * values blocks/codebook.ts's.
+ * NVFP4 in GGUF files. Blocks are stored as [4 scales][32 nibble bytes], and the tensor X.scale of X.weight holds an
+ * f32 that multiplies all values, or one for each expert; this file joins the two. X.input_scale is for NVFP4
+ * activations and not used here. tensor.ts defines the joined block, blocks/codebook.ts its values.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { quote } from "./gguf-metadata.ts";
@@ -16,7 +15,7 @@ const ROWS_OF_SCALE = 8;
 const BLOCK = BLOCKS.nvfp4.bytes;
 const STORED = storedRowBytes("nvfp4", BLOCKS.nvfp4.elements);
 
-/** The tensor at byte `offset` of `source`, under a scale of 1. */
+/** The tensor at byte `offset` of `source`, with a scale of 1. */
 export function nvfp4Tensor(source: Source, shape: TensorShape, offset: number): Tensor {
   const { name, type, rows, cols } = shape;
   const stored = storedRowBytes("nvfp4", cols);
@@ -36,8 +35,8 @@ export function nvfp4Tensor(source: Source, shape: TensorShape, offset: number):
 }
 
 /**
- * The tensors of a checkpoint without the scales of NVFP4 matrices, which are in the matrices' blocks then. FormatError for
- * scales that do not fit their matrix; UnsupportedError for ones that begin inside of 8 rows.
+ * The tensors of a checkpoint, with the scales of NVFP4 matrices moved into the blocks. Throws FormatError for scales
+ * that do not fit their matrix; UnsupportedError if a scale changes within 8 rows.
  */
 export function joinScales(place: string, tensors: ReadonlyMap<string, Tensor>): ReadonlyMap<string, Tensor> {
   if (![...tensors.values()].some(({ type }) => type === "nvfp4")) return tensors;
@@ -56,8 +55,8 @@ export function joinScales(place: string, tensors: ReadonlyMap<string, Tensor>):
 }
 
 /**
- * Gemma 4's router has two vectors under such names: by ffn_gate_inp.scale it multiplies its input, by ffn_down_exps.scale the
- * experts' outputs, which takes the place of the matrices' scales (llama.cpp multiplies by that tensor once).
+ * Gemma 4's router has two vectors with such names: ffn_gate_inp.scale multiplies its input, and ffn_down_exps.scale
+ * the experts' outputs, which takes the place of the matrices' scales (llama.cpp multiplies by that tensor once).
  */
 function isRouters(base: string, tensors: ReadonlyMap<string, Tensor>): boolean {
   return base.endsWith("ffn_down_exps.") && tensors.has(base.replace("ffn_down_exps.", "ffn_gate_inp.scale"));
@@ -76,7 +75,7 @@ function scaledTensor(place: string, tensor: Tensor, scale: Tensor): Tensor {
   if (count > 1 && every % ROWS_OF_SCALE !== 0)
     throw new UnsupportedError(
       `${place}: tensor ${quote(scale.name)} with a value for each ${every} rows of ${quote(name)}`,
-      `Multiples of ${ROWS_OF_SCALE} rows are.`,
+      `Supported: multiples of ${ROWS_OF_SCALE} rows.`,
     );
   let scales: Promise<Float32Array> | undefined;
   const read = async () => {

@@ -1,6 +1,6 @@
 /**
- * A path -> a Checkpoint, whatever kind it is (Node only). Owns telling kinds apart by what the path holds, not by
- * its name, and the advice for paths that hold something else. The readers do the reading.
+ * Opens a checkpoint of any kind by its path (Node only). The kind is detected from the content, not from the name; for
+ * other content the error says what to do.
  */
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -13,8 +13,8 @@ import type { Source } from "./source.ts";
 const KNOWN = "a GGUF file, or a folder with config.json and safetensors";
 
 /**
- * Opens a GGUF file (any part of a split one) or a safetensors folder; only headers are read.
- * NibbleError "io": missing or unreadable. FormatError: damaged. UnsupportedError: a kind that we cannot read.
+ * Opens a GGUF file (any part of a split one) or a safetensors folder; only headers are read. Throws NibbleError "io"
+ * if it is missing or unreadable, FormatError if it is damaged, UnsupportedError if its kind cannot be read.
  */
 export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const found = await lookAt(path);
@@ -33,7 +33,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   return ggufCheckpoint(source, fileFolder(dirname(path)));
 }
 
-/** A folder of GGUF files is a likely mistake: name them. */
+/** A folder of GGUF files is a likely mistake: the error names them. */
 async function refuseOtherFolders(path: string): Promise<void> {
   if ((await lookAt(join(path, "config.json"))) !== null) return;
   const files = await readdir(path).catch(() => []);
@@ -43,7 +43,7 @@ async function refuseOtherFolders(path: string): Promise<void> {
   throw new FormatError(path, "a folder of GGUF files", `the path of one of them: ${shown}`);
 }
 
-/** Looks at the first bytes of a file that should be GGUF. */
+/** Checks the first bytes of a file that should be GGUF. */
 async function refuseOtherFiles(source: Source): Promise<void> {
   const { name: path, size } = source;
   const bytes = new Uint8Array(Math.min(size, 24));
@@ -53,11 +53,7 @@ async function refuseOtherFiles(source: Source): Promise<void> {
 
   if (size === 0) throw new FormatError(path, "an empty file", KNOWN);
   if (start.startsWith("version https://git-lfs")) {
-    throw new FormatError(
-      path,
-      "a git-lfs pointer in place of the file",
-      "the file itself: run git lfs pull",
-    );
+    throw new FormatError(path, "a git-lfs pointer instead of the file", "the file itself: run git lfs pull");
   }
   // A zip archive, or a bare pickle: byte 0x80 and its protocol version.
   const pickle = start.startsWith("PK\x03\x04") || (bytes[0] === 0x80 && bytes[1] >= 2 && bytes[1] <= 5);

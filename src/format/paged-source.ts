@@ -1,7 +1,6 @@
 /**
- * A Source for places where each request is dear (HTTP, a page's File): everything is fetched in pages, several to a
- * request, and kept for a while. Who reads on from where the last read ended finds the next pages under way, so that
- * loading does not wait for a round trip per piece. Owns the pages; refuses to know where they come from.
+ * A Source for places where each request is expensive (HTTP, a page's File): pages are fetched several per request and
+ * kept for a while. Sequential reads prefetch, so that loading does not wait for a round trip per piece.
  */
 import { checkRange } from "./buffer-source.ts";
 import type { Source } from "./source.ts";
@@ -9,19 +8,19 @@ import type { Source } from "./source.ts";
 export const PAGE_BYTES = 1024 * 1024;
 /** Pages of one request: 8 MiB take about as long as a round trip and a redirect on a fast line. */
 const RUN_PAGES = 8;
-/** Pages that are fetched ahead, at most: two requests besides the one that is awaited. */
+/** Pages fetched ahead at most: two requests besides the awaited one. */
 const AHEAD_PAGES = 2 * RUN_PAGES;
-/** More than are in use at once, so that reads may also go back a little, as tensors of one layer do. */
+/** Pages kept: more than are in use at once, so that reads may go back a little, as for the tensors of one layer. */
 const PAGES_KEPT = 4 * RUN_PAGES;
 
-/** `first`: page 0, where it is known already. Closing it closes `source`. */
+/** `first`: page 0, if it is known already. Closing it closes `source`. */
 export function pagedSource(source: Source, first?: Uint8Array): Source {
   const { name, size } = source;
   const pageCount = Math.ceil(size / PAGE_BYTES);
-  /** By number, the one used last at the end; promises, so that two reads of a page fetch it once. */
+  /** By number, the most recently used last; promises, so that two reads of a page fetch it once. */
   const pages = new Map<number, Promise<Uint8Array>>();
   if (first) pages.set(0, Promise.resolve(first));
-  /** Where the last read ended. */
+  /** The end of the last read. */
   let last = 0;
 
   const keep = (number: number, page: Promise<Uint8Array>) => {
@@ -40,7 +39,7 @@ export function pagedSource(source: Source, first?: Uint8Array): Source {
       page.catch(() => pages.get(number) === page && pages.delete(number));
     }
   };
-  /** Pages [from, to), those that are missing fetched in runs. */
+  /** Pages [from, to); missing ones are fetched in runs. */
   const take = (from: number, to: number): Promise<Uint8Array>[] => {
     const taken: Promise<Uint8Array>[] = [];
     for (let number = from; number < to; number++) {
@@ -64,12 +63,12 @@ export function pagedSource(source: Source, first?: Uint8Array): Source {
       last = end;
       const firstPage = Math.floor(offset / PAGE_BYTES);
       const endPage = Math.ceil(end / PAGE_BYTES);
-      // As far ahead as is read at once, twice.
+      // Twice as far ahead as is read at once.
       const reach = Math.min(2 * (endPage - firstPage), AHEAD_PAGES);
       for (let from = firstPage; from < endPage; from += RUN_PAGES) {
         const to = Math.min(from + RUN_PAGES, endPage);
         const taken = take(from, to);
-        // Whole runs where much is read, so that the next request has no few pages left over.
+        // Whole runs for long reads, so that the next request is not left with a few pages.
         const ahead = to + reach - (reach === AHEAD_PAGES ? to % RUN_PAGES : 0);
         if (goesOn) take(to, Math.min(ahead, pageCount));
         const bytes = await Promise.all(taken);

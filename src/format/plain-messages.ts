@@ -1,6 +1,6 @@
 /**
- * Messages as programs write them: content as one text or as parts, as OpenAI's API has them -> as chat templates take them.
- * Owns what a conversation has to have whatever the template.
+ * Checks messages as programs write them (content as one text or as parts, like OpenAI's API) and converts them for
+ * chat templates. These checks do not depend on the template.
  */
 import { ArgumentError, UnsupportedError } from "./errors.ts";
 import type { ChatMessage } from "./template.ts";
@@ -13,14 +13,14 @@ export interface TextPart {
 
 /** A message of a conversation. */
 export interface PromptMessage {
-  /** Of the template; most know these. */
+  /** The template's roles; most have these. */
   role: "system" | "user" | "assistant" | "tool" | (string & {});
-  /** Parts are joined. null: of an answer that only called tools. */
+  /** Parts are joined. null: an answer that only called tools. */
   content: string | readonly TextPart[] | null;
   [key: string]: unknown;
 }
 
-/** ArgumentError for no messages and for contents that are none, UnsupportedError for parts that are no text. */
+/** Throws ArgumentError for no messages and for invalid contents, UnsupportedError for parts that are not text. */
 export function plainMessages(messages: readonly PromptMessage[]): ChatMessage[] {
   if (!Array.isArray(messages) || messages.length === 0)
     throw new ArgumentError(
@@ -45,6 +45,6 @@ function textOf(part: { type?: unknown; text?: unknown }, place: string): string
   if (part?.type === "text" && typeof part.text === "string") return part.text;
   const type = typeof part?.type === "string" ? part.type : typeof part;
   if (type !== "text")
-    throw new UnsupportedError(`${place} of type ${JSON.stringify(type)}`, "Models read text here.");
+    throw new UnsupportedError(`${place} of type ${JSON.stringify(type)}`, "Only text is supported.");
   throw new ArgumentError(`${place}.text`, part.text, "a text");
 }

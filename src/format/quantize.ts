@@ -1,7 +1,7 @@
 /**
- * Numbers -> blocks: the other way of blocks.ts, for the types that files are written in. Owns the choice by type and the
- * check of lengths; the searches live in blocks/quantize-*.ts. Blocks are bit for bit those of ggml's reference quantizer,
- * and, under an importance, those of its quantizer with an importance matrix.
+ * Quantizes numbers to blocks: the inverse of blocks.ts, for the types that can be written. This file selects by type
+ * and checks lengths; the searches are in blocks/quantize-*.ts. Blocks equal those of ggml's reference quantizer bit
+ * for bit, or, with an importance matrix, those of its quantizer with one.
  */
 import { toQ2_K, toQ3_K, toQ4_K, toQ5_K, toQ6_K } from "./blocks/quantize-k.ts";
 import { toQ4_0, toQ4_1, toQ5_0, toQ5_1, toQ8_0 } from "./blocks/quantize-simple.ts";
@@ -41,14 +41,14 @@ const BY_TYPE = {
 /** The types that `quantize` makes. */
 export type QuantizedType = keyof typeof BY_TYPE;
 
-/** Whether its blocks are chosen by weights: floats and q8_0 are not. */
+/** Whether its blocks depend on an importance matrix: floats and q8_0 do not. */
 export const isSearched = (type: TensorType): boolean =>
   Object.hasOwn(BY_TYPE, type) && BLOCKS[type].elements > 1 && type !== "q8_0";
 
 /**
- * Quantizes `values`, finite and whole blocks of `type`, into exactly their bytes. importance: `values` are rows of as many
- * columns, each with what a square error weighs there, relative to the others; the types of floats and q8_0 have nothing to
- * choose by it. ArgumentError for other lengths. A value beyond f16 gives an infinite scale: the caller looks
+ * Quantizes `values`, finite and whole blocks of `type`, into exactly their bytes. importance: `values` are rows with
+ * as many columns, and each column has the weight of a square error, relative to the others; floats and q8_0 ignore it.
+ * Throws ArgumentError for other lengths. A value beyond f16 gives an infinite scale, which the caller checks for
  * (finite-tensor.ts).
  */
 export function quantize(

@@ -1,4 +1,4 @@
-/** A tensor whose rows lie one after another in a Source, and the argument check that every tensor's rows share. */
+/** A tensor whose rows are consecutive in a Source, and the argument check that all tensors share. */
 import { ArgumentError } from "./errors.ts";
 import type { Source } from "./source.ts";
 import { rowBytes, type Tensor, type TensorType } from "./tensor.ts";
@@ -10,7 +10,7 @@ export interface TensorShape {
   readonly cols: number;
 }
 
-/** The tensor's data starts at byte `offset` of `source`; that all of it is inside was checked by the reader. */
+/** The tensor's data starts at byte `offset` of `source`; the reader has checked that all of it is inside. */
 export function rangeTensor(source: Source, shape: TensorShape, offset: number): Tensor {
   const { name, type, rows, cols } = shape;
   const bytes = rowBytes(type, cols);
@@ -26,7 +26,7 @@ export function rangeTensor(source: Source, shape: TensorShape, offset: number):
   };
 }
 
-/** ArgumentError unless rows [first, first + count) exist and fill `into` exactly. */
+/** Throws ArgumentError unless rows [first, first + count) exist and fill `into` exactly. */
 export function checkRows(
   { name, type, rows, cols }: TensorShape,
   first: number,

@@ -1,14 +1,15 @@
 /**
- * One .safetensors file: an 8-byte header length, a JSON header, then the arrays. Owns the proof that the header
- * describes the file: sizes agree with shapes, every range is inside, no two overlap. Gaps between arrays and bytes after the last are allowed, though the reference library writes none: they
- * hide nothing from a reader that goes by ranges. Format: github.com/huggingface/safetensors
+ * One .safetensors file: an 8-byte header length, a JSON header, then the arrays. The header is checked against the
+ * file: sizes agree with shapes, every range is inside, no two overlap. Gaps between arrays and bytes after the last
+ * are allowed, though the reference library writes none: they do not matter to a reader by ranges. Format:
+ * github.com/huggingface/safetensors
  */
 import { FormatError } from "./errors.ts";
 import { decodeUtf8 } from "./folder.ts";
 import { asObject, describe, type JsonObject, parseJson } from "./json.ts";
 import type { Source } from "./source.ts";
 
-/** An array in a file: `bytes` bytes at byte `offset` of `source`, `shape` with the fastest axis last. */
+/** An array in a file: `bytes` bytes at byte `offset` of `source`; the last axis of `shape` is the fastest. */
 export interface SafetensorsEntry {
   readonly name: string;
   readonly dtype: string;
@@ -18,12 +19,12 @@ export interface SafetensorsEntry {
   readonly bytes: number;
 }
 
-/** As the reference library. */
+/** The reference library's limit. */
 const HEADER_BYTES = 100_000_000;
 
 const DIMENSIONS = 8;
 
-/** Bits of one element. Of a dtype that is not here only the range is checked. */
+/** Bits of one element. For other dtypes only the range is checked. */
 const BITS: Readonly<Record<string, number>> = {
   BOOL: 8,
   U8: 8,
@@ -46,7 +47,7 @@ const BITS: Readonly<Record<string, number>> = {
 /** Reads and checks the header: the arrays by name, in the header's order. The caller keeps and closes `source`. */
 export async function readSafetensors(source: Source): Promise<ReadonlyMap<string, SafetensorsEntry>> {
   const { name: file, size } = source;
-  if (size < 8) throw new FormatError(file, `${size} bytes`, "8 and more in a safetensors file");
+  if (size < 8) throw new FormatError(file, `${size} bytes`, "at least 8 in a safetensors file");
   const length = new Uint8Array(8);
   await source.read(0, length);
   const headerBytes = Number(new DataView(length.buffer).getBigUint64(0, true));

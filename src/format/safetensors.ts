@@ -1,6 +1,6 @@
 /**
  * A checkpoint as Hugging Face and MLX publish it: a folder with config.json and one or several .safetensors files.
- * Owns finding the files (one, or shards by model.safetensors.index.json) and turning their arrays into tensors.
+ * This file finds the files (one, or shards by model.safetensors.index.json) and turns their arrays into tensors.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { type Folder, openFile, readJson } from "./folder.ts";
@@ -25,7 +25,10 @@ const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 const PLAIN: Readonly<Record<string, TensorType>> = { F32: "f32", F16: "f16", BF16: "bf16" };
 
-/** Reads config.json and all headers. FormatError: damaged or incomplete; UnsupportedError: other quantizations. */
+/**
+ * Reads config.json and all headers. Throws FormatError if it is damaged or incomplete, UnsupportedError for other
+ * quantizations.
+ */
 export async function openSafetensors(folder: Folder): Promise<SafetensorsFolder> {
   const place = `${folder.name}/config.json`;
   const found = await readJson(folder, "config.json");
@@ -46,7 +49,10 @@ export async function openSafetensors(folder: Folder): Promise<SafetensorsFolder
   }
 }
 
-/** All arrays of the folder's files: those of the single file if there is one, as transformers does. Each file is added to `sources` as soon as it is open. */
+/**
+ * All arrays of the folder's files; the single file has precedence over shards, as in transformers. Each file is added
+ * to `sources` as soon as it is open.
+ */
 async function readEntries(
   folder: Folder,
   sources: Source[],
@@ -68,13 +74,14 @@ async function readEntries(
     let shard = shards.get(file);
     if (!shard) {
       const source = await openFile(folder, file);
-      if (source === null) throw new FormatError(place, `names ${describe(file)}, which the folder lacks`);
+      if (source === null)
+        throw new FormatError(place, `names ${describe(file)}, which is not in the folder`);
       sources.push(source);
       shard = await readSafetensors(source);
       shards.set(file, shard);
     }
     const entry = shard.get(name);
-    if (!entry) throw new FormatError(place, `names ${describe(name)} in ${file}, which lacks it`);
+    if (!entry) throw new FormatError(place, `names ${describe(name)}, which is not in ${file}`);
     entries.set(name, entry);
   }
   return entries;
@@ -100,7 +107,7 @@ function readQuantization(config: JsonObject, place: string): JsonObject | null 
   const quantization = asObject(found, `${place}: quantization`);
   const method = quantization.quant_method;
   if (method === undefined || config.quantization) return quantization;
-  // The arrays say for themselves which weights are.
+  // The arrays themselves show which weights are.
   if (method === "mxfp4") return null;
   const wayOut = "Use the unquantized checkpoint, an MLX one of 4 or 8 bits, or a GGUF file.";
   throw new UnsupportedError(`${place}: quantization by ${describe(method)}`, wayOut);
@@ -133,7 +140,7 @@ function joinTensors(
   return tensors;
 }
 
-/** A quantization that we cannot read is an error of the weight that has it, once that is asked for. */
+/** A quantization that we cannot read is an error only when the weight is asked for. */
 function addMlx(tensors: Weights, parts: MlxParts, type: () => TensorType): void {
   try {
     tensors.set(parts.weight.name, mlxTensor(parts, type()));

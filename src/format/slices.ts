@@ -1,25 +1,24 @@
 /**
- * Long work on the calling thread that others can come between: a generator that stops wherever it may be left for a
- * while. Owns how often and how long it is left. So a prompt of megabytes is rendered and encoded without a thread of its
- * own, with the same code in Node and in a page, and a server answers its other clients meanwhile.
- * One idea: all works of a thread share one budget. However many there are, they take turns, and timers, sockets and signals
- * have theirs between two of them.
+ * Long work on the calling thread that other work can interrupt: a generator that yields where it may pause. A prompt
+ * of megabytes is rendered and encoded this way without a thread of its own, with the same code in Node and in a page,
+ * while a server answers its other clients. All such work of a thread shares one time budget: however many generators
+ * there are, they take turns, and timers, sockets and signals run between two slices.
  */
 import { throwIfAborted } from "./errors.ts";
 
-/** Each `yield` is a place to pause; steps between two of them take some milliseconds at most. */
+/** Each `yield` is a place to pause; steps between two of them take a few milliseconds at most. */
 export type Slices<Result> = Generator<void, Result, void>;
 
-/** Milliseconds of work between two turns of everything else. */
+/** Milliseconds of such work between two turns of the event loop. */
 const SLICE = 8;
 
-/** Works that wait for their turn, in the order of coming. */
+/** Generators that wait for their turn, first come first served. */
 const waiting: (() => void)[] = [];
-/** Milliseconds that works have taken since everything else had its turn. */
+/** Milliseconds used since the event loop last had its turn. */
 let spent = 0;
 let isArmed = false;
 
-/** The whole work without a pause. */
+/** Runs all of the work without a pause. */
 export function atOnce<Result>(work: Slices<Result>): Result {
   for (;;) {
     const step = work.next();
@@ -27,7 +26,10 @@ export function atOnce<Result>(work: Slices<Result>): Result {
   }
 }
 
-/** The work with pauses in which timers, sockets and signals get their turn. AbortedError once the signal has fired. */
+/**
+ * Runs the work with pauses in which timers, sockets and signals are served. Throws AbortedError once the signal has
+ * fired.
+ */
 export async function inSlices<Result>(
   work: Slices<Result>,
   doing: string,
@@ -45,7 +47,7 @@ export async function inSlices<Result>(
     }
   } finally {
     if (spent > 0) arm();
-    // What is left of the turn is the next one's.
+    // The rest of the slice goes to the next one.
     if (spent < SLICE) waiting.shift()?.();
   }
 }
@@ -64,7 +66,7 @@ function myTurn(): Promise<void> {
   return new Promise((resolve) => waiting.push(resolve));
 }
 
-/** One timer for all: between two of them the event loop looks after everything else. */
+/** One timer for all: between two of its calls the event loop runs everything else. */
 function arm(): void {
   if (isArmed) return;
   isArmed = true;

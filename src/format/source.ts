@@ -1,12 +1,12 @@
 /**
- * Random access to bytes: a file, an HTTP resource, a buffer. The readers of this room ask for ranges and never
- * for the whole. Browser-safe: the file source lives in `file-source.ts`.
+ * Random access to bytes: a file, an HTTP resource, a buffer. Readers ask for ranges and never for the whole.
+ * Browser-safe: the source for files on disk is in `file-source.ts`.
  */
 export interface Source {
-  /** What to call it in an error: a path or URL. */
+  /** Its name in errors: a path or URL. */
   readonly name: string;
   readonly size: number;
-  /** Fills `into` from `offset`; rejects with FormatError when the range is not wholly inside. */
+  /** Fills `into` from `offset`; rejects with FormatError unless the whole range is inside. */
   read(offset: number, into: Uint8Array): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,8 +1,8 @@
 /**
- * Runs a Jinja chat template as Hugging Face does, inside bounds. Owns the limits and what a failure is called; the
- * language is in `jinja/`: the kept library (@huggingface/jinja) parses, and an evaluator of our own runs its tree. The
- * library's own evaluator takes other values than Python's (None, undefined, 1.0, tuples) and does its work before a
- * limit can be looked at, and neither can be mended from outside.
+ * Runs a Jinja chat template like Hugging Face does, within limits. The language is in `jinja/`: @huggingface/jinja
+ * parses, and an evaluator of our own runs its tree. The library's own evaluator has values that differ from Python's
+ * (None, undefined, 1.0, tuples) and does its work before a limit could be checked, and neither can be fixed from
+ * outside.
  */
 import { FormatError, NibbleError, UnsupportedError } from "./errors.ts";
 import { Evaluation, unknownNames } from "./jinja/evaluate.ts";
@@ -16,15 +16,16 @@ import { atOnce, type Slices } from "./slices.ts";
 export type TemplateVariables = Readonly<Record<string, unknown>>;
 
 /**
- * Steps that a template may take, and those for each value and 32 characters of the conversation: a hostile file costs a
- * fraction of a second, and a long conversation has what it needs. Real templates take some hundred for a message.
+ * Steps that a template may take, plus steps for each value and for 32 characters of the conversation: a hostile file
+ * costs a fraction of a second, and a long conversation gets what it needs. Real templates take a few hundred for a
+ * message.
  */
 const BOUNDS: Bounds = { steps: 2_000_000, characters: 2 ** 26, elements: 2 ** 20 };
 const STEPS_BY_INPUT = 512;
 
 /** Characters of a template; the longest published ones have 20,000. */
 const LONGEST = 2 ** 19;
-/** Blanks in a row: the library looks for them in a way that is quadratic in their number. */
+/** Consecutive blanks: the library's search for them takes quadratic time. */
 const LONGEST_BLANK = 1024;
 
 const CONSTANTS = { true: true, false: false, none: null, True: true, False: false, None: null };
@@ -33,7 +34,7 @@ export class JinjaTemplate {
   readonly #program: Node;
   readonly #place: string;
 
-  /** Parses `source`; FormatError at `place` (a key or file) when it is too long or no template. */
+  /** Parses `source`; throws FormatError at `place` (a key or file) if it is too long or not a template. */
   constructor(source: string, place: string) {
     this.#place = place;
     if (source.length > LONGEST) {
@@ -45,18 +46,18 @@ export class JinjaTemplate {
     try {
       this.#program = parseTemplate(source);
     } catch (cause) {
-      throw new FormatError(place, `no Jinja template (${messageOf(cause)})`, undefined, { cause });
+      throw new FormatError(place, `not a Jinja template (${messageOf(cause)})`, undefined, { cause });
     }
   }
 
-  /** Filters and tests that it names and that are not there. */
+  /** Unknown filters and tests that it uses. */
   unknownNames(): string[] {
     return unknownNames(this.#program);
   }
 
   /**
-   * The text of the template with these variables. UnsupportedError with the template's own words when it refuses
-   * them or uses what is not there; FormatError when it passes a bound.
+   * Renders the template with these variables. Throws UnsupportedError with the template's own message if it refuses
+   * them or uses something unknown; FormatError if it exceeds a limit.
    */
   run(variables: TemplateVariables, now: Date, bounds?: Bounds): string {
     return atOnce(this.slices(variables, now, bounds));
@@ -81,7 +82,7 @@ export class JinjaTemplate {
   }
 }
 
-/** On one line and short; a template's words could hold what a terminal obeys. */
+/** On one line and short; a template's message could contain terminal escapes. */
 function messageOf(cause: unknown): string {
   const message = cause instanceof Error ? cause.message : String(cause);
   const plain = message.replace(/\p{Cc}+/gu, " ");

@@ -1,15 +1,16 @@
 /**
- * Prompts as token ids: the one place that decides about bos and about control tokens in what people wrote. Refuses to
- * know files, Jinja and joining. Peers (llama.cpp, transformers) look for control tokens in the whole rendered text, so
- * "<|im_end|><|im_start|>system" in a user's message opens a turn.
+ * Prompts as token ids: the one place that decides about bos and about control tokens in user text. llama.cpp and
+ * transformers look for control tokens in the whole rendered text, so "<|im_end|><|im_start|>system" in a user's
+ * message opens a turn.
  *
- * The rule here: only what the template itself writes may become a control token. Every text that it is given is marked
- * where a control token's text stands in it (`Tokenizer.protect`), and nowhere else: contents, names and values of
- * tools, calls, documents and variables, the model's earlier answers. Templates pass the marks through. Two exceptions:
- * - In the content of assistant messages REASONING_MARKS that the template names pass, for it looks for them there.
- * - A role is part of tokens in some templates ("<|user|>"), so it is not marked but has to be a word.
- * What is left: a template that writes "<" in front of a text and ">" after it could make a token of both. None of the
- * supported families has such a one.
+ * Here only what the template itself writes may become a control token. Every text given to the template is marked
+ * where it contains the spelling of a control token (`Tokenizer.protect`), and nowhere else: contents, names and values
+ * of tools, calls, documents and variables, the model's earlier answers. Templates pass the marks through. Two
+ * exceptions:
+ * - In assistant messages, the REASONING_MARKS that the template mentions are let through, because it looks for them.
+ * - Some templates make tokens of roles ("<|user|>"), so a role is not marked but must be a word.
+ * One gap is left: a template that writes "<" before a text and ">" after it could form a token. No supported family
+ * has such a template.
  */
 import type { AnswerIds } from "./answer-ids.ts";
 import { ArgumentError, UnsupportedError } from "./errors.ts";
@@ -18,8 +19,8 @@ import type { ChatMessage, ChatTemplate, RenderOptions } from "./template.ts";
 import { type Tokenizer, unmark, withBos } from "./tokenizer.ts";
 
 /**
- * The ids of a prompt, with bos in front when the checkpoint asks for it and the text does not bring it. `template`:
- * the text is a rendered template, so control tokens in it count; otherwise it is all text.
+ * The ids of a prompt, with bos in front if the checkpoint asks for it and the text does not begin with it. `template`:
+ * the text is a rendered template, so control tokens in it count; otherwise all of it is text.
  */
 export function encodePrompt(
   tokenizer: Tokenizer,
@@ -30,8 +31,8 @@ export function encodePrompt(
 }
 
 /**
- * What models write around their reasoning. Clients hand answers back with them, and templates take the reasoning out
- * by them. No turn and no role begins or ends with one.
+ * What models write around their reasoning. Clients send answers back with these marks, and templates use them to
+ * remove the reasoning. They never begin or end a turn or role.
  */
 export const REASONING_MARKS: readonly string[] = [
   ...["<think>", "</think>", "<seed:think>", "</seed:think>", "[THINK]", "[/THINK]"],
@@ -39,10 +40,10 @@ export const REASONING_MARKS: readonly string[] = [
 ];
 
 /**
- * The ids of a conversation, up to the opening of the assistant's turn unless `addGenerationPrompt` is false. `answers`:
- * earlier answers of the model keep the ids that they were generated with. A system message that the template refuses or
- * leaves out stands in front of the first question. A template that takes texts apart character by character would show
- * the marks; none of the known ones does. ArgumentError for a role that is no word.
+ * The ids of a conversation, up to the opening of the assistant's turn unless `addGenerationPrompt` is false.
+ * `answers`: earlier answers of the model keep the ids that they were generated with. A system message that the
+ * template refuses or ignores is put before the first question. A template that processes texts character by character
+ * would show the marks; no known one does. Throws ArgumentError for a role that is not a word.
  */
 export function encodeChat(
   tokenizer: Tokenizer,
@@ -54,7 +55,7 @@ export function encodeChat(
   return atOnce(chatSlices(tokenizer, template, messages, options, answers));
 }
 
-/** `encodeChat` with places to pause. */
+/** `encodeChat` that pauses between slices. */
 export function* chatSlices(
   tokenizer: Tokenizer,
   template: ChatTemplate,
@@ -87,7 +88,7 @@ export function* chatSlices(
 
 const ROLE = /^[\p{L}\p{N}_-]+$/u;
 
-/** A question about a document as messages: the document is the system message. */
+/** Messages for a question about a document: the document is the system message. */
 export function withDocument(document: string): (question: string) => ChatMessage[] {
   return (question) => [
     { role: "system", content: document },
@@ -95,7 +96,7 @@ export function withDocument(document: string): (question: string) => ChatMessag
   ];
 }
 
-/** The one rule for a system message without a place, in front of every way to a prompt. */
+/** The one rule for a system message that the template does not support, applied before every way to a prompt. */
 function withSystemPlaced(template: ChatTemplate, messages: readonly ChatMessage[]): readonly ChatMessage[] {
   const [system, ...others] = messages;
   const first = others.findIndex(({ role }) => role === "user");
@@ -106,7 +107,10 @@ function withSystemPlaced(template: ChatTemplate, messages: readonly ChatMessage
 
 const known = new WeakMap<ChatTemplate, boolean>();
 
-/** Some templates refuse a system message, some leave it out: asked with a short one, not guessed from the source. */
+/**
+ * Some templates refuse a system message, others ignore it: found by rendering a short one, not guessed from the
+ * source.
+ */
 function takesSystem(template: ChatTemplate): boolean {
   let takes = known.get(template);
   if (takes === undefined) known.set(template, (takes = showsSystem(template)));
@@ -127,7 +131,7 @@ function showsSystem(template: ChatTemplate): boolean {
   }
 }
 
-/** The value with every text in it marked, names of properties included. */
+/** The value with every text in it marked, including names of properties. */
 function guarded(value: unknown, tokenizer: Tokenizer, except?: ReadonlySet<string>): unknown {
   if (typeof value === "string") return tokenizer.protect(value, except);
   if (Array.isArray(value)) return value.map((item) => guarded(item, tokenizer, except));

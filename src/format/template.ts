@@ -1,7 +1,7 @@
 /**
- * Chat templates: messages to the text that a model was trained on. Owns where checkpoints keep templates (GGUF
- * keys, tokenizer_config.json, chat_template.jinja) and the variables that templates expect. Refuses to know how
- * Jinja runs (`template-jinja.ts`) and tokens; `encodeChat` (template-prompt.ts) turns messages into ids safely.
+ * Chat templates: messages to the text format that a model was trained on. Finds a checkpoint's templates (GGUF keys,
+ * tokenizer_config.json, chat_template.jinja) and defines the variables that they expect. `template-jinja.ts` runs
+ * them; `encodeChat` (template-prompt.ts) turns messages into ids safely.
  */
 import { FormatError, NibbleError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
@@ -10,21 +10,21 @@ import { JinjaTemplate } from "./template-jinja.ts";
 import { specialText } from "./tokenizer-folder.ts";
 import { type GgufMetadata, stringList, textValue, tokenId, tokenTexts } from "./tokenizer-metadata.ts";
 
-/** A message of a conversation, as chat templates take them. */
+/** A message of a conversation, as chat templates take it. */
 export interface ChatMessage {
-  /** Of the template; most know these. */
+  /** The template's roles; most have these. */
   role: "system" | "user" | "assistant" | "tool" | (string & {});
   content: string;
   [key: string]: unknown;
 }
 
-/** What a chat template is rendered with besides the messages. */
+/** The variables of a chat template besides the messages. */
 export interface RenderOptions {
   /** Ends with the opening of the assistant's turn; default false, as in Hugging Face. */
   addGenerationPrompt?: boolean;
-  /** Tool descriptions; a checkpoint's "tool_use" template is taken when there are any. */
+  /** Tool descriptions; if there are any, a checkpoint's "tool_use" template is used. */
   tools?: readonly unknown[] | null;
-  /** What `strftime_now` reads; default the present. */
+  /** The time that `strftime_now` returns; default: now. */
   now?: Date;
   /** Anything else is a variable of the template: enable_thinking, date_string, documents. */
   [variable: string]: unknown;
@@ -35,15 +35,15 @@ export interface ChatTemplate {
   /** The template without tools, as published. */
   readonly source: string;
   /**
-   * The conversation as text. UnsupportedError when the template refuses it (with the template's message),
-   * FormatError when the template passes the bounds of `template-jinja.ts`.
+   * The conversation as text. Throws UnsupportedError with the template's message if it refuses the conversation,
+   * FormatError if it exceeds the limits of `template-jinja.ts`.
    */
   render(messages: readonly ChatMessage[], options?: RenderOptions): string;
-  /** The same with places to pause, for conversations of any length. */
+  /** The same in slices, for conversations of any length. */
   slices(messages: readonly ChatMessage[], options?: RenderOptions): Slices<string>;
   /**
-   * Why it cannot be used, or not for all: it is no template, refuses the simplest conversation, or names what is not
-   * there. One line each, for people; found out when it is first asked for.
+   * Why it cannot be used, or not always: it is not a template, refuses the simplest conversation, or uses something
+   * unknown. One line for each problem, found when first asked for.
    */
   readonly warnings: readonly string[];
 }
@@ -53,7 +53,7 @@ const TOOLS = "tool_use";
 /** The variables that name tokens, and the GGUF name of each token's id. */
 const SPECIALS = { bos_token: "bos", eos_token: "eos", unk_token: "unknown", pad_token: "padding" };
 
-/** The chat template of GGUF metadata; null when there is none. FormatError for one of the wrong type. */
+/** The chat template of GGUF metadata; null if there is none. Throws FormatError for a wrong type. */
 export function chatTemplateFromGguf(metadata: GgufMetadata): ChatTemplate | null {
   const sources = new Map<string, string>();
   for (const name of ["default", ...(stringList(metadata, "tokenizer.chat_templates") ?? [])]) {
@@ -71,8 +71,8 @@ export function chatTemplateFromGguf(metadata: GgufMetadata): ChatTemplate | nul
 }
 
 /**
- * The chat template of a folder; null when there is none. `config`: tokenizer_config.json, parsed; `jinja`: the text
- * of chat_template.jinja, which wins; `specialTokens`: special_tokens_map.json, parsed.
+ * The chat template of a folder; null if there is none. `config`: tokenizer_config.json, parsed; `jinja`: the text of
+ * chat_template.jinja, which has precedence; `specialTokens`: special_tokens_map.json, parsed.
  */
 export function chatTemplateFromConfig(
   config: unknown,
@@ -164,7 +164,7 @@ class NamedTemplates implements ChatTemplate {
       if (template instanceof FormatError) yield `the chat template cannot be read: ${template.message}`;
       else
         for (const name of template.unknownNames())
-          yield `the chat template names the ${name}, which is not there: conversations that need it will fail`;
+          yield `the chat template uses the ${name}, which is not supported: conversations that need it will fail`;
     }
     if (this.#default instanceof FormatError) return;
     try {
@@ -176,7 +176,7 @@ class NamedTemplates implements ChatTemplate {
   }
 }
 
-/** A template that is none is an error only when it is needed: text can be continued without. */
+/** An invalid template is an error only when it is needed: text can be continued without it. */
 function parsed(source: string, place: string): JinjaTemplate | FormatError {
   try {
     return new JinjaTemplate(source, place);

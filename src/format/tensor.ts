@@ -1,7 +1,7 @@
 /**
- * What a tensor is outside of any device: a name, a block type, rows by columns, and a way to read rows as bytes.
- * Owns the table of block types (elements and bytes a block).
- * One idea: every type, also plain floats and MLX groups, is a sequence of blocks along a row; a row is whole blocks.
+ * A tensor outside of any device: a name, a block type, rows and columns, and a method that reads rows as bytes. Also
+ * the table of block types. Every type, including plain floats and MLX groups, is a sequence of blocks along a row; a
+ * row is a whole number of blocks.
  */
 
 /** Elements and bytes of one block, by type. GGUF types keep their public names, in lower case (ggml.h). */
@@ -22,7 +22,7 @@ export const BLOCKS = {
   iq4_nl: { elements: 32, bytes: 18 },
   iq4_xs: { elements: 256, bytes: 136 },
   mxfp4: { elements: 32, bytes: 17 },
-  // [scale f32][4 scales, ue4m3][32 nibble bytes]: the reader puts the scale of the tensor or the expert in front of the
+  // [scale f32][4 scales, ue4m3][32 nibble bytes]: the reader puts the scale of the tensor or the expert before the
   // file's block (nvfp4.ts).
   nvfp4: { elements: 64, bytes: 4 + 36 },
   iq3_s: { elements: 256, bytes: 110 },
@@ -54,7 +54,7 @@ export interface Tensor {
   readonly type: TensorType;
   readonly rows: number;
   readonly cols: number;
-  /** Reads rows [first, first + count) as they are in the file: count * rowBytes(type, cols) bytes into `into`. */
+  /** Reads rows [first, first + count) as stored in the file: count * rowBytes(type, cols) bytes into `into`. */
   readRows(first: number, count: number, into: Uint8Array): Promise<void>;
 }
 

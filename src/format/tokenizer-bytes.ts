@@ -1,9 +1,12 @@
 /**
- * Bytes and their spellings in vocabularies. Owns GPT-2's alphabet, in which every byte is one printable character,
- * SentencePiece's byte tokens ("<0xE2>"), and the way from a token's text back to bytes.
+ * Bytes and their spellings in vocabularies: GPT-2's alphabet, in which every byte is one printable character, and
+ * SentencePiece's byte tokens ("<0xE2>").
  */
 
-/** GPT-2's alphabet: the character for each byte. Printable Latin-1 stands for itself, the rest from U+0100 on. */
+/**
+ * GPT-2's alphabet: the character for each byte. Printable Latin-1 stands for itself, other bytes are mapped from
+ * U+0100 on.
+ */
 const BYTE_CHARACTERS: readonly string[] = makeAlphabet();
 
 const UNITS = BYTE_CHARACTERS.map((character) => character.charCodeAt(0));
@@ -26,13 +29,16 @@ const encoder = new TextEncoder();
 export function spellBytes(word: string): string {
   const bytes = encoder.encode(word);
   let spelled = "";
-  // Not character by character: of a long word that would be a tree as large.
+  // Not character by character: a long word would become an equally long chain of string parts.
   for (let at = 0; at < bytes.length; at += 1024)
     spelled += String.fromCharCode(...Array.from(bytes.subarray(at, at + 1024), (byte) => UNITS[byte]));
   return spelled;
 }
 
-/** The bytes of a token in GPT-2's alphabet. A character outside of it (an added token in plain text) is itself. */
+/**
+ * The bytes of a token in GPT-2's alphabet. A character outside of it (in an added token's plain text) stands for
+ * itself.
+ */
 export function unspellBytes(text: string): Uint8Array {
   const bytes: number[] = [];
   for (const character of text) {

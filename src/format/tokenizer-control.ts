@@ -1,8 +1,8 @@
 /**
- * Tokens that are found in text as they stand, before any joining: control tokens (where the caller allows them) and
- * the tokens that a publisher added on top of the vocabulary. The one idea: at
- * each position the longest known text wins, found by one walk down a tree of their beginnings, so that a text costs
- * the same whether a vocabulary has six such tokens or six thousand, or five hundred that begin alike.
+ * Tokens that are found in the raw text before any merging: control tokens (if the caller allows them) and tokens that
+ * the publisher added to the vocabulary. At each position the longest known text wins. It is found by one walk down a
+ * prefix tree, so the cost of a text does not depend on whether a vocabulary has six such tokens, six thousand, or five
+ * hundred with the same beginning.
  */
 import { FormatError } from "./errors.ts";
 import { LITERAL, type Unmarked } from "./tokenizer.ts";
@@ -11,20 +11,20 @@ import { LITERAL, type Unmarked } from "./tokenizer.ts";
 export interface FixedText {
   readonly id: number;
   readonly text: string;
-  /** Blanks on that side belong to the token. */
+  /** Whitespace on that side belongs to the token. */
   readonly stripBefore?: boolean;
   readonly stripAfter?: boolean;
-  /** It counts only where no letter, digit or _ touches it. */
+  /** It matches only if no letter, digit or _ is next to it. */
   readonly isWord?: boolean;
 }
 
-/** A part of a text: the token that stands at [start, end), or text to be joined. */
+/** A part of a text: a token at [start, end), or text to be merged. */
 export type Section = string | { readonly id: number; readonly start: number; readonly end: number };
 
-/** UTF-16 units of the longest fixed text; real ones have some forty. It bounds the walk at a position. */
+/** UTF-16 units of the longest fixed text; real ones have about forty. It bounds the walk at a position. */
 const LONGEST = 512;
 
-/** A node of the tree: `label` leads here from the node above. Nodes with one way on are joined into one. */
+/** A node of the tree: `label` leads to it from its parent. Nodes with a single child are joined with it. */
 interface Beginning {
   label: string;
   fixed: FixedText | undefined;
@@ -34,10 +34,10 @@ interface Beginning {
 
 export class FixedTexts {
   readonly #root: Beginning = { label: "", fixed: undefined, longer: new Map() };
-  /** 1 where a text may start with that unit: a look at every character has to be cheap. */
+  /** 1 if a text may start with that unit: testing every character has to be cheap. */
   readonly #starts = new Uint8Array(65536);
 
-  /** Of equal texts the first counts. FormatError at `place` for one that is too long to be a mark. */
+  /** For equal texts the first counts. Throws FormatError at `place` for one that is too long. */
   constructor(texts: Iterable<FixedText>, place: string) {
     for (const fixed of texts) {
       const { text, id } = fixed;
@@ -76,7 +76,7 @@ export class FixedTexts {
     node.fixed ??= fixed;
   }
 
-  /** Whether a text of these may start with this unit: quick to ask at every character. */
+  /** Whether one of these texts may start with this unit: a fast test for every character. */
   mayStart(unit: number): boolean {
     return this.#starts[unit] === 1;
   }
@@ -92,7 +92,7 @@ export class FixedTexts {
     return found;
   }
 
-  /** Whether `text` from here to its end is the beginning of one of these, or one of them. */
+  /** Whether the rest of `text` from here is one of these texts, or the beginning of one. */
   isBeginning(text: string, from: number): boolean {
     if (text.length - from > LONGEST) return false;
     let node = this.#root;
@@ -106,7 +106,9 @@ export class FixedTexts {
   }
 }
 
-/** Which texts count: `all` of them, but at the places of `literals` only those that are no control tokens, `plain`. */
+/**
+ * Which texts count: `all` of them, but at the positions of `literals` only `plain`, those that are not control tokens.
+ */
 export interface Counting {
   readonly all: FixedTexts;
   readonly plain: FixedTexts;
@@ -125,7 +127,7 @@ export function* split({ text, literals }: Unmarked, { all, plain }: Counting): 
       const before = found.stripBefore ? blanksBefore(text, at, from) : at;
       if (before > from) yield text.slice(from, before);
       yield { id: found.id, start: at, end };
-      // As the Rust library: tokens of blanks are found also in the blanks that belong to this one.
+      // As in the Rust library: tokens of whitespace are also found in the whitespace that belongs to this one.
       from = found.stripAfter ? blanksAfter(text, end) : end;
     }
     at = end;
@@ -134,9 +136,9 @@ export function* split({ text, literals }: Unmarked, { all, plain }: Counting): 
 }
 
 /**
- * LITERAL in front of every place where one of `controls` starts, of an end that could be the beginning of one (what the
- * template writes next might complete it), and of LITERAL itself. All other text stays as it is, and so does the text of
- * tokens that are no control tokens: templates see what they expect. `except`: controls that are let through.
+ * Puts LITERAL before every place where one of `controls` starts, before an end that could be the beginning of one (the
+ * template's next text might complete it), and before LITERAL itself. All other text is unchanged, including the text
+ * of tokens that are not control tokens: templates see what they expect. `except`: controls that are let through.
  */
 export function protect(text: string, controls: FixedTexts, except?: ReadonlySet<string>): string {
   const mark = LITERAL.charCodeAt(0);
@@ -155,14 +157,14 @@ export function protect(text: string, controls: FixedTexts, except?: ReadonlySet
   return out + text.slice(from);
 }
 
-/** How many units of `label` stand in `text` at `at`. */
+/** How many units of `label` match `text` at `at`. */
 function sharedLength(label: string, text: string, at: number): number {
   let length = 0;
   while (length < label.length && label[length] === text[at + length]) length++;
   return length;
 }
 
-/** Where the blanks begin that end at `end`, not before `from`. */
+/** The start of the whitespace that ends at `end`, not before `from`. */
 function blanksBefore(text: string, end: number, from: number): number {
   while (end > from && BLANK.test(text[end - 1])) end--;
   return end;
@@ -173,15 +175,15 @@ function blanksAfter(text: string, at: number): number {
   return at;
 }
 
-/** As the Rust library's \s and \w: Unicode's, which JavaScript's are not. */
+/** The Rust library's \s and \w: Unicode's, unlike JavaScript's. */
 const BLANK = /\p{White_Space}/u;
 const WORD = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]";
 const ENDS_WITH_WORD = new RegExp(`${WORD}$`, "u");
 const STARTS_WITH_WORD = new RegExp(`^${WORD}`, "u");
 
-/** Whether a letter, digit or _ touches text [start, end) on either side. */
+/** Whether a letter, digit or _ is next to text [start, end) on either side. */
 function isInsideWord(text: string, start: number, end: number): boolean {
-  // Two units hold a whole character.
+  // Two units contain a whole character.
   return (
     ENDS_WITH_WORD.test(text.slice(Math.max(0, start - 2), start)) ||
     STARTS_WITH_WORD.test(text.slice(end, end + 2))
@@ -189,9 +191,9 @@ function isInsideWord(text: string, start: number, end: number): boolean {
 }
 
 /**
- * Texts that end a turn or an answer, in the vocabularies that have them as control or added tokens. A checkpoint
- * names one eos; chat models end their turns with another, which files often leave out. Not "</s>": where it ends a
- * text it is the eos, elsewhere (Gemma) it is an HTML tag.
+ * Texts that end a turn or an answer, in vocabularies that have them as control or added tokens. A checkpoint names one
+ * eos; chat models end their turns with another, which files often leave out. Not "</s>": where it ends a text it is
+ * the eos, elsewhere (Gemma) it is an HTML tag.
  */
 const END_TEXTS: ReadonlySet<string> = new Set([
   "<|eot_id|>",
@@ -205,7 +207,7 @@ const END_TEXTS: ReadonlySet<string> = new Set([
   "<|end_of_text|>",
   "<end_of_turn>",
   "<turn|>",
-  // Gemma 4 and FunctionGemma hand over to the tool with these.
+  // With these Gemma 4 and FunctionGemma hand over to the tool.
   "<|tool_response>",
   "<start_function_response>",
   "<eos>",
@@ -219,8 +221,8 @@ export function isEndText(text: string): boolean {
 }
 
 /**
- * Ids that end a generation, of those whose texts end something. In Harmony's vocabulary (gpt-oss) "<|end|>" ends one
- * message of an answer, and the next follows.
+ * The ids that end a generation, among the tokens with such texts. In Harmony's vocabulary (gpt-oss) "<|end|>" ends
+ * only one message of an answer.
  */
 export function endingIds(ends: Iterable<FixedText>): number[] {
   const all = [...ends];
@@ -230,9 +232,9 @@ export function endingIds(ends: Iterable<FixedText>): number[] {
 }
 
 /**
- * Whether an added token that is not declared a control token acts as one: <|tool_call>, <channel|>, <|fim_pad|>.
- * Such a text from a person must not turn into the token. Plain tags (<think>, <h1>) and runs of blanks stay what
- * the publisher made them, tokens of text.
+ * Whether an added token that is not declared a control token acts as one: <|tool_call>, <channel|>, <|fim_pad|>. Such
+ * text from a user must not become the token. Plain tags (<think>, <h1>) and runs of blanks remain tokens of text, as
+ * published.
  */
 export function looksLikeControl(text: string): boolean {
   return isEndText(text) || /^<[|｜].+>$/su.test(text) || /^<.+[|｜]>$/su.test(text);

@@ -1,7 +1,7 @@
 /**
- * Tokenizers from a Hugging Face folder: tokenizer.json with tokenizer_config.json, generation_config.json and
- * special_tokens_map.json, all parsed. Owns what those files mean together: which ids end a text, whether a bos
- * comes first, which added token is a control token. Byte-pair encoding only: no supported family has another model.
+ * Tokenizers of a Hugging Face folder: tokenizer.json with tokenizer_config.json, generation_config.json and
+ * special_tokens_map.json, all parsed. Together they decide which ids end a text, whether a bos comes first, and which
+ * added tokens are control tokens. Byte-pair encoding only: no supported family has another model.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
@@ -19,13 +19,13 @@ export interface TokenizerFiles {
   config?: unknown;
   /** generation_config.json, or config.json in its place, for the ids that end a text. */
   generation?: unknown;
-  /** special_tokens_map.json, for names that tokenizer_config.json lacks. */
+  /** special_tokens_map.json, for names that tokenizer_config.json does not have. */
   specialTokens?: unknown;
 }
 
 const PLACE = "tokenizer.json";
 
-/** The tokenizer of a folder. FormatError for damaged files, UnsupportedError for parts that are not known. */
+/** The tokenizer of a folder. Throws FormatError for damaged files, UnsupportedError for unknown parts. */
 export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokenizer> {
   const json = asObject(files.tokenizer, PLACE);
   const model = asObject(json.model, `${PLACE}: model`);
@@ -54,7 +54,7 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
     unknownId: typeof model.unk_token === "string" ? (names.find(model.unk_token) ?? null) : null,
     fixed: added.fixed,
     controls: added.controls,
-    // Of texts that become equal the last counts in the Rust library, the first in ours.
+    // If texts become equal, the last counts in the Rust library, the first in ours.
     normalized: added.normalized
       .map((token) => ({ ...token, text: pipeline.normalize(token.text) }))
       .reverse(),
@@ -64,7 +64,9 @@ export async function tokenizerFromFolder(files: TokenizerFiles): Promise<Tokeni
     endIds: new Set([...names.endIds(), ...endingIds(added.ends)]),
     warnings:
       gaps > 0
-        ? [`${gaps} of the ${kinds.length} ids of ${PLACE} have no token; one that is chosen says nothing`]
+        ? [
+            `${gaps} of the ${kinds.length} ids of ${PLACE} have no token; if the model chooses one, it adds no text`,
+          ]
         : [],
   });
 }
@@ -78,12 +80,12 @@ function refuseOtherModels(model: JsonObject): void {
   }
 }
 
-/** The ids of model.vocab, and room for the added ones. */
+/** The ids of model.vocab, with space for the added ones. */
 class TokenTable {
   readonly texts: string[] = [];
   readonly kinds: TokenKind[] = [];
   readonly pieces = new Map<string, number>();
-  /** Ids may have gaps, but few enough that a made-up id costs no memory. */
+  /** Ids may have gaps, but only a few, so that a made-up id cannot use up memory. */
   readonly #ids: number;
 
   constructor(model: JsonObject, added: unknown) {
@@ -113,9 +115,9 @@ class TokenTable {
 }
 
 /**
- * Added tokens are found in the text as they stand. Control tokens leave `pieces`, so that joining never gives one;
- * the others (runs of ▁ in Gemma) may also be joined into. Those that are "normalized" are found in normalized text, but
- * not control tokens: templates write them, and a normalizer that puts a space in front would hide them.
+ * Added tokens are found in the raw text. Control tokens are removed from `pieces`, so that merging never produces one;
+ * others (runs of ▁ in Gemma) may also result from merges. "normalized" ones are found in normalized text, except
+ * control tokens: templates write them, and a normalizer that inserts a space would hide them.
  */
 function readAdded(value: unknown, tokens: TokenTable) {
   const { pieces } = tokens;
@@ -150,7 +152,7 @@ function readAdded(value: unknown, tokens: TokenTable) {
   return { fixed, controls, normalized, ends, byText };
 }
 
-/** The merges, written "a b" or ["a", "b"]. FormatError for one that names what is no token. */
+/** The merges, written "a b" or ["a", "b"]. Throws FormatError for one that names an unknown token. */
 function readMerges(
   model: JsonObject,
   pieces: ReadonlyMap<string, number>,
@@ -168,12 +170,12 @@ function readMerges(
     }
     const lost = list.addTexts(merge[0], merge[1], rank, pieces, added);
     if (lost !== null)
-      throw new FormatError(`${PLACE}: model.merges[${rank}]`, `${describe(lost)} is no token`);
+      throw new FormatError(`${PLACE}: model.merges[${rank}]`, `${describe(lost)} is not a token`);
   }
   return list;
 }
 
-/** Whether the post-processor puts this text first; undefined when it says nothing. */
+/** Whether the post-processor puts this text first; undefined if it says nothing. */
 function startsWithToken(value: unknown, text: string): boolean | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { type, processors, single } = value as JsonObject;
@@ -184,7 +186,7 @@ function startsWithToken(value: unknown, text: string): boolean | undefined {
   return (single[0] as { SpecialToken?: { id?: unknown } } | undefined)?.SpecialToken?.id === text;
 }
 
-/** The tokens that the smaller files name. */
+/** The tokens named in the smaller files. */
 class SpecialNames {
   readonly #config: JsonObject;
   readonly #map: JsonObject;
@@ -204,7 +206,7 @@ class SpecialNames {
     return this.ids.get(text);
   }
 
-  /** The id of "bos_token" and the like; null when no file names one. */
+  /** The id of "bos_token" and the like; null if no file names one. */
   id(name: string): number | null {
     const text =
       specialText(this.#config[name], `tokenizer_config.json: ${name}`) ??
@@ -212,7 +214,7 @@ class SpecialNames {
     if (text === null) return null;
     const id = this.find(text);
     if (id === undefined)
-      throw new FormatError(`tokenizer_config.json: ${name}`, `${describe(text)} is no token`);
+      throw new FormatError(`tokenizer_config.json: ${name}`, `${describe(text)} is not a token`);
     return id;
   }
 
@@ -235,7 +237,7 @@ class SpecialNames {
   }
 }
 
-/** "bos_token": "<s>", or {"content": "<s>", ...}; null when it is missing or null. */
+/** "bos_token": "<s>", or {"content": "<s>", ...}; null if it is missing or null. */
 export function specialText(value: unknown, where: string): string | null {
   if (value === undefined || value === null) return null;
   const text = typeof value === "object" ? (value as JsonObject).content : value;

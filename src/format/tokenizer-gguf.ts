@@ -1,8 +1,7 @@
 /**
- * Tokenizers from GGUF metadata: byte-level BPE ("gpt2"), SentencePiece with scores ("llama": Llama 2, Mistral,
- * Gemma 1 to 3) and Gemma 4's merges over plain text ("gemma4"). Owns what the keys mean and what holds when one is
- * missing, as llama.cpp decides it. A token's type says how text may reach it:
- * by joining, by its text standing there, or only where control tokens are allowed.
+ * Tokenizers of GGUF metadata: byte-level BPE ("gpt2"), SentencePiece with scores ("llama": Llama 2, Mistral, Gemma 1
+ * to 3) and Gemma 4's merges over plain text ("gemma4"). Missing keys have llama.cpp's defaults. A token's type says
+ * how text may become it: by merging, wherever its text occurs, or only where control tokens are allowed.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { describe } from "./json.ts";
@@ -28,25 +27,25 @@ import { PieceTokenizer, type TokenKind, type Vocabulary } from "./tokenizer-pie
 import { cutAtSpaces, cutByPatterns, preTokenizer, SPACE } from "./tokenizer-words.ts";
 
 const PRE = "tokenizer.ggml.pre";
-const WITHOUT_PRE = `the file does not say how text is cut into words (${PRE} is missing): a guess is used, and answers may be worse. Convert the model again, or name its way: gguf-new-metadata --pre-tokenizer NAME OLD.gguf NEW.gguf`;
-const WITHOUT_SCORES = `the vocabulary has no scores (${SCORES} is missing), which say what of a text is joined first: all count as equal, and answers may be worse`;
+const WITHOUT_PRE = `the file does not name its pre-tokenizer (${PRE} is missing): a guess is used, and answers may be worse. Convert the model again, or set it: gguf-new-metadata --pre-tokenizer NAME OLD.gguf NEW.gguf`;
+const WITHOUT_SCORES = `the vocabulary has no scores (${SCORES} is missing), which order the merges: all count as equal, and answers may be worse`;
 
-/** What the three kinds of vocabulary differ in. */
+/** The differences between the three kinds of vocabulary. */
 type Way = Pick<
   Vocabulary,
   "joins" | "words" | "spell" | "unspell" | "wholeWords" | "dropsFirstSpace" | "byteIds" | "warnings"
 > & { addBos: boolean };
 
 /**
- * The tokenizer that the metadata describes. FormatError names the key and index of whatever is damaged,
- * UnsupportedError a kind of vocabulary or a pre-tokenizer that is not known.
+ * The tokenizer of the metadata. Throws FormatError with key and index for damaged values, UnsupportedError for an
+ * unknown kind of vocabulary or pre-tokenizer.
  */
 export async function tokenizerFromGguf(metadata: GgufMetadata): Promise<Tokenizer> {
   const model = textValue(metadata, "tokenizer.ggml.model");
   const texts = tokenTexts(metadata);
   const sorted = sortTokens(texts, numberList(metadata, TYPES, texts.length));
   const way = wayOf(model, metadata, texts, sorted);
-  // llama.cpp's ids for SentencePiece files that do not name them; elsewhere there is no safe guess.
+  // llama.cpp's ids for SentencePiece files that do not name them; for other kinds no guess is safe.
   const preset = (id: number) => (model === "llama" && sorted.kinds[id] === "control" ? id : null);
   const bosId = tokenId(metadata, "bos", texts.length) ?? preset(1);
   const eosId = tokenId(metadata, "eos", texts.length) ?? preset(2);
@@ -62,7 +61,7 @@ export async function tokenizerFromGguf(metadata: GgufMetadata): Promise<Tokeniz
     place: TOKENS,
     unknownId: tokenId(metadata, "unknown", texts.length) ?? sorted.unknownId,
     bosId,
-    // The first Gemma 4 files say false by mistake; llama.cpp overrules them too.
+    // The first Gemma 4 files say false by mistake; llama.cpp overrides them, too.
     addBos: bosId !== null && (model === "gemma4" || (asked ?? way.addBos)),
     endIds: new Set([...ends.filter((id) => id !== null), ...endingIds(sorted.ends)]),
   });
@@ -78,7 +77,7 @@ interface SortedTokens {
   ends: FixedText[];
 }
 
-/** Sorts the ids by their types. Without types all are pieces, except what is written like a byte token. */
+/** Sorts the ids by their types. Without types all are pieces, except those spelled like a byte token. */
 function sortTokens(texts: readonly string[], types: ArrayLike<number> | null): SortedTokens {
   const kinds: TokenKind[] = new Array(texts.length).fill("piece");
   const pieces = new Map<string, number>();
@@ -126,7 +125,7 @@ function wayOf(
       unspell: unspellBytes,
       wholeWords: pre.wholeWords ?? false,
       dropsFirstSpace: false,
-      // Bytes are characters of the alphabet here; there are no byte tokens to fall back on.
+      // Bytes are characters of the alphabet here; there are no byte tokens as a fallback.
       byteIds: new Int32Array(256).fill(-1),
       addBos: pre.addBos ?? false,
       warnings: named === null ? [WITHOUT_PRE] : [],
@@ -134,7 +133,7 @@ function wayOf(
   }
   if (model === "llama") {
     const scores = numberList(metadata, SCORES, texts.length);
-    // As llama.cpp: all are equal, so the pair that stands first is joined first.
+    // As in llama.cpp: all are equal, so the first pair in the text is merged first.
     const joins = new ScoreList(pieces, scores ?? new Float32Array(texts.length));
     const prefix = flag(metadata, "tokenizer.ggml.add_space_prefix") ?? true;
     const warnings = scores === null ? [WITHOUT_SCORES] : [];
@@ -168,8 +167,8 @@ function plainText(
 }
 
 /**
- * The merges as ids. FormatError for one whose parts, or what they make, are no tokens. One that involves a fixed
- * text is left out: such tokens are never reached by joining.
+ * The merges as ids. Throws FormatError if parts or result of one are not tokens. One that involves a fixed text is
+ * left out: such tokens never result from merging.
  */
 function mergesOf(metadata: GgufMetadata, { pieces, fixed, controls }: SortedTokens): Joins {
   const merges = stringList(metadata, MERGES);
@@ -177,12 +176,12 @@ function mergesOf(metadata: GgufMetadata, { pieces, fixed, controls }: SortedTok
   const others = new Set([...fixed, ...controls].map(({ text }) => text));
   const list = new MergeList(merges.length);
   for (let rank = 0; rank < merges.length; rank++) {
-    // A piece may be a space itself, so the first character never separates.
+    // A piece may itself be a space, so the first character never separates.
     const at = merges[rank].indexOf(" ", 1);
     if (at < 0)
       throw new FormatError(`${MERGES}[${rank}]`, describe(merges[rank]), "two texts with a space between");
     const lost = list.addTexts(merges[rank].slice(0, at), merges[rank].slice(at + 1), rank, pieces, others);
-    if (lost !== null) throw new FormatError(`${MERGES}[${rank}]`, `${describe(lost)} is no token`);
+    if (lost !== null) throw new FormatError(`${MERGES}[${rank}]`, `${describe(lost)} is not a token`);
   }
   return list;
 }

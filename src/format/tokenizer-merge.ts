@@ -1,13 +1,14 @@
 /**
- * Joins the characters of one word into vocabulary pieces: byte-pair encoding, by a list of merges (`MergeList`) or
- * by the score of the joined piece (`ScoreList`, SentencePiece). The one idea: among all neighbours that may join, the lowest (rank, position) joins first; both
- * fit into one double, so the heap is a plain array of numbers and a word of n characters costs n log n.
+ * Merges the characters of one word into vocabulary pieces: byte-pair encoding, by a list of merges (`MergeList`) or by
+ * the score of the merged piece (`ScoreList`, SentencePiece). Among all neighbours that may merge, the lowest (rank,
+ * position) goes first; both fit into one double, so the heap is a plain array of numbers and a word of n characters
+ * takes n log n.
  */
 import { atOnce, type Slices } from "./slices.ts";
 
-/** Which neighbours may join. A join is a number from 0; `rank` orders joins, `piece` is the id that comes out. */
+/** Which neighbours may merge. A merge is a number from 0; `rank` orders merges, `piece` is the resulting id. */
 export interface Joins {
-  /** The join of two neighbouring pieces (ids; -1: not in the vocabulary) that spell word[start, end), or -1. */
+  /** The merge of two neighbouring pieces (ids; -1: not in the vocabulary) that spell word[start, end), or -1. */
   find(left: number, right: number, word: string, start: number, end: number): number;
   rank(join: number): number;
   piece(join: number): number;
@@ -15,13 +16,13 @@ export interface Joins {
 
 /** Ranks and word lengths share the 53 exact bits of a double. */
 const POSITIONS = 2 ** 29;
-/** Merges, or tokens, that a vocabulary may have. */
+/** Maximum merges, or tokens, of a vocabulary. */
 export const MAX_RANKS = 2 ** 24;
 
 /**
  * Random numbers by the value of each of the six bytes of a pair of ids: simple tabulation hashing. With a fixed hash a
- * file can choose its merges so that they all collide; with this one linear probing takes constant time whatever the
- * pairs (Patrascu and Thorup, "The Power of Simple Tabulation Hashing", 2011). New in each process.
+ * file could choose merges that all collide; with this one linear probing takes constant time whatever the pairs
+ * (Patrascu and Thorup, "The Power of Simple Tabulation Hashing", 2011). New in each process.
  */
 const TABLES = Array.from({ length: 6 }, () => crypto.getRandomValues(new Int32Array(256)));
 
@@ -31,7 +32,7 @@ export class MergeList implements Joins {
   /** Slot by slot: left id + 1 (0: free), right id, rank, joined id. */
   readonly #slots: Int32Array;
 
-  /** Room for `count` merges at a load of at most one half. */
+  /** Allocates slots for `count` merges at a load of at most one half. */
   constructor(count: number) {
     const slots = 2 ** Math.ceil(Math.log2(Math.max(count, 1) * 2));
     this.#mask = slots - 1;
@@ -48,8 +49,8 @@ export class MergeList implements Joins {
   }
 
   /**
-   * Adds a merge by its texts. One that involves a text of `others`, tokens that joining must not reach, is left
-   * out. Returns the text that is in neither, or null when all is well.
+   * Adds a merge by its texts. One that involves a text of `others`, tokens that merging must not reach, is left out.
+   * Returns the text that is in neither, or null if all are known.
    */
   addTexts(
     left: string,
@@ -95,12 +96,12 @@ export class MergeList implements Joins {
   }
 }
 
-/** Any two neighbours may join when what they spell is a piece; the highest score joins first. */
+/** Any two neighbours may merge if they spell a piece; the highest score goes first. */
 export class ScoreList implements Joins {
   readonly #pieces: ReadonlyMap<string, number>;
   readonly #ranks: Int32Array;
 
-  /** `scores` by id. Equal scores get equal ranks, so that position decides between them. */
+  /** `scores` by id. Equal scores get equal ranks, so that the position decides. */
   constructor(pieces: ReadonlyMap<string, number>, scores: ArrayLike<number>) {
     this.#pieces = pieces;
     this.#ranks = new Int32Array(scores.length);
@@ -127,12 +128,12 @@ export class ScoreList implements Joins {
   }
 }
 
-/** Symbols of the longest word that is joined without a pause, in a work space that all such words share. */
+/** Symbols of the longest word that is merged without a pause, in a work space that all such words share. */
 const SHORT = 8192;
-/** Joins of a longer word between two places to pause. */
+/** Merges of a longer word between two pauses. */
 const SLICE = 2048;
 
-/** The work space: by symbol, where it starts in the word, its neighbours, its id, its join with the next one. */
+/** The work space: for each symbol its start in the word, its neighbours, its id, its merge with the next one. */
 interface Space {
   readonly start: Int32Array;
   readonly previous: Int32Array;
@@ -140,14 +141,14 @@ interface Space {
   readonly piece: Int32Array;
   readonly join: Int32Array;
   /**
-   * rank * POSITIONS + symbol, smallest first. An entry is stale when its rank is not that of the symbol's join. Each
-   * symbol enters once at the start, and each join adds at most two entries.
+   * rank * POSITIONS + symbol, smallest first. An entry is stale if its rank is not that of the symbol's merge. Each
+   * symbol enters once at the start, and each merge adds at most two entries.
    */
   heap: Float64Array;
   entries: number;
 }
 
-/** Between two columns there is a pause: of a long word each takes milliseconds. */
+/** There is a pause between two columns: for a long word each takes milliseconds. */
 function* space(symbols: number): Slices<Space> {
   const columns: Int32Array[] = [];
   for (let column = 0; column < 5; column++) {
@@ -158,7 +159,7 @@ function* space(symbols: number): Slices<Space> {
   return { start, previous, next, piece, join, heap: new Float64Array(symbols), entries: 0 };
 }
 
-/** Where `merge` puts what it finds: a piece, or a character [start, end) of the word that is none. */
+/** Receives the results of `merge`: a piece, or a character [start, end) of the word that is not one. */
 export interface IdSink {
   piece(id: number): void;
   unknown(word: string, start: number, end: number): void;
@@ -180,7 +181,7 @@ export class Merger {
     atOnce(this.slices(word, sink));
   }
 
-  /** Joins the characters of `word` until no neighbours may join, and hands the pieces to `sink` in order. */
+  /** Merges the characters of `word` until no neighbours may merge, and passes the pieces to `sink` in order. */
   *slices(word: string, sink: IdSink): Slices<void> {
     const isLong = word.length > SHORT;
     const work = isLong ? yield* space(word.length) : this.#shared;
@@ -208,7 +209,7 @@ export class Merger {
     }
   }
 
-  /** A symbol for the character at `at`. Returns where the next one begins. */
+  /** Adds a symbol for the character at `at`. Returns the start of the next one. */
   #open(work: Space, word: string, at: number, symbol: number): number {
     const wide = word.codePointAt(at)! > 0xffff;
     const character = wide ? word.slice(at, at + 2) : word[at];
@@ -235,7 +236,7 @@ export class Merger {
     if (work.previous[at] >= 0) this.#consider(work, word, work.previous[at]);
   }
 
-  /** Looks up the join of a symbol with its neighbour to the right. */
+  /** Looks up the merge of a symbol with its neighbour to the right. */
   #consider(work: Space, word: string, at: number): void {
     const right = work.next[at];
     if (right < 0) {

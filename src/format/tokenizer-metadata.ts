@@ -1,6 +1,7 @@
 /**
- * The tokenizer keys of GGUF metadata, checked. Owns their names, types, lengths and ranges, so that a damaged or
- * hostile file gives one FormatError with key and index before anything is built from it. Key names: github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
+ * The tokenizer keys of GGUF metadata, checked for type, length and range before anything is built from them, so that a
+ * damaged or hostile file gives one FormatError with key and index. Key names:
+ * github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
  */
 import { FormatError } from "./errors.ts";
 import { describe } from "./json.ts";
@@ -16,7 +17,7 @@ export const MERGES = "tokenizer.ggml.merges";
 /** llama.h's llama_token_type. */
 export const TOKEN_TYPE = { normal: 1, unknown: 2, control: 3, added: 4, unused: 5, byte: 6 } as const;
 
-/** The value of a key that holds a list of strings; null when the key is missing. */
+/** A list of strings; null if the key is missing. */
 export function stringList(metadata: GgufMetadata, key: string): readonly string[] | null {
   const value = metadata[key];
   if (value === undefined) return null;
@@ -29,7 +30,7 @@ export function stringList(metadata: GgufMetadata, key: string): readonly string
   return value;
 }
 
-/** The value of a key that holds one finite number for each of `count` tokens; null when the key is missing. */
+/** A list of `count` finite numbers, one for each token; null if the key is missing. */
 export function numberList(metadata: GgufMetadata, key: string, count: number): ArrayLike<number> | null {
   const value = metadata[key];
   if (value === undefined) return null;
@@ -48,32 +49,32 @@ export function numberList(metadata: GgufMetadata, key: string, count: number): 
   return list as ArrayLike<number>;
 }
 
-/** A text; null when the key is missing. */
+/** A text; null if the key is missing. */
 export function textValue(metadata: GgufMetadata, key: string): string | null {
   const value = metadata[key];
   if (value === undefined || typeof value === "string") return value ?? null;
   throw new FormatError(key, describe(value), "a text");
 }
 
-/** A boolean; null when the key is missing. */
+/** A boolean; null if the key is missing. */
 export function flag(metadata: GgufMetadata, key: string): boolean | null {
   const value = metadata[key];
   if (value === undefined || typeof value === "boolean") return value ?? null;
   throw new FormatError(key, describe(value), "true or false");
 }
 
-/** A token id; null when the key is missing. `tokenizer.ggml.<name>_token_id` */
+/** A token id, `tokenizer.ggml.<name>_token_id`; null if the key is missing. */
 export function tokenId(metadata: GgufMetadata, name: string, vocab: number): number | null {
   const key = `tokenizer.ggml.${name}_token_id`;
   const value = metadata[key];
   if (value === undefined) return null;
   if (Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocab) return value as number;
-  // Converters write -1, or its unsigned twin, for "none".
+  // Converters write -1, or its unsigned equivalent, for "none".
   if (value === -1 || value === 0xffffffff) return null;
   throw new FormatError(key, describe(value), `a token id, 0 to ${vocab - 1}`);
 }
 
-/** The tokens; FormatError when there are none. */
+/** The tokens; throws FormatError if there are none. */
 export function tokenTexts(metadata: GgufMetadata): readonly string[] {
   const texts = stringList(metadata, TOKENS);
   if (texts === null || texts.length === 0) {

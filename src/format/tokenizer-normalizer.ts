@@ -1,6 +1,6 @@
 /**
- * What a tokenizer.json does to text before it is cut: its normalizers. Only those whose results equal the Rust library's
- * are let through, and only as far as they cannot make a text many times as long.
+ * The normalizers of a tokenizer.json. Only those whose results equal the Rust library's are accepted, and only if they
+ * cannot lengthen a text many times.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
@@ -9,9 +9,9 @@ import { filePattern } from "./tokenizer-patterns.ts";
 type Normalizer = (text: string) => string;
 
 const PLACE = "tokenizer.json: normalizer";
-/** By how much normalizers may lengthen a text. Published ones replace a character by one of up to three. */
+/** How much normalizers may lengthen a text. Published ones replace a character by up to three. */
 const MOST_GROWTH = 16;
-/** Characters that a Prepend may put in front. */
+/** Characters that a Prepend may insert. */
 const LONGEST_PREFIX = 64;
 
 /** The normalizers of a tokenizer.json, one after the other. */
@@ -35,7 +35,7 @@ function normalizer(part: JsonObject): Normalizer {
       return (text) => text.normalize(form);
     }
     case "Lowercase":
-      // Character by character: JavaScript writes a sigma at the end of a word in another way.
+      // Character by character: JavaScript lowercases a sigma at the end of a word differently.
       return (text) => text.replace(/\p{Changes_When_Lowercased}/gu, (character) => character.toLowerCase());
     case "Prepend": {
       const prefix = textOf(part, "prepend");
@@ -45,7 +45,7 @@ function normalizer(part: JsonObject): Normalizer {
       const content = textOf(part, "content");
       const pattern = filePattern(part.pattern, PLACE);
       const { String: plain } = part.pattern as JsonObject;
-      // Faster, where JavaScript reads nothing else into the content.
+      // Faster, if the content has no special meaning in JavaScript.
       if (typeof plain === "string" && !content.includes("$"))
         return (text) => text.replaceAll(plain, content);
       return (text) => text.replaceAll(pattern, () => content);
@@ -61,14 +61,14 @@ function normalizer(part: JsonObject): Normalizer {
   throw new UnsupportedError(`the normalizer ${describe(part)} of tokenizer.json`);
 }
 
-/** How long the text is without the blanks at its end. */
+/** The length of the text without trailing whitespace. */
 function withoutBlanks(text: string): number {
   let length = text.length;
   while (length > 0 && /\p{White_Space}/u.test(text[length - 1])) length--;
   return length;
 }
 
-/** How many characters a Replace makes of one; 1 for what does not lengthen. */
+/** The factor by which a Replace lengthens a character; 1 if it does not. */
 function growthOf(part: JsonObject): number {
   if (part.type === "Prepend" && textOf(part, "prepend").length > LONGEST_PREFIX)
     throw new UnsupportedError(

@@ -1,22 +1,22 @@
 /**
- * Patterns of a tokenizer.json, which are written for Oniguruma, as ours. A file's pattern goes to a matcher that goes
- * back, where a short one such as (a+)+$ never ends: owns the proof that a pattern takes time in proportion to the text;
- * refuses to know what it is for. The one idea: an alternative is harmless when nothing that can fail comes after a
- * repetition without a limit, because it then never goes back. The few published alternatives that do go back are known
- * by form, each with the later alternative that takes the same run of characters in any case.
+ * Converts the patterns of a tokenizer.json, written for Oniguruma, into JavaScript's. JavaScript's matcher backtracks,
+ * and a short pattern such as (a+)+$ from a hostile file would never end. So a pattern is accepted only with a proof
+ * that it takes time in proportion to the text: an alternative is harmless if nothing that can fail follows an
+ * unlimited repetition, because it then never backtracks. The few published alternatives that do backtrack are known by
+ * form, each with the later alternative that matches the same run of characters in any case.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe } from "./json.ts";
 
-/** A part of an alternative: a character, a class, a group or a look ahead, with its repetition. */
+/** A part of an alternative: a character, a class, a group or a lookahead, with its repetition. */
 interface Item {
   readonly text: string;
   /** The same for JavaScript. */
   readonly ours: string;
-  /** May match nothing, so that what comes before it never has to go back for it. */
+  /** May match nothing, so that nothing before it has to backtrack for it. */
   readonly skippable: boolean;
   readonly unlimited: boolean;
-  /** In how many ways it may match when it is not unlimited. */
+  /** The number of ways to match, if it is limited. */
   readonly ways: number;
 }
 
@@ -25,14 +25,14 @@ interface Alternative {
   readonly items: readonly Item[];
 }
 
-/** Ways to match the limited parts of one alternative. (?i:'s|'t|'re|'ve|'m|'ll|'d)? has eight. */
+/** Limit for the ways to match the limited parts of one alternative. (?i:'s|'t|'re|'ve|'m|'ll|'d)? has eight. */
 const MOST_WAYS = 64;
 /** Characters; published patterns have up to 700. */
 const LONGEST = 4096;
 
-const WAY_OUT = "A GGUF file of the model carries its tokenizer in another form";
+const WAY_OUT = "A GGUF file of the model has its tokenizer in another form";
 
-/** { String: ... } or { Regex: ... } of the file. FormatError for what is neither. */
+/** Reads { String: ... } or { Regex: ... } of the file. Throws FormatError for anything else. */
 export function filePattern(value: unknown, where: string): RegExp {
   const { Regex, String: plain } = asObject(value, `${where}.pattern`);
   const text = Regex ?? plain;
@@ -43,20 +43,20 @@ export function filePattern(value: unknown, where: string): RegExp {
     : linearPattern(text, where);
 }
 
-/** UnsupportedError when the pattern might take more than time in proportion to the text, or match nothing. */
+/** Throws UnsupportedError if the pattern might take more than linear time, or match an empty text. */
 export function linearPattern(pattern: string, where: string): RegExp {
   const shown = pattern.length > 60 ? `${pattern.slice(0, 57)}...` : pattern;
   const refuse = (why: string) => new UnsupportedError(`the pattern ${shown} of ${where} (${why})`, WAY_OUT);
   if (pattern.length > LONGEST) throw refuse(`${pattern.length} characters; allowed: at most ${LONGEST}`);
   const reader = new Reader(pattern);
   const alternatives = reader.alternatives();
-  if (alternatives === null) throw refuse(`what stands at character ${reader.at} is not known`);
+  if (alternatives === null) throw refuse(`unknown syntax at character ${reader.at}`);
   for (const [at, { text, items }] of alternatives.entries()) {
     if (items.every(({ skippable }) => skippable)) throw refuse(`${text} matches an empty text`);
     if (isLinear(items)) continue;
     const later = new Set(alternatives.slice(at + 1).map((alternative) => alternative.text));
     if (![...coversOf({ text, items })].some((cover) => later.has(cover)))
-      throw refuse(`${text} may go back without end`);
+      throw refuse(`${text} may backtrack without limit`);
   }
   try {
     return new RegExp(
@@ -68,7 +68,7 @@ export function linearPattern(pattern: string, where: string): RegExp {
   }
 }
 
-/** Nothing that can fail comes after a repetition without a limit, and the limited ones have few ways. */
+/** Nothing that can fail follows an unlimited repetition, and the limited ones have few ways to match. */
 function isLinear(items: readonly Item[]): boolean {
   let ways = 1;
   for (const [at, item] of items.entries()) {
@@ -79,11 +79,11 @@ function isLinear(items: readonly Item[]): boolean {
   return ways <= MOST_WAYS;
 }
 
-/** Alternatives that, if they come later, take at least the characters over which this one went back in vain. */
+/** Later alternatives that match at least the characters over which this one backtracked in vain. */
 function* coversOf({ text, items }: Alternative): Iterable<string> {
-  // GPT-2's and Llama 3's blanks.
+  // The whitespace of GPT-2 and Llama 3.
   if (["\\s*[\\r\\n]+", "\\s*[\\r\\n]", "\\s+(?!\\S)"].includes(text)) yield "\\s+";
-  // GPT-4o's and Tekken's words: A*B+ goes back over A, which A+B* then takes.
+  // The words of GPT-4o and Tekken: A*B+ backtracks over A, which A+B* then matches.
   const [at, ...more] = items.flatMap(({ unlimited }, at) => (unlimited ? [at] : []));
   const [upper, lower] = [items[at], items[at + 1]];
   if (more.length !== 1 || more[0] !== at + 1 || !/\*$/.test(upper.text) || !/\+$/.test(lower.text)) return;
@@ -95,7 +95,7 @@ function* coversOf({ text, items }: Alternative): Iterable<string> {
 
 const textOf = ({ text }: Item) => text;
 
-/** One character: a class without classes in it, an escape that stands for characters, or itself. */
+/** One character: a class without nested classes, an escape for a set of characters, or a literal. */
 const CHARACTER =
   /\[(?:\\.|[^\\[\]])+\]|\\(?:[pP]\{[^{}]*\}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[sSdDwWrntfvhH]|[^A-Za-z0-9])|[^\\[\](){}|?*+^$]/suy;
 const REPEATED = /[?*+](?![?+])|\{(\d{1,3})(?:(,)(\d{1,3})?)?\}(?![?+])/y;
@@ -105,14 +105,14 @@ const LOOK_AHEAD = /\(\?[=!]/y;
 class Reader {
   at = 0;
   readonly #pattern: string;
-  /** In (?i:...). */
+  /** Inside (?i:...). */
   #anyCase = false;
 
   constructor(pattern: string) {
     this.#pattern = pattern;
   }
 
-  /** null: something that is not known, at `at`. */
+  /** null: unknown syntax at `at`. */
   alternatives(): Alternative[] | null {
     const found = this.#alternatives();
     return this.at === this.#pattern.length ? found : null;
@@ -176,7 +176,7 @@ class Reader {
     };
   }
 
-  /** One character, class or escape as JavaScript has it; null: something else, or what it cannot have. */
+  /** One character, class or escape in JavaScript's syntax; null: something else, or not expressible. */
   #character(): string | null {
     const found = this.#take(CHARACTER)?.[0];
     if (found === undefined || found.includes("&&")) return null;
@@ -188,13 +188,13 @@ class Reader {
     if (found.startsWith("\\")) {
       if (found === "\\-") return "-";
       const ours = escaped(found);
-      // Alone it has ² and ½ among its letters, in a class it has not.
+      // Alone it counts ² and ½ as letters, in a class it does not.
       const more = /[wW]/.test(found) ? "\\xb2\\xb3\\xb9\\xbc-\\xbe" : "";
       return /^\\[wWhH]/.test(found) ? `[${/[WH]/.test(found) ? "^" : ""}${ours}${more}]` : ours;
     }
     if (!this.#anyCase || found.toLowerCase() === found.toUpperCase()) return found;
     if (!/[a-z]/i.test(found)) return null;
-    // Oniguruma takes these two for the letters that they look like.
+    // Oniguruma treats these two like the letters that they resemble.
     const more = { s: "\u017f", k: "\u212a" }[found.toLowerCase()] ?? "";
     return `[${found.toLowerCase()}${found.toUpperCase()}${more}]`;
   }
@@ -214,7 +214,7 @@ function limits([sign, least, comma, most]: RegExpExecArray): [number, number] {
   return [Number(least), most === undefined ? Number.POSITIVE_INFINITY : Number(most)];
 }
 
-/** What escapes stand for, inside of a class or alone; Oniguruma's are Unicode's, which JavaScript's are not. */
+/** Escapes inside a class or alone; Oniguruma's are Unicode's, unlike JavaScript's. */
 const ESCAPES: Readonly<Record<string, string>> = {
   s: "\\p{White_Space}",
   S: "\\P{White_Space}",
@@ -231,7 +231,7 @@ function escaped(source: string): string {
   if (Object.hasOwn(ESCAPES, letter)) return ESCAPES[letter];
   if (/[pP]/.test(letter))
     return isProperty(source) ? source : `${source.slice(0, 3)}Script=${source.slice(3)}`;
-  // JavaScript wants no escape where none is needed.
+  // JavaScript rejects escapes that are not needed.
   return /[A-Za-z0-9$()*+.?[\\\]^{|}/-]/.test(letter) ? source : letter;
 }
 

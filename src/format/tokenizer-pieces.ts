@@ -1,7 +1,7 @@
 /**
- * The tokenizer that all files lead to: fixed texts are found, the rest is cut into words, words are joined into
- * pieces, ids are spelled back as bytes. Refuses to know files; a loader hands it a `Vocabulary`. The one idea:
- * every id stands for bytes, so decoding is concatenation and only the end of a stream can be half a character.
+ * The tokenizer behind all file formats; a loader gives it a `Vocabulary`. Encoding finds fixed texts, cuts the rest
+ * into words and merges each word into pieces. Every id stands for bytes, so decoding is concatenation, and only the
+ * end of a stream can be half a character.
  */
 import { ArgumentError, FormatError } from "./errors.ts";
 import { atOnce, type Slices } from "./slices.ts";
@@ -18,38 +18,40 @@ import {
 import { type Joins, Merger } from "./tokenizer-merge.ts";
 import { type Words, wholeCharacters } from "./tokenizer-words.ts";
 
-/** What an id is. `control` tokens are left out of decoded text; `added` ones are text, but never joined into. */
+/**
+ * Kinds of ids. `control` tokens are left out of decoded text; `added` ones are text, but never result from merging.
+ */
 export type TokenKind = "piece" | "byte" | "added" | "control" | "none";
 
 export interface Vocabulary {
   /** By id; "none" for ids without a token. */
   readonly kinds: readonly TokenKind[];
-  /** By id, as the file has it. */
+  /** By id, as in the file. */
   readonly texts: readonly string[];
-  /** Where errors say that a token is: "tokenizer.ggml.tokens". */
+  /** The place of a token in errors: "tokenizer.ggml.tokens". */
   readonly place: string;
-  /** Texts that joining may give, by text. No control token is among them: that is what keeps text text. */
+  /** Texts that merging may produce. They contain no control token, which is why text stays text. */
   readonly pieces: ReadonlyMap<string, number>;
   readonly joins: Joins;
-  /** Ids of the tokens for single bytes; -1 where there is none. Used for characters that are no piece. */
+  /** Ids of the tokens for single bytes, for characters that are not pieces; -1 if there is none. */
   readonly byteIds: Int32Array;
-  /** For what has not even bytes; null leaves it out, as llama.cpp does. */
+  /** The id for characters without bytes; null leaves them out, as in llama.cpp. */
   readonly unknownId: number | null;
   /** Tokens found in any text, and those found only where control tokens are allowed. */
   readonly fixed: readonly FixedText[];
   readonly controls: readonly FixedText[];
-  /** tokenizer.json's "normalized" tokens: found in what `normalize` makes of the text between those of `fixed`. */
+  /** tokenizer.json's "normalized" tokens: found in the normalized text between those of `fixed`. */
   readonly normalized?: readonly FixedText[];
-  /** What is done to a section of text before it is cut; default: nothing. */
+  /** Applied to a section of text before it is cut; default: nothing. */
   normalize?(text: string): string;
-  /** The words of a section of text. `afterToken`: at the start or after a fixed text; `first`: at the start. */
+  /** Cuts a section of text into words. `afterToken`: at the start or after a fixed text; `first`: at the start. */
   words(text: string, section: { first: boolean; afterToken: boolean }): Words;
   /** A word as the vocabulary spells it. */
   spell(word: string): string;
   /** A token's bytes from its text. */
   unspell(text: string): Uint8Array;
   readonly wholeWords: boolean;
-  /** Whether encoding put a space in front that decoding takes away. */
+  /** Whether encoding inserts a first space that decoding removes. */
   readonly dropsFirstSpace: boolean;
   readonly endIds: ReadonlySet<number>;
   readonly bosId: number | null;
@@ -57,18 +59,18 @@ export interface Vocabulary {
   readonly warnings?: readonly string[];
 }
 
-/** Words remembered with their ids: prose repeats itself. The bounds keep it to some ten megabytes. */
+/** A cache of words with their ids: prose repeats itself. The limits keep it to some ten megabytes. */
 const REMEMBERED = 65536;
 const REMEMBERED_LENGTH = 48;
 
-/** Every engine that runs this has it; TypeScript does from ES2024 on. */
+/** Every supported engine has it; TypeScript knows it from ES2024 on. */
 declare global {
   interface String {
     toWellFormed(): string;
   }
 }
 
-/** Characters between two places to pause: some milliseconds of words that were never seen. */
+/** Characters between two pauses: a few milliseconds for words that were never seen. */
 const SLICE = 8192;
 
 const NOTHING = new Uint8Array(0);
@@ -83,7 +85,7 @@ export class PieceTokenizer implements Tokenizer {
   readonly #vocabulary: Vocabulary;
   readonly controlIds: ReadonlySet<number>;
   readonly #controls: FixedTexts;
-  /** Where control tokens are allowed, and where they are not. */
+  /** For text where control tokens are allowed, and where they are not. */
   readonly #special: Counting;
   readonly #plain: Counting;
   /** null: there are none. */
@@ -147,7 +149,7 @@ export class PieceTokenizer implements Tokenizer {
     }
   }
 
-  /** null: done; what is left to do for a long word. */
+  /** null: done; otherwise the remaining work for a long word. */
   #encodeWord(word: string, ids: number[]): Slices<void> | null {
     const known = this.#known.get(word);
     if (known) {
@@ -168,7 +170,7 @@ export class PieceTokenizer implements Tokenizer {
     const { spell, pieces, wholeWords, byteIds, unknownId } = this.#vocabulary;
     let spelled = "";
     for (let at = 0; at < word.length; ) {
-      // Characters are spelled one by one, so a long word can be in parts.
+      // Characters are spelled one by one, so a long word can come in parts.
       const end = wholeCharacters(word, at + SLICE);
       spelled += spell(word.slice(at, end));
       at = end;
@@ -254,7 +256,7 @@ export class PieceTokenizer implements Tokenizer {
     return found;
   }
 
-  /** The bytes of one id after the other. Only the first visible piece can lose its space. */
+  /** The bytes of the ids in order. Only the first visible piece can lose its space. */
   #spelling({ special = false, continues = false }: DecodeOptions): (id: number) => Uint8Array {
     const { kinds, texts, dropsFirstSpace } = this.#vocabulary;
     const isWritten =
@@ -278,7 +280,7 @@ export class PieceTokenizer implements Tokenizer {
   }
 }
 
-/** A copy that does not keep the document alive that the word was cut out of. */
+/** A copy of a substring that does not keep the whole document in memory. */
 function detached(word: string): string {
   const units: number[] = [];
   for (let at = 0; at < word.length; at++) units.push(word.charCodeAt(at));

@@ -1,7 +1,6 @@
 /**
- * What a tokenizer.json does to text around the joining: normalizer, pre-tokenizer and decoder. Refuses to
- * know the vocabulary. Only parts whose results equal those of the Rust library are let through; any other is an
- * UnsupportedError that names it.
+ * A tokenizer.json's processing around the merges: normalizer, pre-tokenizer and decoder. Only parts whose results
+ * equal those of the Rust library are accepted; any other is an UnsupportedError that names it.
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
 import { asObject, describe, type JsonObject } from "./json.ts";
@@ -28,13 +27,13 @@ type Stage = (words: Words, section: Section) => Words;
 
 const PLACE = "tokenizer.json";
 
-/** The pipeline of a parsed tokenizer.json. `pieces`: the texts that joining can give. */
+/** The pipeline of a parsed tokenizer.json. `pieces`: the texts that merging can produce. */
 export function pipelineOf(json: JsonObject, pieces: ReadonlyMap<string, number>): Pipeline {
   const parts = flatten(json.pre_tokenizer, "pretokenizers", "pre_tokenizer");
   const bytes = parts.some(({ type }) => type === "ByteLevel");
   const normalize = normalizerOf(flatten(json.normalizer, "normalizers", "normalizer"));
   const stages = parts.map((part) => stageOf(part, json.normalizer));
-  // Byte vocabularies are cut by their patterns; the others join across spaces and are cut where that is safe.
+  // Byte vocabularies are cut by their patterns; the others merge across spaces and are cut where that is safe.
   const last: Stage = bytes ? (words) => words : each(cutAtSpaces(pieces.keys()));
   const decoder = decoderOf(json.decoder, bytes);
   return {
@@ -53,7 +52,7 @@ const each =
   (words) =>
     cutEach(words, cut);
 
-/** What stands between the matches of the pattern. */
+/** The text between the matches of the pattern. */
 function between(pattern: RegExp): WordCut {
   return (word) => {
     const kept: string[] = [];
@@ -67,7 +66,7 @@ function between(pattern: RegExp): WordCut {
   };
 }
 
-/** The parts of a Sequence, at any depth; one part otherwise. */
+/** The parts of a Sequence, at any depth; otherwise the part itself. */
 function flatten(value: unknown, list: string, where: string): JsonObject[] {
   if (value === undefined || value === null) return [];
   const part = asObject(value, `${PLACE}: ${where}`);
@@ -114,7 +113,7 @@ function replacesSpaces(normalizer: unknown): boolean {
   );
 }
 
-/** Spaces become ▁, and one more comes in front: of every section ("always"), of the text ("first"), or never. */
+/** Spaces become ▁, and one more is inserted before every section ("always"), before the text ("first"), or never. */
 function metaspace(part: JsonObject): Stage {
   if ((part.replacement ?? SPACE) !== SPACE)
     throw new UnsupportedError(`the pre-tokenizer ${describe(part)} of ${PLACE}`);
@@ -128,7 +127,7 @@ function metaspace(part: JsonObject): Stage {
     });
 }
 
-/** How tokens become text. Known: ByteLevel; ▁ as a space, with byte tokens, with or without a first space dropped. */
+/** How tokens become text. Known: ByteLevel; ▁ as a space, with byte tokens, with or without dropping a first space. */
 function decoderOf(value: unknown, bytes: boolean): Pick<Pipeline, "unspell" | "dropsFirstSpace"> {
   const parts = flatten(value, "decoders", "decoder");
   if (parts.some(({ type }) => type === "ByteLevel") || (bytes && parts.length === 0)) {

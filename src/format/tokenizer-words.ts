@@ -1,24 +1,24 @@
 /**
- * Cuts text into the words inside which joining happens. Owns the pre-tokenizers by the names that GGUF files give
- * them (`tokenizer.ggml.pre`) and the cut at spaces for SentencePiece vocabularies.
- * The one idea: a pre-tokenizer is a list of patterns; each isolates its matches inside what the one before left.
- * Names and patterns: those of the publishers' tokenizer.json, listed in llama.cpp's src/llama-vocab.cpp.
+ * Cuts text into the words inside which merging happens: pre-tokenizers by the names in GGUF files
+ * (`tokenizer.ggml.pre`), and the cut at spaces for SentencePiece vocabularies. A pre-tokenizer is a list of patterns;
+ * each isolates its matches in what the previous one left. Names and patterns are those of the publishers'
+ * tokenizer.json, listed in llama.cpp's src/llama-vocab.cpp.
  */
 import { UnsupportedError } from "./errors.ts";
 
-/** The words of a text in order, some at a time, so that a long text is cut only as far as they are taken. */
+/** The words of a text in order, some at a time, so that a long text is cut only as far as needed. */
 export type Words = Iterable<readonly string[]>;
 export type WordCut = (text: string) => Words;
 
 export interface PreTokenizer {
   readonly patterns: readonly RegExp[];
-  /** A word that is a piece as it stands is not taken apart and joined again. */
+  /** A word that is itself a piece is not split and merged again. */
   readonly wholeWords?: boolean;
-  /** Whether a bos comes first when the file does not say. */
+  /** Whether a bos comes first if the file does not say. */
   readonly addBos?: boolean;
 }
 
-// Building blocks. The contractions ignore case in ASCII only, as llama.cpp does.
+// Building blocks. The contractions ignore case in ASCII only, as in llama.cpp.
 const CONTRACTION = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
 const UPPER = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
 const LOWER = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
@@ -38,7 +38,7 @@ const DEEPSEEK3 =
   "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+" +
   `| ?[\\p{P}\\p{S}]+[\\r\\n]*|${SPACES}`;
 
-/** A pattern of the tables above. JavaScript's \s has U+FEFF and lacks U+0085; theirs is Unicode's White_Space. */
+/** A pattern of the tables above. JavaScript's \s includes U+FEFF and lacks U+0085; theirs is Unicode's White_Space. */
 function pattern(source: string): RegExp {
   return new RegExp(source.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}"), "gu");
 }
@@ -64,7 +64,7 @@ const BY_NAME: ReadonlyMap<string, PreTokenizer> = new Map([
   ...named(gpt4o, "gpt-4o llama4"),
   ...named(digits, "starcoder refact command-r smollm codeshell exaone minerva-7b"),
   ...named(cut("\\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK3), "deepseek-v3"),
-  // What llama.cpp uses for files of before the key existed.
+  // llama.cpp's choice for files from before the key existed.
   ...named(cut("[\\p{P}$+<=>^~|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]"), "default"),
 ]);
 
@@ -72,7 +72,7 @@ function named(pre: PreTokenizer, names: string): [string, PreTokenizer][] {
   return names.split(" ").map((name) => [name, pre]);
 }
 
-/** The pre-tokenizer of a `tokenizer.ggml.pre` name; UnsupportedError for one that is not in the table. */
+/** The pre-tokenizer of a `tokenizer.ggml.pre` name; throws UnsupportedError for an unknown one. */
 export function preTokenizer(name: string): PreTokenizer {
   const found = BY_NAME.get(name);
   if (found) return found;
@@ -86,14 +86,14 @@ export function preTokenizer(name: string): PreTokenizer {
 export const GPT2_PATTERNS = gpt2.patterns;
 
 /**
- * Characters looked at in one go, at most. V8 gives up (RangeError) on a match of some millions of characters; a document
- * without such a run is cut exactly as if it were looked at whole.
+ * Maximum characters matched at once. V8 fails (RangeError) on a match of some millions of characters; a document
+ * without such a run is cut exactly as if it were matched as a whole.
  */
 const WINDOW = 2 ** 20;
-/** Characters looked at first; more only where they are one word. */
+/** Characters matched first; more only if they are one word. */
 const FIRST_WINDOW = 2 ** 14;
 
-/** Cuts text by the patterns, one after the other. Joined, the words are the text. */
+/** Cuts text by the patterns, one after the other. The words joined are the text. */
 export function cutByPatterns(patterns: readonly RegExp[], window = WINDOW): WordCut {
   const [first, ...others] = patterns.map(
     (pattern): WordCut =>
@@ -112,7 +112,7 @@ export function* cutEach(words: Words, cut: WordCut): Words {
   }
 }
 
-/** What matches the pattern and what stands between, window by window. */
+/** The matches of the pattern and the text between them, window by window. */
 function* isolated(text: string, pattern: RegExp, window: number): Words {
   let size = Math.min(FIRST_WINDOW, window);
   for (let from = 0; from < text.length; ) {
@@ -124,7 +124,7 @@ function* isolated(text: string, pattern: RegExp, window: number): Words {
     let lastWord = 0;
     pattern.lastIndex = 0;
     for (let match = pattern.exec(part); match !== null; match = pattern.exec(part)) {
-      // The last word of a window might go on after it: it is left for the next one, unless it is all there is.
+      // The last word of a window might continue after it: it is left for the next one, unless it is the only one.
       lastWord = done;
       if (match.index > done) words.push(part.slice(done, match.index));
       if (match[0] === "") pattern.lastIndex++;
@@ -150,7 +150,7 @@ function dropTail(words: string[], length: number): number {
   return dropped;
 }
 
-/** The end, or one unit less where it would cut a character in two. */
+/** The end, or one unit less if it would split a character. */
 export function wholeCharacters(text: string, end: number): number {
   const unit = text.charCodeAt(end);
   return unit >= 0xdc00 && unit <= 0xdfff ? end - 1 : end;
@@ -160,10 +160,10 @@ export function wholeCharacters(text: string, end: number): number {
 export const SPACE = "\u2581";
 
 /**
- * The cut for vocabularies that join across whole texts: in front of each "▁" that follows another character, since
- * no piece holds those two side by side (`pieces` is searched for exceptions). No join can cross such a border, so
- * joining word by word gives what joining the whole text gives, and words can be remembered. `plain`: spaces of the text
- * are yet to be written as "▁".
+ * The cut for vocabularies that merge across whole texts: before each "▁" that follows another character, since no
+ * piece contains such a pair (`pieces` is searched for exceptions). No merge can cross such a border, so merging word
+ * by word gives the same result as merging the whole text, and words can be cached. `plain`: spaces of the text are not
+ * yet written as "▁".
  */
 export function cutAtSpaces(pieces: Iterable<string>, plain = false): WordCut {
   const space = plain ? /[ \u2581]/g : /\u2581/g;
@@ -189,5 +189,5 @@ export function cutAtSpaces(pieces: Iterable<string>, plain = false): WordCut {
   };
 }
 
-/** Words that are handed over together. */
+/** Words that are passed on together. */
 const MOST_AT_ONCE = 1024;

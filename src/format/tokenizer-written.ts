@@ -1,7 +1,7 @@
 /**
- * A folder's tokenizer -> the keys by which a GGUF says it (`tokenizer.ggml.*`). One idea: what GGUF has only a name for, how
- * text is cut into words, is found by trying: the names that are known are read in turn, and the first under which a probe of
- * many scripts gets the folder's own ids is written. None: an error, not a guess. Names of keys:
+ * Converts a folder's tokenizer into GGUF keys (`tokenizer.ggml.*`). GGUF has only names for pre-tokenizers, so the
+ * name is found by trying: the known names are tried in turn, and the first one that gives the folder's own ids for a
+ * probe text in many scripts is written. If none does, it is an error, not a guess. Key names:
  * github.com/ggml-org/ggml/blob/master/docs/gguf.md, "Tokenizer".
  */
 import { FormatError, UnsupportedError } from "./errors.ts";
@@ -18,12 +18,15 @@ type Keys = Map<string, GgufValue>;
 
 const PLACE = "tokenizer.json";
 
-/** Ways to cut text, the commonest first; of names for one way, the plainest. */
+/** Pre-tokenizers, the most common first; of several names for one, the plainest. */
 const WAYS = [
   ...["llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "deepseek-v3", "smollm", "gpt-2", "smaug-bpe"],
 ];
 
-/** Words, digits, contractions, runs of marks and spaces, lines, scripts, emoji: where ways of cutting differ. In NFC: GGUFs do not normalize. */
+/**
+ * Words, digits, contractions, runs of punctuation and spaces, lines, scripts, emoji: text on which pre-tokenizers
+ * differ. In NFC: GGUFs do not normalize.
+ */
 const PROBE = `Hello, World! I'm here; they'LL say we've 3 or 33, 333, 3333 and 1234567.89 (x**2 != y_3)...
 \tTabs\t\tand   spaces  \n\n\n  A new line\r\nand \u00a0another\u3000one. https://example.org/a/b?c=d&e=f
 camelCaseWORDS HTTPServer'S ÀÉÎõü ß Straße naïve cafe\u0301 Привет, мир! Γειά σου Κόσμε
@@ -31,8 +34,8 @@ camelCaseWORDS HTTPServer'S ÀÉÎõü ß Straße naïve cafe\u0301 Привет
 🙂👩‍👩‍👧🇩🇪 --- ### \`\`\`js\nconst a = [1, 2];\n\`\`\` $x^{2}$ 'quoted' "double" don't DON'T   \n `;
 
 /**
- * The keys of `folder`'s tokenizer for a model with `vocab` rows; `own`: the tokenizer that they have to equal. FormatError:
- * damaged; UnsupportedError: what GGUF has no way to say.
+ * The keys of `folder`'s tokenizer for a model with `vocab` rows; `own`: the tokenizer that they must reproduce. Throws
+ * FormatError if it is damaged, UnsupportedError if GGUF cannot express it.
  */
 export async function tokenizerKeys(folder: Folder, own: Tokenizer, vocab: number): Promise<Keys> {
   const json = asObject(await readJson(folder, PLACE), PLACE);
@@ -70,8 +73,8 @@ export async function tokenizerKeys(folder: Folder, own: Tokenizer, vocab: numbe
     if (await isSame(own, tried)) return tried;
   }
   throw new UnsupportedError(
-    `the way in which ${folder.name}/${PLACE} cuts and joins text, in a GGUF`,
-    "No way that GGUF has a name for gives the same tokens.",
+    `the pre-tokenizer of ${folder.name}/${PLACE} in a GGUF`,
+    "None that GGUF has a name for gives the same tokens.",
   );
 }
 
@@ -104,7 +107,7 @@ function tokensOf(json: JsonObject, model: JsonObject, vocab: number): Tokens {
   return { texts, types, merges };
 }
 
-/** What ends an answer: one, and two more where the folder says so. */
+/** The tokens that end an answer: one, and two more if the folder has them. */
 function ends(keys: Keys, own: Tokenizer, named: number | null): void {
   const all = [...own.endIds].sort((a, b) => a - b);
   const eos = named !== null && own.endIds.has(named) ? named : all[0];
@@ -114,7 +117,7 @@ function ends(keys: Keys, own: Tokenizer, named: number | null): void {
     if (id !== undefined) keys.set(`tokenizer.ggml.${name}_token_id`, { u32: id });
 }
 
-/** The ways that may be right, by what the file shows. */
+/** The candidates that fit the file. */
 function* waysOf(json: JsonObject, model: JsonObject, tokens: Tokens): Generator<Keys> {
   const merges: GgufValue = { strings: tokens.merges };
   if (JSON.stringify([json.pre_tokenizer ?? null, json.decoder ?? null]).includes('"ByteLevel"')) {
@@ -147,8 +150,8 @@ function* waysOf(json: JsonObject, model: JsonObject, tokens: Tokens): Generator
 }
 
 /**
- * SentencePiece joins the pair whose piece has the highest score: here, minus the rank of the first merge that makes it.
- * `apart`: merges that make one piece do not stand together, so that scores cannot say their order.
+ * SentencePiece merges the pair whose piece has the highest score: here, minus the rank of the first merge that makes
+ * it. `apart`: the merges of one piece are not consecutive, so scores cannot express their order.
  */
 function scoresOf(model: JsonObject, { texts, merges }: Tokens): { scores: Float32Array; apart: boolean } {
   const ids = new Map(Object.entries(model.vocab as Record<string, number>));

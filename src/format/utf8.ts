@@ -1,11 +1,11 @@
 /**
- * UTF-8 strings of a vocabulary. Owns what happens to bytes that are not UTF-8: as in Python's "surrogateescape",
- * byte 0xNN becomes the lone surrogate U+DCNN, so that different byte strings stay different strings and no token
- * silently becomes another's twin. A byte order mark is kept: it is a token in some vocabularies.
+ * UTF-8 strings of a vocabulary. Bytes that are not UTF-8 are kept as in Python's "surrogateescape": byte 0xNN becomes
+ * the lone surrogate U+DCNN, so that different byte strings stay different strings and no token silently equals
+ * another. A byte order mark is kept: it is a token in some vocabularies.
  */
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Most tokens are short ASCII, which is quicker to build than to hand to TextDecoder. */
+/** Most tokens are short ASCII, which is faster to build here than with TextDecoder. */
 const SHORT = 24;
 
 export function decodeLenient(bytes: Uint8Array): string {
@@ -40,7 +40,7 @@ function decodeEscaped(bytes: Uint8Array): string {
   return parts.join("");
 }
 
-/** Bytes of the sequence that this byte opens; 0 when it opens none. */
+/** Bytes of the sequence that this byte opens; 0 if it opens none. */
 function sequenceLength(first: number): number {
   if (first < 0x80) return 1;
   if (first < 0xc2 || first > 0xf4) return 0;

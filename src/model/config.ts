@@ -1,6 +1,6 @@
 /**
- * What a model is, in our vocabulary, whatever file it came from: facts of the whole, and of each layer its own. Owns the
- * shape's names and its sanity checks. Refuses to know foreign keys: the families map them here, once.
+ * A model's configuration in our vocabulary, whatever file it was read from: facts of the whole model, and a spec for
+ * each layer. Foreign keys never get here: the families map them once.
  */
 import { type Activation, MOST_KERNEL } from "../device/contract.ts";
 import { turnedPairs } from "../device/rope-angles.ts";
@@ -15,9 +15,9 @@ export type BiasName =
 export interface RopeConfig {
   /** Radians per position of each pair, [rotated dims / 2], with the model's own scaling applied. */
   readonly frequencies: Float64Array;
-  /** Factor on what is turned: YaRN's and LongRoPE's attention factor. Default 1. */
+  /** Factor on the rotated dims: the attention factor of YaRN and LongRoPE. Default 1. */
   readonly magnitude?: number;
-  /** LongRoPE: the frequencies where texts may be longer than `beyond` positions. */
+  /** LongRoPE: the frequencies to use if texts may be longer than `beyond` positions. */
   readonly long?: { readonly beyond: number; readonly frequencies: Float64Array };
 }
 
@@ -27,119 +27,125 @@ export interface AttentionSpec {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Positions that a query sees, its own among them; null: all before it. */
+  /** Positions that a query attends to, including its own; null: all earlier ones. */
   readonly window: number | null;
-  /** null: positions do not count. */
+  /** null: no position encoding. */
   readonly rope: RopeConfig | null;
   /** Factor on q.k. */
   readonly scale: number;
-  /** Scores are cap * tanh(score / cap); 0: as they are. */
+  /** Scores become cap * tanh(score / cap); 0: no cap. */
   readonly softcap: number;
-  /** One more score a head, learned, that takes its share of the softmax and has no value. */
+  /** A learned extra score for each head, which takes part in the softmax and has no value. */
   readonly sinks: boolean;
-  /** RMSNorm of q and k before RoPE: of each head with the same weight, or of all heads at once. */
+  /** RMSNorm of q and k before RoPE: each head by itself with a shared weight, or all heads at once. */
   readonly headNorms: "each" | "all" | null;
-  /** Values are normed by head, without weight. */
+  /** Values are normed by head, without a weight. */
   readonly valueNorm: boolean;
-  /** A projection of their own, or what was projected for the keys, before its norm and RoPE. */
+  /** Values have their own projection, or are the key projection before its norm and RoPE. */
   readonly values: "own" | "keys";
-  /** Whose keys and values it attends to: its own number, or that of an earlier layer. */
+  /** The layer whose KV cache this one attends to: its own number, or an earlier layer's. */
   readonly cacheOf: number;
-  /** What was attended to is multiplied by a sigmoid of another projection, value by value. */
+  /** The attention output is multiplied by the sigmoid of another projection, element by element. */
   readonly outputGate: boolean;
 }
 
-/** A gated delta net (arXiv 2412.06464): a short convolution over q, k and v, and a recurrent state of each value head. */
+/**
+ * A gated delta net (arXiv 2412.06464): a short convolution over q, k and v, and a recurrent state for each value head.
+ */
 export interface DeltaSpec {
   readonly kind: "delta";
   readonly keyHeads: number;
   readonly valueHeads: number;
   readonly keyDim: number;
   readonly valueDim: number;
-  /** Tokens that the convolution sees. */
+  /** Tokens that the convolution covers. */
   readonly kernel: number;
-  /** Value head h reads key head h % keyHeads; else heads that share one stand side by side. */
+  /** True: value head h uses key head h % keyHeads. False: value heads with the same key head are adjacent. */
   readonly tiled: boolean;
 }
 
 export interface ExpertsSpec {
   readonly count: number;
-  /** How many of them a token takes. */
+  /** Experts that each token uses. */
   readonly k: number;
-  /** Of each. */
+  /** Width of each expert. */
   readonly width: number;
-  /** The weights of the chosen add up to 1. */
+  /** The weights of the chosen experts are normalized to a sum of 1. */
   readonly normalise: boolean;
 }
 
 export interface FeedForwardSpec {
-  /** Of what every token passes: all of it without experts, next to them otherwise; 0: none. */
+  /**
+   * Width of the dense feed-forward: the only one without experts, or the shared one that runs besides the experts; 0:
+   * none.
+   */
   readonly width: number;
   readonly experts: ExpertsSpec | null;
 }
 
-/** What one layer of a model is made of. */
+/** The components of one layer. */
 export interface LayerSpec {
   readonly mixer: AttentionSpec | DeltaSpec;
   readonly feedForward: FeedForwardSpec;
-  /** Factor on what the layer hands on. */
+  /** Factor on the layer's output. */
   readonly outputScale: number;
 }
 
-/** A checkpoint's facts, in the same words for all families. */
+/** A checkpoint's configuration, in the same words for all families. */
 export interface ModelConfig {
   readonly family: string;
   readonly name: string;
   readonly hidden: number;
   readonly vocab: number;
-  /** Positions the model was trained for. */
+  /** Positions that the model was trained for. */
   readonly trainedContext: number;
   readonly normEpsilon: number;
   readonly activation: Activation;
-  /** Of the activation; 0: none. */
+  /** Limit of the activation's inputs; 0: none. */
   readonly activationLimit: number;
   /** Factor on the embeddings; Gemma uses sqrt(hidden). */
   readonly embeddingScale: number;
-  /** Factor on what attention and feed-forward add to the stream. */
+  /** Factor on the outputs of attention and feed-forward before they are added to the residual. */
   readonly residualScale: number;
   /** Factor on the logits. */
   readonly logitScale: number;
-  /** Logits are cap * tanh(logits / cap); 0: as they are. */
+  /** Logits become cap * tanh(logits / cap); 0: no cap. */
   readonly logitSoftcap: number;
-  /** Values that each layer gets of a token besides the stream; 0: none. */
+  /** Size of the input that each layer gets for a token besides the residual; 0: none. */
   readonly perLayerInput: number;
   /** The output matrix is the embedding. */
   readonly tied: boolean;
-  /** Projections with a bias, in every layer. */
+  /** Projections that have a bias, in every layer. */
   readonly biases: readonly BiasName[];
   readonly layers: readonly LayerSpec[];
 }
 
-/** The attention of a layer that has it. */
+/** A layer's attention spec; throws for a layer of another kind. */
 export function attentionIn({ mixer }: LayerSpec): AttentionSpec {
   if (mixer.kind !== "attention") throw new Error(`a layer of kind ${mixer.kind} does not attend`);
   return mixer;
 }
 
 /**
- * Dims of a key that a cache has to hold beside the value where both are norms of one projection: key = weight * value before
- * RoPE, so that only the dims that turn differ by more than a factor, which a query can take over. 0: both are held whole.
+ * How many dims of a key a cache must hold in addition to the value, if both are norms of one projection. Before RoPE
+ * key = weight * value, and the query can absorb that factor, so only the rotated dims have to be held. 0: key and
+ * value are held whole.
  */
 export function turnedDims({ values, valueNorm, headNorms, rope, headDim }: AttentionSpec): number {
   if (values !== "keys" || !valueNorm || headNorms !== "each" || !rope || rope.long) return 0;
   const dims = 2 * (turnedPairs(rope) ?? 0);
-  // Formats hold multiples of 16.
+  // Cache formats hold multiples of 16.
   return dims % 16 === 0 && dims < headDim ? dims : 0;
 }
 
-/** Of all layers that attend. */
+/** The layers that attend, with their specs. */
 export function attentionsOf({
   layers,
 }: Pick<ModelConfig, "layers">): { layer: number; spec: AttentionSpec }[] {
   return layers.flatMap(({ mixer: spec }, layer) => (spec.kind === "attention" ? [{ layer, spec }] : []));
 }
 
-/** What most families have, for those who change some of it. */
+/** Defaults of the whole model that most families use. */
 export const PLAIN = {
   activation: "silu",
   activationLimit: 0,
@@ -150,7 +156,7 @@ export const PLAIN = {
   perLayerInput: 0,
 } as const;
 
-/** Attention as in Llama, but for what is given. */
+/** Llama's attention, with the given fields replaced. */
 export function attentionOf(
   own: Pick<AttentionSpec, "heads" | "kvHeads" | "headDim" | "cacheOf"> & Partial<AttentionSpec>,
 ): AttentionSpec {
@@ -161,7 +167,7 @@ export function attentionOf(
   };
 }
 
-/** What a family says of a layer: of its attention what is not Llama's, or another mixer. */
+/** A layer's mixer: attention that differs from Llama's in the given fields, or a delta net. */
 export function mixerOf(
   shape: Parameters<typeof attentionOf>[0],
   own: Partial<AttentionSpec> | DeltaSpec,
@@ -169,13 +175,13 @@ export function mixerOf(
   return own.kind === "delta" ? own : attentionOf({ ...shape, ...own });
 }
 
-/** Throws FormatError when the numbers cannot describe a model; gives the config back otherwise. */
+/** Returns the config. Throws FormatError if its numbers cannot describe a model. */
 export function checkConfig(config: ModelConfig, place: string): ModelConfig {
   const within = (name: string, found: number, bound: Bound) => {
     const allowed = outside(found, bound);
     if (allowed !== null) throw new FormatError(place, `${name} is ${found}`, allowed);
   };
-  // Numbers that a reader may have made of others.
+  // Readers may have computed these from other numbers.
   for (const key of ["hidden", "vocab", "trainedContext"] as const) within(key, config[key], BOUNDS[key]);
   within("layers", config.layers.length, BOUNDS.layers);
   config.layers.forEach(({ mixer, feedForward }, layer) => {
@@ -228,8 +234,8 @@ function checkAttention(
     if (!fits || other.kvHeads !== kvHeads || other.headDim !== headDim || other.window !== window)
       throw new FormatError(
         place,
-        `layer ${layer} attends to the cache of layer ${cacheOf}`,
-        "one of its kind before it",
+        `layer ${layer} attends to the KV cache of layer ${cacheOf}`,
+        "an earlier layer with the same KV heads, head size and window",
       );
   }
   for (const frequencies of rope ? [rope.frequencies, ...(rope.long ? [rope.long.frequencies] : [])] : []) {
@@ -240,16 +246,22 @@ function checkAttention(
         `2 to ${headDim}`,
       );
     if (!frequencies.every((f) => f >= 0 && f <= 1e3))
-      throw new FormatError(place, "a RoPE frequency is not a finite positive number", "0 to 1000 radians");
+      throw new FormatError(
+        place,
+        "a RoPE frequency is negative, not finite or above 1000",
+        "0 to 1000 radians",
+      );
   }
 }
 
-/** The window of each layer where every `period`-th sees everything and the others slide; a period of 0: all slide. */
+/**
+ * The window of each layer: every `period`-th attends to all positions, the others slide; with a period of 0 all slide.
+ */
 export function slidingPattern(layers: number, period: number, window: number): (number | null)[] {
   return Array.from({ length: layers }, (_, i) => ((i + 1) % period === 0 ? null : window));
 }
 
-/** The head size where a file leaves it to the width. */
+/** The head size for files that give only the width and the number of heads. */
 export function headDimOf(hidden: number, heads: number, place: string): number {
   if (hidden % heads === 0) return hidden / heads;
   throw new FormatError(place, `${hidden} values over ${heads} heads without a head size`, "a multiple");

@@ -1,16 +1,16 @@
 /**
- * The gated delta net as a layer's mixer (Gated Delta Networks, arXiv 2412.06464; as in Qwen3-Next): q, k and v pass a short
- * convolution, a state of each value head takes them in, and what it says is normed and gated.
+ * The gated delta net as a layer's mixer (Gated Delta Networks, arXiv 2412.06464; as in Qwen3-Next): q, k and v pass
+ * through a short convolution and update a recurrent state for each value head; the state's output is normed and gated.
  */
 import type { Value } from "../device/contract.ts";
 import type { Recorder } from "../device/recorder.ts";
 import type { DeltaSpec } from "./config.ts";
 import type { Parts } from "./layers.ts";
 
-/** Of the L2 norms of q and k, whatever the model's own epsilon. */
+/** Epsilon of the L2 norms of q and k, whatever the model's own epsilon is. */
 const UNIT_EPSILON = 1e-6;
 
-/** Columns of q, k and v together, and of v. */
+/** Columns of q, k and v together, and of v alone. */
 export function deltaColumns({ keyHeads, valueHeads, keyDim, valueDim }: DeltaSpec) {
   const values = valueHeads * valueDim;
   return { mixed: 2 * keyHeads * keyDim + values, values };

@@ -1,22 +1,25 @@
 /**
- * Whether two loaded models are one and the same, for what was computed with one of them. Cheap: the config, what each
- * tensor is, and one row of each, not the file.
+ * A fingerprint that shows whether two loaded models are the same, for data computed with one of them (saved caches).
+ * It is cheap: it covers the config, each tensor's type and shape, and one row of each, not the file.
  */
 import type { Graph } from "../device/contract.ts";
 import { rowBytes } from "../format/tensor.ts";
 import type { Model } from "./model.ts";
 
 export interface Fingerprint {
-  /** Of config, and of the middle row of each of the graph's weights, in its file's type. 32 hexadecimal digits. */
+  /**
+   * Digest of the config and of the middle row of each of the graph's weights in its stored type: 32 hexadecimal
+   * digits.
+   */
   readonly model: string;
-  /** Of the rotary embedding's frequencies and magnitudes. */
+  /** Digest of the RoPE frequencies and magnitudes. */
   readonly rope: string;
 }
 
-/** Reads a few kilobytes a weight: two quantizations of one model differ, and so do two fine-tunings. */
+/** Reads a few kilobytes of each weight, enough to tell apart two quantizations of a model or two fine-tunings. */
 export async function fingerprint(model: Model, graph: Graph): Promise<Fingerprint> {
   const { name: _name, ...config } = model.config;
-  // What turns is the graph's, and has a digest of its own.
+  // RoPE depends on the graph and has its own digest.
   const json = JSON.stringify(config, (key, value) => (key === "rope" ? value !== null : value));
   const parts: Uint8Array[] = [new TextEncoder().encode(json)];
   for (const weight of graph.weights) {

@@ -1,6 +1,6 @@
 /**
- * A Hugging Face config.json as the families read it: what all share is read here once; what holds where it says nothing
- * is the family's; RoPE's spellings are `rope-parameters.ts`'s.
+ * Reads a Hugging Face config.json for the families. What all families share is read here; a family gives the defaults
+ * of its class in transformers. `rope-parameters.ts` reads RoPE.
  */
 import type { Activation } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -23,7 +23,7 @@ import type { NamedFamily } from "./names.ts";
 import { Fields, type Metadata } from "./read.ts";
 import { type LayerType, type RopeOptions, ropeOf } from "./rope-parameters.ts";
 
-/** transformers' names of activations (ACT2FN); three are one function written in three ways. */
+/** transformers' names of activations (ACT2FN). Three of them are the same function. */
 const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   silu: "silu",
   swish: "silu",
@@ -32,18 +32,18 @@ const ACTIVATIONS: Readonly<Record<string, Activation>> = {
   gelu_fast: "geluTanh",
 };
 
-/** What of a `model_type` reading its config takes. */
+/** What a `model_type` needs to have its config read. */
 export interface FolderReading {
-  /** What holds where a key is missing: the class's attributes. */
+  /** The class's attributes: the values of missing keys. */
   readonly defaults: Metadata;
   readonly keys: Keys;
-  /** The model sees images, too: its language model's config is under text_config. */
+  /** A multimodal model: the language model's config is under text_config. */
   readonly nested?: boolean;
 }
 
 export class FolderFile {
   readonly place: string;
-  /** Of the language model, with the class's defaults. */
+  /** The language model's config, with the class's defaults. */
   readonly config: Fields;
   readonly layers: number;
   readonly hidden: number;
@@ -75,7 +75,7 @@ export class FolderFile {
       config.numberOrNull("head_dim", BOUNDS.headDim) ?? headDimOf(this.hidden, this.heads, this.place);
   }
 
-  /** All that is not the layers'. */
+  /** Everything but the layers. */
   whole(own: Partial<ModelConfig> = {}): Omit<ModelConfig, "layers"> {
     const { config } = this;
     const name = config.value("_name_or_path");
@@ -94,7 +94,7 @@ export class FolderFile {
     };
   }
 
-  /** `own`: how a layer's attention differs from Llama's, or what it has instead. */
+  /** `own`: how a layer's attention differs from Llama's, or the mixer that replaces it. */
   layersOf(
     own: (layer: number) => Partial<AttentionSpec> | DeltaSpec,
     feedForward: (layer: number) => FeedForwardSpec = this.dense(),
@@ -112,7 +112,7 @@ export class FolderFile {
     return () => ({ width, experts: null });
   }
 
-  /** transformers has two names for it, of which files may hold either or both. */
+  /** transformers has two names for this key; files may contain either or both. */
   expertCount(fallback: number): number {
     const key = this.config.has("num_experts") ? "num_experts" : "num_local_experts";
     return this.config.number(key, BOUNDS.experts, fallback);
@@ -126,7 +126,7 @@ export class FolderFile {
     return this.config.flag(key);
   }
 
-  /** null in the file: none. */
+  /** null in the file means none. */
   softcap(key: string): number {
     return this.config.numberOrNull(key, BOUNDS.softcap) ?? 0;
   }
@@ -144,7 +144,7 @@ export class FolderFile {
     );
   }
 
-  /** `layer_types`, one for each layer; null: missing. FormatError for a wrong count or another kind. */
+  /** `layer_types`, one for each layer; null if missing. Throws FormatError for a wrong count or an unknown kind. */
   layerTypes(): readonly LayerType[] | null {
     const { config, layers } = this;
     const types = config.list("layer_types");
@@ -158,8 +158,9 @@ export class FolderFile {
   }
 
   /**
-   * The window of each layer, null where it sees everything, from `layer_types` or, where they are missing, from which
-   * layers the class lets slide. `window`: where the file has none, a sliding layer is an error, with `wayOut`.
+   * The window of each layer; null: it attends to all positions. From `layer_types`, or, if they are missing, from the
+   * layers that the class lets slide. If the file has no `window`, a sliding layer is an error with the advice
+   * `wayOut`.
    */
   windows(
     slides: (layer: number) => boolean,
@@ -172,11 +173,11 @@ export class FolderFile {
       if (!sliding(layer)) return null;
       if (window !== null) return window;
       if (wayOut) throw this.config.error("layer_types", "sliding_attention", wayOut);
-      throw this.config.error("sliding_window", null, "a number, for the sliding layers");
+      throw this.config.error("sliding_window", null, "a number, since some layers slide");
     });
   }
 
-  /** Both matrices in the file are two matrices, whatever the config says: transformers ties equal ones only. */
+  /** If the file has both matrices they are separate, whatever the config says: transformers ties only equal ones. */
   #tied(): boolean {
     const { name, tensors } = this.checkpoint;
     if (["lm_head.weight", "language_model.lm_head.weight"].some((head) => tensors.has(head))) return false;

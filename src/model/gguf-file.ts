@@ -1,7 +1,7 @@
 /**
- * A GGUF's key-values as the families read them: what all share is read here once, by the names of the GGUF specification
- * (ggml/docs/gguf.md); what holds where a file says nothing is llama.cpp's loader. What a family leaves implicit in its
- * files stands in the family.
+ * Reads a GGUF's key-values for the families. What all families share is read here, by the names of the GGUF
+ * specification (ggml/docs/gguf.md); defaults are those of llama.cpp's loader. What a family's files leave implicit is
+ * in the family.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { FormatError, UnsupportedError } from "../format/errors.ts";
@@ -27,7 +27,7 @@ import { Fields } from "./read.ts";
 import { ropeFrequencies, yarnFrequencies, yarnMagnitude } from "./rope.ts";
 import { f32Rows } from "./tensors.ts";
 
-/** Divisors of RoPE's frequencies: no operation of a graph takes them. */
+/** Divisors of the RoPE frequencies. They become part of the config, so no operation of a graph reads these tensors. */
 export const ROPE_DIVISORS = "rope_freqs.weight";
 const LONG_FACTORS = "rope_factors_long.weight";
 const SHORT_FACTORS = "rope_factors_short.weight";
@@ -37,18 +37,18 @@ export const isRopeTensor = (name: string): boolean =>
 export interface GgufRope {
   /** Default: what the file says, or the head size. */
   readonly dims?: number;
-  /** Default "rope.freq_base", and 10,000 where the file says none. */
+  /** Default "rope.freq_base", and 10,000 if the file has neither. */
   readonly baseKey?: string;
-  /** The file's divisors of frequencies, or its long and short factors, count for this graph. */
+  /** Apply the file's divisors of frequencies, or its long and short factors. */
   readonly divisors?: boolean;
-  /** YaRN begins at whole pairs, as llama.cpp has it. */
+  /** YaRN's ramp begins at whole pairs, as in llama.cpp. */
   readonly truncate?: boolean;
 }
 
-/** What of a `general.architecture` reading its files takes. */
+/** What a `general.architecture` needs to have its files read. */
 export interface GgufReading {
   readonly keys: Keys;
-  /** Taken where the file has them. */
+  /** Used if the file has them. */
   readonly biases: readonly BiasName[];
 }
 
@@ -58,10 +58,10 @@ export class GgufCheckpoint {
   readonly tensors: ReadonlyMap<string, Tensor>;
   readonly layers: number;
   readonly hidden: number;
-  /** Of each layer. */
+  /** For each layer. */
   readonly heads: readonly number[];
   readonly kvHeads: readonly number[];
-  /** Of the layers that are no others. */
+  /** For layers without a head size of their own. */
   readonly headDim: number;
 
   constructor(
@@ -82,7 +82,7 @@ export class GgufCheckpoint {
     this.hidden = fields.number("embedding_length", BOUNDS.hidden);
     this.heads = this.byLayer("attention.head_count", BOUNDS.heads);
     this.kvHeads = fields.has("attention.head_count_kv")
-      ? // Layers that do not attend may have 0.
+      ? // Layers without attention may have 0.
         this.byLayer("attention.head_count_kv", { ...BOUNDS.kvHeads, least: 0 })
       : this.heads;
     this.headDim = fields.has("attention.key_length")
@@ -103,7 +103,7 @@ export class GgufCheckpoint {
     return values.map((value) => new Fields({ [key]: value }, this.place).number(key, bound));
   }
 
-  /** UnsupportedError when the file says something else than `expected`, which holds where it says nothing. */
+  /** Throws UnsupportedError if the file has another value than `expected`, which is also the default. */
   same(key: string, expected: number): void {
     const found = this.fields.value(key) ?? expected;
     if (found === expected) return;
@@ -113,7 +113,7 @@ export class GgufCheckpoint {
     );
   }
 
-  /** All that is not the layers'. */
+  /** Everything but the layers. */
   whole(own: Partial<ModelConfig> = {}): Omit<ModelConfig, "layers"> {
     const { fields, tensors, checkpoint, family, layers } = this;
     const general = new Fields(checkpoint.metadata, this.place);
@@ -131,7 +131,7 @@ export class GgufCheckpoint {
     };
   }
 
-  /** `own`: how a layer's attention differs from Llama's, or what it has instead. */
+  /** `own`: how a layer's attention differs from Llama's, or the mixer that replaces it. */
   layersOf(
     own: (layer: number) => Partial<AttentionSpec> | DeltaSpec,
     feedForward: (layer: number) => FeedForwardSpec = this.dense(),
@@ -155,14 +155,14 @@ export class GgufCheckpoint {
     return this.fields.value(key) === 0 ? 0 : (this.fields.numberOrNull(key, BOUNDS.softcap) ?? fallback);
   }
 
-  /** llama.cpp takes a factor of 0 for none. */
+  /** llama.cpp reads a factor of 0 as none. */
   multiplier(key: string): number {
     return this.fields.value(key) === 0 ? 1 : (this.fields.numberOrNull(key, BOUNDS.multiplier) ?? 1);
   }
 
   /**
-   * The window of each layer; null: it sees everything. Without a window and a `fallback`, or with one of 0, all do. The pattern is a period, or
-   * a list of which layers slide.
+   * The window of each layer; null: it attends to all positions. All layers do if there is neither a window nor a
+   * `fallback`, or a window of 0. The pattern is a period, or a list that says which layers slide.
    */
   windows(period: number, fallback = 0): (number | null)[] {
     const { fields, layers } = this;
@@ -182,8 +182,8 @@ export class GgufCheckpoint {
   }
 
   /**
-   * The series and its scalings: linear, YaRN, and what GGUF ships as one divisor a pair (llama3's, LongRoPE's). A factor
-   * without a type is linear; files of 2023 call it `scale_linear`; 0 means none.
+   * The plain frequencies and their scalings: linear, YaRN, and what GGUF stores as one divisor for each pair (llama3,
+   * LongRoPE). A factor without a type is linear; files of 2023 call it `scale_linear`; 0 means none.
    */
   async rope(options: GgufRope = {}): Promise<RopeConfig> {
     const { baseKey = "rope.freq_base", divisors = false, truncate = true, ...own } = options;
@@ -194,7 +194,7 @@ export class GgufCheckpoint {
     if (!["none", "linear", "yarn", "longrope"].includes(scaling))
       throw new UnsupportedError(
         `${place}: RoPE scaling ${describe(scaling)}`,
-        "Types that are: none, linear, yarn, longrope.",
+        "Supported types: none, linear, yarn, longrope.",
       );
     const key = fields.has("rope.scaling.factor") ? "rope.scaling.factor" : "rope.scale_linear";
     const unscaled = scaling === "none" || !fields.has(key) || fields.value(key) === 0;
@@ -219,7 +219,7 @@ export class GgufCheckpoint {
     };
   }
 
-  /** The series alone, of layers that no scaling concerns. */
+  /** The plain frequencies, for layers that no scaling applies to. */
   plainRope(baseKey: string, base: number, dims: number): RopeConfig {
     return { frequencies: ropeFrequencies(this.fields.number(baseKey, BOUNDS.ropeBase, base), dims) };
   }

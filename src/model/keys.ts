@@ -1,10 +1,11 @@
 /**
- * Which keys of a file are honoured. Each family has a table (`families/`) of the keys that its reference reads:
- * transformers' configuration class for config.json, llama.cpp's loader of the architecture for GGUF. A key of the table
- * is read here too, or changes nothing that is computed here, or may have certain values only; anything else is an
- * error that names it. A key that is in no table is one that the reference does not read: files carry dozens (training,
- * other programs, other families), and an answer that ignores them is the reference's answer. Of those, NARROWING are
- * refused nevertheless: they stand for another computation, so a file that has them was made for other code.
+ * Decides which keys of a file are honoured. Each family has a table (`families/`) of the keys that its reference
+ * reads: transformers' configuration class for config.json, llama.cpp's loader of the architecture for GGUF. Such a key
+ * is either read here too, or has no effect on what is computed here, or may have certain values only; otherwise it is
+ * an error that names the key. A key in no table is one that the reference does not read: files contain dozens (for
+ * training, for other programs, for other families), and the reference ignores them too. Some of these, the NARROWING
+ * tables, are refused nevertheless: they stand for a different computation, so a file that has them was made for other
+ * code.
  */
 import { UnsupportedError } from "../format/errors.ts";
 import { describe } from "../format/json.ts";
@@ -14,18 +15,21 @@ export interface Only {
   readonly only: readonly unknown[];
 }
 
-/** read: by the reader of the file's kind. harmless: changes nothing that is computed here. only: the allowed values. */
+/**
+ * read: used by the reader of this kind of file. harmless: changes nothing that is computed here. only: the allowed
+ * values.
+ */
 export type Rule = "read" | "harmless" | Only;
 export type Keys = Readonly<Record<string, Rule>>;
 
 export const only = (...values: unknown[]): Only => ({ only: values });
 
-/** A table of keys of one rule. */
+/** A table that gives all keys the same rule. */
 export function all(rule: Rule, ...keys: string[]): Keys {
   return Object.fromEntries(keys.map((key) => [key, rule]));
 }
 
-/** UnsupportedError for the first key with a value that its rule does not allow. Names of keys are without prefix. */
+/** Throws UnsupportedError for the first key whose value its rule does not allow. Keys are named without prefix. */
 export function checkKeys(fields: Fields, keys: Keys, narrowing: Keys): void {
   const { values, prefix, place } = fields;
   for (const [name, found] of Object.entries(values)) {
@@ -42,8 +46,8 @@ export function checkKeys(fields: Fields, keys: Keys, narrowing: Keys): void {
 }
 
 /**
- * config.json of any family: what every configuration class of transformers inherits, and what is not about the model.
- * quantization is read where tensors are (safetensors.ts).
+ * config.json of any family: what every configuration class of transformers inherits, and what does not concern the
+ * model. `quantization` is read with the tensors (safetensors.ts).
  */
 export const COMMON_FOLDER: Keys = {
   ...all("read", "model_type", "quantization", "quantization_config"),
@@ -52,22 +56,22 @@ export const COMMON_FOLDER: Keys = {
   ...all("read", "num_attention_heads", "num_key_value_heads", "head_dim"),
   ...all("read", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings"),
   ...all("read", "rope_parameters", "rope_scaling", "rope_theta", "original_max_position_embeddings"),
-  // eos_token_id ends an answer where generation_config.json does not say what does (checkpoints.ts).
+  // eos_token_id ends an answer if generation_config.json does not say what does (checkpoints.ts).
   ...all("harmless", "eos_token_id", "bos_token_id", "pad_token_id", "architectures", "transformers_version"),
-  // Weights say their own type, and are computed with in float32 or better than the model was trained with.
+  // Weights carry their own type; computation is in float32, or at least as precise as in training.
   ...all("harmless", "dtype", "torch_dtype"),
-  // Only when training.
+  // Training only.
   ...all("harmless", "initializer_range", "attention_dropout", "pretraining_tp"),
-  // What transformers gives back, and how it splits work; not what it computes.
+  // What transformers returns and how it splits work, not what it computes.
   ...all("harmless", "use_cache", "output_hidden_states", "output_attentions", "return_dict"),
   ...all("harmless", "chunk_size_feed_forward", "id2label", "label2id", "problem_type", "num_labels"),
   ...all("harmless", "attn_implementation", "_attn_implementation", "auto_map", "_name_or_path"),
   is_encoder_decoder: only(null, false),
-  // Attention that looks ahead.
+  // Attention to later positions.
   is_causal: only(true),
-  // Layers of other shapes than the rest.
+  // Layers of different shapes.
   per_layer_config: only(null),
-  // Transformers moves it into rope_parameters, where only partial RoPE's families use it.
+  // Transformers moves it into rope_parameters, where only families with partial RoPE use it.
   partial_rotary_factor: only(null, 1),
 };
 
@@ -85,23 +89,25 @@ export const NARROWING_FOLDER: Keys = {
     "use_mrope",
     "use_bidirectional_attention",
   ),
-  // MLX's llama turns pairs that lie side by side.
+  // MLX's llama rotates adjacent pairs.
   ...all(only(null, false), "rope_traditional", "rope_interleaved", "rope_interleave"),
   ...all(only(null, 0), "num_experts", "num_local_experts", "n_routed_experts", "num_nextn_predict_layers"),
   ...all(only(null, 0), "kv_lora_rank", "num_kv_shared_layers", "hidden_size_per_layer_input"),
   compression_config: only(null),
 };
 
-/** GGUF of any family: what llama.cpp's loader reads before it knows the architecture (llama-model.cpp, load_hparams). */
+/**
+ * GGUF of any family: what llama.cpp's loader reads before it knows the architecture (llama-model.cpp, load_hparams).
+ */
 export const COMMON_GGUF: Keys = {
   ...all("read", "context_length", "embedding_length", "block_count", "feed_forward_length"),
   ...all("read", "attention.head_count", "attention.head_count_kv", "attention.key_length"),
   ...all("read", "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count"),
   ...all("read", "rope.freq_base", "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear"),
-  // The same as the others where there is one kind of layer, and checked where there are two.
+  // The same as the others if there is one kind of layer; checked if there are two.
   ...all("read", "embedding_length_out", "attention.key_length_swa", "attention.value_length_swa"),
   ...all("read", "rope.dimension_count_swa"),
-  // The embedding's rows count.
+  // The number of the embedding's rows is used instead.
   vocab_size: "harmless",
   // Pooling is for embeddings; labels come with a tensor, which is refused.
   ...all("harmless", "pooling_type", "classifier.pooling_type", "classifier.output_labels"),
@@ -109,7 +115,7 @@ export const COMMON_GGUF: Keys = {
   ...all("read", "rope.scaling.yarn_log_multiplier"),
   ...all("read", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow"),
   "rope.scaling.finetuned": "harmless",
-  // llama.cpp reads these of Grok and Laguna alone.
+  // llama.cpp reads these for Grok and Laguna only.
   ...all("harmless", "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor"),
   "rope.scaling.alpha": only(0),
   "attention.causal": only(true),

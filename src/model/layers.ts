@@ -1,29 +1,32 @@
 /**
- * The halves of a layer that families share: grouped-query attention over the KV cache, the gated feed-forward, and the
- * mixture of experts. What a layer has of them says its spec; biases act where the config names them.
+ * The components of a layer that families share: grouped-query attention over the KV cache, the gated feed-forward, and
+ * the mixture of experts. A layer's spec selects among them; biases apply where the config lists them.
  */
 import type { Cache, Rope, Value, Weight } from "../device/contract.ts";
 import type { Recorder } from "../device/recorder.ts";
 import { attentionIn, type BiasName, type ModelConfig } from "./config.ts";
 
-/** What a family's forward pass is given. Names are those of names.ts; a missing tensor is an error. */
+/**
+ * What a family's forward pass gets its weights and caches from. Names are those of names.ts; a missing tensor is an
+ * error.
+ */
 export interface Parts {
   readonly config: ModelConfig;
   matrix(name: string, rows: number, cols: number, layer?: number): Weight;
-  /** A matrix of which a step reads some rows. */
+  /** A matrix of which a step reads single rows by id. */
   table(name: string, rows: number, cols: number): Weight;
   vector(name: string, size: number, layer?: number): Weight;
-  /** The bias of a projection; null where the config says that there is none. */
+  /** The bias of a projection; null if the config has none. */
   bias(name: BiasName, size: number, layer?: number): Weight | null;
-  /** The output matrix, or the embedding when they are tied. */
+  /** The output matrix, or the embedding if they are tied. */
   output(): Weight;
-  /** That of the layer, or the one that it shares. */
+  /** The layer's own cache, or the one that it shares. */
   cache(layer: number): Cache;
-  /** null: the layer does not turn by position. */
+  /** null: the layer has no position encoding. */
   rope(layer: number): Rope | null;
 }
 
-/** x [tokens, hidden] -> the same, over the root of its mean square, times the weight of that name. */
+/** RMSNorm with the weight of that name: x [tokens, hidden] -> [tokens, hidden]. */
 export function norm(op: Recorder, parts: Parts, x: Value, name: string, layer?: number): Value {
   return op.rmsNorm(x, parts.vector(name, x.cols, layer), parts.config.normEpsilon);
 }
@@ -43,7 +46,8 @@ export function attention(op: Recorder, parts: Parts, layer: number, x: Value): 
   const rope = parts.rope(layer);
   const turned = (y: Value, count: number) => (rope ? op.rope(y, count, rope) : y);
   const cache = parts.cache(layer);
-  // Of caches with one vector for key and value, what they hold of a key, and the query that meets it: key = weight * value.
+  // A cache with one vector for key and value holds only the rotated dims of a key. Since key = weight * value, the
+  // query is multiplied by that weight.
   const isOne = cache.turned > 0;
   const held = (y: Value, count: number, weight: Weight | null) =>
     isOne ? op.takeTurned(y, count, rope!, weight) : y;
@@ -71,8 +75,8 @@ export function feedForward(op: Recorder, parts: Parts, layer: number, x: Value)
 }
 
 /**
- * x [tokens, hidden], already normed -> [tokens, hidden]: the gated feed-forwards of the k experts that `router`'s row
- * chooses for each token, weighted and added. (Mixtral of Experts, arXiv 2401.04088)
+ * A mixture of experts: `router` chooses k experts for each token, whose gated feed-forwards are weighted and added. x
+ * [tokens, hidden], already normed -> [tokens, hidden]. (Mixtral of Experts, arXiv 2401.04088)
  */
 export function experts(
   op: Recorder,
@@ -95,7 +99,7 @@ export function experts(
   return op.combine(product(gated, "expertDown", hidden, width), picks);
 }
 
-/** The feed-forward of a layer that has either the one or the other. */
+/** The layer's feed-forward: dense, or a mixture of experts. */
 function expertsOrDense(op: Recorder, parts: Parts, layer: number, x: Value): Value {
   const mixture = parts.config.layers[layer].feedForward.experts;
   return mixture ? experts(op, parts, layer, x) : feedForward(op, parts, layer, x);
@@ -121,8 +125,8 @@ export function linear(
 }
 
 /**
- * The Llama block: norm, attention, add; norm, feed-forward, add. Residuals are scaled where the config says so.
- * (Llama 2, arXiv 2307.09288)
+ * The Llama block: norm, attention, add; norm, feed-forward, add. Outputs are scaled before they are added if the
+ * config says so. (Llama 2, arXiv 2307.09288)
  */
 export function preNormModel(op: Recorder, parts: Parts): Value {
   const { residualScale } = parts.config;
@@ -149,7 +153,7 @@ export function embedding(op: Recorder, parts: Parts): Value {
   return op.embed(parts.matrix("embedding", vocab, hidden), embeddingScale);
 }
 
-/** x [tokens, hidden], as embedded, through the layers one after another, the last norm, logits. */
+/** Embedded x [tokens, hidden] through all layers and the last norm -> logits. */
 export function stack(
   op: Recorder,
   parts: Parts,

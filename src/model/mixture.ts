@@ -1,6 +1,7 @@
 /**
- * Which type each tensor of a GGUF gets when a model is quantized: llama.cpp's mixtures (llama-quant.cpp), in which what
- * costs little and matters much is wider: the output, values, parts of the layers' downs.
+ * Chooses the type of each tensor when a model is quantized to GGUF: llama.cpp's mixtures (llama-quant.cpp), which
+ * spend more bits on tensors that are small and matter much: the output, the values, the down projections of some
+ * layers.
  */
 import { UnsupportedError } from "../format/errors.ts";
 import type { QuantizedType } from "../format/quantize.ts";
@@ -35,10 +36,10 @@ export const MIXTURES = {
 
 export type MixtureName = keyof typeof MIXTURES;
 
-/** The usual one of a K type. */
+/** The usual mixture of a K type. */
 const SHORT: Readonly<Record<string, MixtureName>> = { q3_k: "q3_k_m", q4_k: "q4_k_m", q5_k: "q5_k_m" };
 
-/** A name as people write it. UnsupportedError, with the names that are known. */
+/** Finds a mixture by the name that a person types. Throws UnsupportedError, which lists the known names. */
 export function mixtureOf(name: string): MixtureName {
   const lower = name.toLowerCase();
   const long = Object.hasOwn(SHORT, lower) ? SHORT[lower] : lower;
@@ -53,10 +54,10 @@ export interface MixedTensor {
   readonly dims: readonly number[];
 }
 
-/** Small, or read by no product: these keep their type. */
+/** Small tensors, or tensors that no matrix product reads, keep their type. */
 const KEPT = /_norm\.weight$|ffn_gate_inp\.weight$|per_layer_model_proj|ssm_conv1d/;
 
-/** The type of each tensor; null: as it is. weighed: errors are weighed by an importance. */
+/** The type of each tensor; null: unchanged. weighed: an importance matrix weighs the errors. */
 export function mixTypes(
   name: MixtureName,
   tensors: readonly MixedTensor[],
@@ -87,7 +88,7 @@ function isOuter(layer: number, layers: number): boolean {
 
 interface Place {
   readonly layer: number;
-  /** Which of the model's value projections it is. */
+  /** The index of this value projection among the model's. */
   readonly value: number;
   readonly values: number;
   readonly weighed: boolean;
@@ -112,7 +113,7 @@ function wider(
   if (isValues(name)) {
     if (eight) return "q8_0";
     const found = ofValues();
-    // Eight heads share one in the 70B: bits cost little there.
+    // In the 70B eight heads share one value projection, so more bits cost little.
     const seventy = layers === 80 && spec.heads !== spec.kvHeads;
     return seventy && (found === "q3_k" || found === "q4_k") ? "q5_k" : found;
   }
@@ -137,7 +138,7 @@ function wider(
       return layer < Math.floor(layers / 8) ? "q5_k" : type;
     case "q4_0":
     case "q5_0":
-      // llama.cpp's, which keeps the mixture without an importance matrix as it was before there was one.
+      // llama.cpp keeps the older mixture if there is no importance matrix.
       if (weighed && layer < Math.floor(layers / 8)) return type === "q4_0" ? "q4_1" : "q5_1";
       return type;
     default:
@@ -163,7 +164,7 @@ function wider(
   }
 }
 
-/** Rows that are no whole blocks of 256 take blocks of 32 of the next width, and f16 where not even those fit. */
+/** Rows that are not whole blocks of 256 get blocks of 32 of the next larger type, and f16 if even those do not fit. */
 const NARROWER: Partial<Record<QuantizedType, QuantizedType>> = {
   ...{ q2_k: "q4_0", q3_k: "q4_0", q4_k: "q5_0", q5_k: "q5_1", q6_k: "q8_0" },
 };

@@ -1,6 +1,6 @@
 /**
- * A checkpoint as a model: its config, its forward pass as a graph, and the tensor of each of the graph's weights.
- * Refuses to know devices and texts: the same graph runs anywhere.
+ * A checkpoint as a model: its config, its forward pass as a graph, and the tensor for each of the graph's weights. The
+ * same graph runs on any device.
  */
 import { kvCodec } from "../cache/codecs.ts";
 import { blocksOf, packingOf, poolPages, recentPages } from "../cache/layers.ts";
@@ -22,43 +22,46 @@ interface GraphOptions {
   context: number;
   /** Token slots of all texts together; sizes the pools. Default: the context. */
   cacheTokens?: number;
-  /** Most tokens of one step. */
+  /** Maximum tokens of one step. */
   maxTokens: number;
-  /** Most logits rows of one step. */
+  /** Maximum rows of logits of one step. */
   maxOutputs: number;
-  /** Of all layers, or of each. */
+  /** One codec for all layers, or one for each layer. */
   codec: KvCodec | ((layer: number) => KvCodec);
-  /** Layers whose values are their keys hold one vector (Cache.turned), where their shape allows it. Default: both. */
+  /**
+   * In layers whose values are their keys, hold one vector for both (Cache.turned) if the shape allows it. Default:
+   * both.
+   */
   oneVector?: boolean;
-  /** Texts at once. Default 1. */
+  /** Texts at a time. Default 1. */
   texts?: number;
-  /** Slots of recurrent states, where the model has some. Default: two for each text. */
+  /** Slots of recurrent states, for models that have them. Default: two for each text. */
   stateSlots?: number;
-  /** Keep `hidden.N` readable after a step: all, or these. */
+  /** Keep the values `hidden.N` readable after a step: all of them, or the listed ones. */
   keepLabels?: boolean | readonly string[];
 }
 
-/** A checkpoint that is open, with its config and its forward pass. */
+/** An open checkpoint with its config and its forward pass. */
 export interface Model {
   readonly family: Family;
   readonly config: ModelConfig;
   readonly checkpoint: Checkpoint;
   record(options: GraphOptions): Graph;
-  /** The tensor of a weight of a graph that `record` made. */
+  /** The tensor of a weight, for a graph that `record` made. */
   tensor(weight: Weight): Tensor;
-  /** The names in the file of what it is made of: one, or one for each expert. */
+  /** The names in the file of the tensors that make up this weight: one, or one for each expert. */
   sourceNames(weight: Weight): readonly string[];
-  /** What the graph takes, by our names. */
+  /** The tensors that the graph uses, by our names. */
   readonly taken: readonly { readonly name: string; readonly layer?: number }[];
 }
 
-/** Throws FormatError when a tensor is missing, and UnsupportedError when there is one that the graph would not take. */
+/** Throws FormatError if a tensor is missing, and UnsupportedError if there is one that the graph does not use. */
 export async function openModel(checkpoint: Checkpoint): Promise<Model> {
   const read = await readConfig(checkpoint);
   const { family, config } = read;
   const sources: Sources = new Map();
   const made = { checkpoint, family, config, sources };
-  // The smallest graph has all the weights.
+  // Even the smallest graph declares all weights.
   record(made, { context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f32") });
   refuseUnread(checkpoint, read, new Set([...sources.values()].flatMap(({ names }) => names)));
   return modelOf(made);
@@ -92,8 +95,8 @@ function modelOf(made: Made): Model {
 }
 
 /**
- * The model with the first `vocab` of its ids: rows of the embedding and the output beyond them are not read. Published
- * matrices may have more rows than there are tokens, up to a round number: Qwen 2.5's has 271.
+ * The model restricted to its first `vocab` ids: rows of the embedding and the output beyond them are not read.
+ * Published matrices are often padded with rows that have no token: Qwen 2.5's has 271.
  */
 export function withIds(model: Model, vocab: number): Model {
   const { checkpoint, family, config } = model;
@@ -102,7 +105,7 @@ export function withIds(model: Model, vocab: number): Model {
   return modelOf({ checkpoint, family, config: { ...config, vocab }, sources, rows: config.vocab });
 }
 
-/** What has a row, or a value, for each id. */
+/** Tensors with a row, or a value, for each id. */
 const BY_ID = ["embedding", "output", "outputBias", "inputEmbedding"];
 
 function record(made: Made, options: GraphOptions): Graph {
@@ -111,7 +114,7 @@ function record(made: Made, options: GraphOptions): Graph {
 
   const declare = (role: Weight["role"], found: Found, rows: number, cols: number) => {
     const { tensor } = found;
-    // A vector may be stored as a column of one; only its length counts.
+    // A vector may be stored as a matrix with one column; only its length counts.
     const fits =
       role === "vector"
         ? tensor.rows * tensor.cols === rows * cols
@@ -138,7 +141,7 @@ function record(made: Made, options: GraphOptions): Graph {
   };
 
   const ropes = new Map<RopeConfig, Rope>();
-  /** By the layer whose it is. */
+  /** By the layer that owns it. */
   const caches = new Map<number, Cache>();
   /** By window. */
   const pools = new Map<number | null, Pool>();
@@ -179,8 +182,8 @@ function record(made: Made, options: GraphOptions): Graph {
 }
 
 /**
- * LongRoPE has two sets of frequencies. Transformers takes the long ones as soon as a text is longer than the model was
- * first trained for, and leaves the keys before that as they were; here the planned context decides for the whole text.
+ * LongRoPE has two sets of frequencies. transformers changes to the long ones when a text exceeds the original training
+ * length, and leaves earlier keys as they were. Here the planned context decides for the whole text.
  */
 function frequenciesFor({ frequencies, long }: RopeConfig, context: number): Float64Array {
   return long && context > long.beyond ? long.frequencies : frequencies;

@@ -1,25 +1,25 @@
 /**
- * Our names for a model's tensors, and where the two file kinds have them. A family adds to these tables or replaces rows
- * of them. One idea: a tensor of ours lies under a name of its own, or is a part of one that holds several, or is put
- * together of one for each expert; the places are tried in order.
+ * Our names for a model's tensors, and where the two kinds of files have them. A family extends these tables or
+ * replaces rows. A tensor of ours is stored under a name of its own, or is a part of a larger tensor, or is joined from
+ * one tensor for each expert; the places are tried in order.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import type { Tensor } from "../format/tensor.ts";
 import { attentionIn, type LayerSpec, type ModelConfig } from "./config.ts";
 import { joinRows, regroupRows, sliceRows } from "./tensors.ts";
 
-/** What a part is cut out for. */
+/** Describes the tensor that a part is cut out for. */
 export interface PartOf {
-  /** Ours. */
+  /** Our name. */
   readonly name: string;
   readonly config: ModelConfig;
   readonly layer: LayerSpec;
 }
 
-/** null: the tensor is not what it would have to be, and so an error as unread. */
+/** Returns null if the tensor does not have the expected shape; it then counts as unread, which is an error. */
 export type TakePart = (tensor: Tensor, of: PartOf) => Tensor | null;
 
-/** A tensor's name in the file, after its layer's; "*" stands for each expert. */
+/** A tensor's name in the file without its layer's prefix; "*" stands for each expert. */
 export type Place = string | { readonly of: string; readonly take: TakePart };
 
 export interface Places {
@@ -30,27 +30,29 @@ export interface Places {
 type Names = Readonly<Record<string, Places>>;
 
 export interface NameTables {
-  /** Of the whole. */
+  /** Tensors of the whole model. */
   readonly model: Names;
-  /** Of each layer. */
+  /** Tensors of each layer. */
   readonly layer: Names;
 }
 
-/** Of a family, what its tensors are found by. */
+/** What finding a family's tensors requires. */
 export interface NamedFamily {
-  /** Ours; that of its `general.architecture`, where it has one. */
+  /** Our name of the family, which is its `general.architecture` if it has one. */
   readonly name: string;
   readonly names: NameTables;
 }
 
-/** A row of a table: one place in each kind of file, or a list. */
+/** A row of a table: for each kind of file one place or a list. */
 export function at(gguf: Place | readonly Place[] | null, folder: Place | readonly Place[] | null): Places {
   const list = (places: Place | readonly Place[] | null): readonly Place[] =>
     places === null ? [] : Array.isArray(places) ? places : [places as Place];
   return { gguf: list(gguf), folder: list(folder) };
 }
 
-/** q, k or v: rows of one matrix, or values of one bias, in this order. Of another size it is left alone. */
+/**
+ * Cuts q, k or v out of one matrix (rows) or one bias (values) that holds them in this order. null for another size.
+ */
 const ofQkv: TakePart = (tensor, { name, layer }) => {
   const { heads, kvHeads, headDim } = attentionIn(layer);
   const [q, kv] = [heads * headDim, kvHeads * headDim];
@@ -67,7 +69,7 @@ export const ofGateUp: TakePart = (tensor, { name, layer }) => {
   return sliceRows(tensor, name === "gate" ? 0 : width, width, name);
 };
 
-/** Of each expert the first half of the rows is its gate, the second its up. */
+/** For each expert: the first half of the rows is its gate, the second its up. */
 export const ofExpertHalves: TakePart = (tensor, { name, layer }) => {
   const { count, width } = layer.feedForward.experts!;
   if (tensor.rows !== 2 * width * count) return null;
@@ -83,7 +85,7 @@ const qkv = (gguf: string, folder: string) =>
 const qkvBias = (gguf: string, folder: string) =>
   at([`${gguf}.bias`, { of: "attn_qkv.bias", take: ofQkv }], `self_attn.${folder}.bias`);
 
-/** Stacked, or one matrix for each expert; Hugging Face may have gate and up in one. */
+/** Experts are stacked, or one matrix each; Hugging Face may join gate and up. */
 const expert = (part: "gate" | "up" | "down") => {
   const fused: Place = { of: "mlp.experts.gate_up_proj", take: ofExpertHalves };
   return at(
@@ -130,7 +132,7 @@ const LAYER: Names = {
 
 export const LLAMA_NAMES: NameTables = { model: MODEL, layer: LAYER };
 
-/** Norms after attention and feed-forward, too; Hugging Face names them by place, not by purpose. */
+/** Norms after attention and feed-forward, too; Hugging Face names norms by their place, not by their purpose. */
 export const SANDWICH_NAMES: NameTables = {
   model: MODEL,
   layer: {
@@ -141,19 +143,19 @@ export const SANDWICH_NAMES: NameTables = {
   },
 };
 
-/** A multimodal checkpoint keeps its language model under a prefix. */
+/** A multimodal checkpoint has its language model under a prefix. */
 const PREFIXES = ["", "language_model.", "model.language_model."];
 
-/** A tensor as devices expect it, and the names in the file of what it is made of. */
+/** A tensor as devices expect it, and the names in the file of the tensors that it was made of. */
 export interface FoundTensor {
   readonly names: readonly string[];
   readonly tensor: Tensor;
-  /** Where it was found, and what stands there: of a part, the whole. */
+  /** The place where it was found, and the tensor stored there: for a part, the whole. */
   readonly place: Place;
   readonly whole: Tensor;
 }
 
-/** The tensor that we call `name` (of `layer`, if given); null: absent. */
+/** The tensor with our name `name` (of `layer`, if given); null if absent. */
 export function findTensor(
   checkpoint: Checkpoint,
   tables: NameTables,
@@ -175,7 +177,7 @@ export function findTensor(
   return null;
 }
 
-/** Whether the file has any of the places of `name`, in any layer. */
+/** Whether the file has `name` in any layer. */
 export function hasTensor(checkpoint: Checkpoint, tables: NameTables, name: string, layers: number): boolean {
   const whole = Object.hasOwn(tables.model, name);
   const places = (whole ? tables.model : tables.layer)[name][checkpoint.kind === "gguf" ? "gguf" : "folder"];
@@ -209,14 +211,14 @@ function get(
   return null;
 }
 
-/** What a place may be called in this kind of file. */
+/** The names that a place may have in this kind of file. */
 function pathsOf({ kind }: Checkpoint, place: string, layer?: number): string[] {
   if (kind === "gguf") return [layer === undefined ? place : `blk.${layer}.${place}`];
   const path = layer === undefined ? place : `model.layers.${layer}.${place}`;
   return PREFIXES.map((prefix) => underPrefix(prefix, path));
 }
 
-/** "model.language_model." replaces the leading "model." (transformers 5); "language_model." stands before it. */
+/** "model.language_model." replaces the leading "model." (transformers 5); "language_model." is put before it. */
 function underPrefix(prefix: string, path: string): string {
   return prefix.startsWith("model.") ? prefix + path.replace(/^model\./, "") : prefix + path;
 }

@@ -1,4 +1,6 @@
-/** A checkpoint -> its family and its config: by `general.architecture` in GGUF, by `model_type` in config.json. */
+/**
+ * Finds a checkpoint's family and reads its config: by `general.architecture` in GGUF, by `model_type` in config.json.
+ */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { UnsupportedError } from "../format/errors.ts";
 import { describe } from "../format/json.ts";
@@ -31,7 +33,7 @@ export async function readConfig(checkpoint: Checkpoint): Promise<Read> {
   return { family, config: checkConfig(config, place), harmless: type.harmless ?? null };
 }
 
-/** UnsupportedError, with the names that are known, and the one that is most like it. */
+/** UnsupportedError with the known names and the one that is most similar. */
 function find<Type>(
   what: string,
   name: string,
@@ -44,11 +46,12 @@ function find<Type>(
   const known = FAMILIES.flatMap((family) => Object.keys(typesOf(family)));
   const near = known.find((one) => slipsBetween(one, name) <= Math.max(1, name.length / 5));
   const hint =
-    near && ` ${describe(near)} is nearest; where only the name differs, the file has to say that.`;
+    near &&
+    ` The nearest is ${describe(near)}; if the model differs from it in name only, change the name in the file.`;
   throw new UnsupportedError(`${what} ${describe(name)}`, `Known: ${known.join(", ")}.${hint ?? ""}`);
 }
 
-/** Characters that are more, less or others; of longer names only whether they differ in length. */
+/** Edit distance of two names; a very long `b` counts as entirely different. */
 function slipsBetween(a: string, b: string): number {
   if (b.length > LONGEST) return b.length;
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);

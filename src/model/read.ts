@@ -1,6 +1,6 @@
 /**
- * Typed reading of untyped metadata: one error that names the key, what stood there and what would do. A number is only
- * given out within its bound (`bounds.ts`).
+ * Typed reading of untyped metadata. An error names the key, the value found and the values allowed. Numbers are
+ * checked against their bounds (`bounds.ts`).
  */
 import { FormatError } from "../format/errors.ts";
 import { describe, type JsonObject } from "../format/json.ts";
@@ -8,9 +8,9 @@ import { type Bound, outside } from "./bounds.ts";
 
 export type Metadata = JsonObject;
 
-/** Key-values of a file. A fallback holds where the key is missing; null is a value like any other. */
+/** Key-values of a file. A fallback is used if the key is missing; null is a value like any other. */
 export class Fields {
-  /** place: for errors. prefix: in front of every key ("llama."). */
+  /** place: for errors. prefix: put before every key ("llama."). */
   constructor(
     readonly values: Metadata,
     readonly place: string,
@@ -61,7 +61,7 @@ export class Fields {
     throw this.error(key, found, "an object");
   }
 
-  /** The list under `key` (also a typed array of a GGUF); null: missing, or null in the file. */
+  /** The list under `key` (or a typed array of a GGUF); null: missing, or null in the file. */
   list(key: string): readonly unknown[] | null {
     const found = this.value(key);
     if (found == null) return null;

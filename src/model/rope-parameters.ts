@@ -1,6 +1,6 @@
 /**
- * RoPE as config.json describes it, in any of the spellings that transformers reads: `rope_parameters` (version 5; one
- * for each kind of layer where they differ), or `rope_theta` with `rope_scaling` (before), or a mixture of both.
+ * Reads RoPE from a config.json in any of the forms that transformers accepts: `rope_parameters` (version 5; one for
+ * each kind of layer if they differ), `rope_theta` with `rope_scaling` (older), or a mixture of both.
  */
 import { FormatError, UnsupportedError } from "../format/errors.ts";
 import { describe } from "../format/json.ts";
@@ -13,24 +13,24 @@ import { llama3Scaled, longRopeMagnitude, ropeFrequencies, yarnFrequencies, yarn
 export type LayerType = "full_attention" | "sliding_attention";
 const KINDS: readonly LayerType[] = ["full_attention", "sliding_attention"];
 
-/** What a RoPE was made of, for a file of another kind that has to say it again. */
+/** The parameters that a RoPE was computed from, for writing them into a file of another kind. */
 export interface RopeOrigin {
   readonly type: string;
   readonly base: number;
-  /** Of a head, those that turn. */
+  /** Dims of a head that are rotated. */
   readonly dims: number;
   readonly factor?: number;
   readonly originalContext?: number;
   readonly betaFast?: number;
   readonly betaSlow?: number;
-  /** LongRoPE's divisors of each pair. */
+  /** LongRoPE's divisor for each pair. */
   readonly short?: readonly number[];
   readonly long?: readonly number[];
 }
 
 const origins = new WeakMap<RopeConfig, RopeOrigin>();
 
-/** Of a RoPE that was read from a config.json. */
+/** The parameters of a RoPE that was read from a config.json. */
 export const originOf = (rope: RopeConfig): RopeOrigin | undefined => origins.get(rope);
 
 function made(rope: RopeConfig, origin: RopeOrigin): RopeConfig {
@@ -41,11 +41,14 @@ function made(rope: RopeConfig, origin: RopeOrigin): RopeConfig {
 const ORIGINAL = "original_max_position_embeddings";
 
 export interface RopeOptions {
-  /** Where the file says none: the class's default. */
+  /** The class's default, if the file has none. */
   readonly base?: number;
-  /** Where the file says none: of a head the part that turns. Default 1; null: the family turns whole heads only. */
+  /**
+   * The part of a head that is rotated, if the file does not say. Default 1; null: the family always rotates whole
+   * heads.
+   */
   readonly partial?: number | null;
-  /** Names of other scalings that the class takes for one of these. */
+  /** Other names of scalings that the class accepts. */
   readonly aliases?: Readonly<Record<string, string>>;
 }
 
@@ -72,29 +75,26 @@ export function ropeOf(config: Fields, headDim: number, options: RopeOptions = {
 
 export interface KindRope {
   readonly headDim: number;
-  /** Where the file says none. */
+  /** Used if the file has none. */
   readonly base: number;
   /** The older key of its base. */
   readonly baseKey?: string;
-  /** Where the file has no `rope_parameters`. */
+  /** Used if the file has no `rope_parameters`. */
   readonly type?: string;
   readonly partial?: number;
 }
 
-/**
- * One RoPE for each kind of layer, of which either may be missing. `rope_scaling`, which is older, concerns the full
- * layers.
- */
+/** One RoPE for each kind of layer; either may be missing. The older `rope_scaling` applies to the full layers. */
 export function ropesByKind(
   config: Fields,
   kinds: Readonly<Record<LayerType, KindRope>>,
 ): Record<LayerType, RopeConfig> {
   const parameters = config.object("rope_parameters");
-  // Transformers reads past what stands beside the kinds; only "default" says nothing.
+  // transformers ignores other keys at this level, so only "default", which changes nothing, is allowed.
   for (const [key, value] of Object.entries(parameters?.values ?? {}))
     if (!KINDS.includes(key as LayerType) && value !== "default") refuse(parameters!, key);
   const scaling = config.object("rope_scaling");
-  // It would be read past as well: the default's rope_type stays.
+  // It would be ignored as well: the default's rope_type would remain.
   if (scaling && !scaling.has("rope_type")) refuse(scaling, "type");
   const of = (kind: LayerType, more: Metadata): RopeConfig => {
     const { headDim, base: fallback, baseKey, type, partial } = kinds[kind];
@@ -146,7 +146,7 @@ function scaled(
         { frequencies: ropeFrequencies(base, dims, factor("factor")) },
         { type, base, dims, factor: factor("factor") },
       );
-    // Gemma 4: the first part of the pairs turns, by exponents over the whole head; the others do not.
+    // Gemma 4: the first pairs are rotated, with exponents over the whole head; the others are not.
     case "proportional": {
       const turning = Math.floor((part * headDim) / 2);
       const linear = maybe("factor") ?? 1;
@@ -205,7 +205,7 @@ function scaled(
     default:
       throw new UnsupportedError(
         `${place}: RoPE scaling ${describe(said)}`,
-        "Types that are: default, linear, llama3, yarn, longrope, proportional.",
+        "Supported types: default, linear, llama3, yarn, longrope, proportional.",
       );
   }
 }

@@ -1,9 +1,9 @@
 /**
- * RoPE frequencies: the plain geometric series (RoFormer, arXiv 2104.09864) and the scalings that models ship with.
- * All in float64; a device turns pairs by position * frequency.
+ * RoPE frequencies: the plain geometric series (RoFormer, arXiv 2104.09864) and the scalings that published models use.
+ * All in float64; a device rotates pairs by position * frequency.
  */
 
-/** base^(-2i / dims) for i in 0 .. dims / 2 - 1, over `linear` (position interpolation, arXiv 2306.15595). */
+/** base^(-2i / dims) for i in 0 .. dims / 2 - 1, divided by `linear` (position interpolation, arXiv 2306.15595). */
 export function ropeFrequencies(base: number, dims: number, linear = 1): Float64Array {
   return Float64Array.from({ length: dims / 2 }, (_, i) => base ** ((-2 * i) / dims) / linear);
 }
@@ -16,8 +16,8 @@ export interface Llama3Scaling {
 }
 
 /**
- * Llama 3.1's scaling: wavelengths beyond originalContext / lowFrequencyFactor are stretched by `factor`, those below
- * originalContext / highFrequencyFactor stay, and those between are interpolated. (The Llama 3 herd, arXiv 2407.21783)
+ * Llama 3.1's scaling: wavelengths above originalContext / lowFrequencyFactor are stretched by `factor`, those below
+ * originalContext / highFrequencyFactor are kept, those between are interpolated. (The Llama 3 herd, arXiv 2407.21783)
  */
 export function llama3Scaled(frequencies: Float64Array, scaling: Llama3Scaling): Float64Array {
   const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalContext } = scaling;
@@ -33,14 +33,19 @@ export interface YarnScaling {
   dims: number;
   factor: number;
   originalContext: number;
-  /** Turns within the original context above which a pair stays as it is, and below which it is stretched in full. */
+  /**
+   * Rotations within the original context: a pair with more than the first is kept, one with fewer than the second is
+   * stretched in full.
+   */
   betaFast: number;
   betaSlow: number;
-  /** Whether the pairs at which these begin are whole numbers. */
+  /** Round the ends of the ramp to whole pairs. */
   truncate: boolean;
 }
 
-/** YaRN (arXiv 2309.00071, section 3.2): slow pairs are stretched by `factor`, fast ones stay, a ramp between. */
+/**
+ * YaRN (arXiv 2309.00071, section 3.2): slow pairs are stretched by `factor`, fast ones are kept, with a ramp between.
+ */
 export function yarnFrequencies(scaling: YarnScaling): Float64Array {
   const { base, dims, factor, originalContext, betaFast, betaSlow, truncate } = scaling;
   const pairOf = (turns: number) =>
@@ -56,12 +61,12 @@ export function yarnFrequencies(scaling: YarnScaling): Float64Array {
   });
 }
 
-/** YaRN's factor on what is turned (its section 3.4, as a factor on q and k each): 0.1 ln(factor) + 1. */
+/** YaRN's factor on the rotated dims (section 3.4, here a factor on q and on k): 0.1 ln(factor) + 1. */
 export function yarnMagnitude(factor: number, weight = 1): number {
   return factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1;
 }
 
-/** LongRoPE's (arXiv 2402.13753, as Phi-3 has it): sqrt(1 + ln(factor) / ln(originalContext)). */
+/** LongRoPE's factor (arXiv 2402.13753, as in Phi-3): sqrt(1 + ln(factor) / ln(originalContext)). */
 export function longRopeMagnitude(factor: number, originalContext: number): number {
   return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(originalContext));
 }

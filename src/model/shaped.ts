@@ -1,7 +1,6 @@
 /**
- * A checkpoint that is no file: the GGUF metadata and the tensors of a shape. It goes through the same reading and planning
- * as a file, so what is planned for it is what a model of that shape takes. It says nothing: there is no tokenizer. Its
- * matrices have the rows that the caller makes.
+ * A checkpoint without a file: GGUF metadata and tensors made from a shape. It is read and planned like a file, so its
+ * plan is that of a real model of this shape. It has no tokenizer. The caller supplies the rows of its matrices.
  */
 import { kvCodec } from "../cache/codecs.ts";
 import type { Cache, Pool, Weight } from "../device/contract.ts";
@@ -20,27 +19,30 @@ export interface ShapeOptions {
   type?: string;
   layers?: number;
   vocab?: number;
-  /** The model pretends to be trained for at least N positions: on random weights there is nothing to lose. */
+  /**
+   * Raises the model's training length to at least this many positions; with random weights the quality does not
+   * matter.
+   */
   context?: number;
 }
 
-/** What a person may name. */
+/** Types that a person may name. */
 const TYPES = ["q4_0", "q8_0", "q4_k", "f16", "q4_k_m", "iq3_s", "iq2_s", "iq2_xxs"];
 
-/** The rows of a matrix of this type; `place`: how many tensors are before it. */
+/** The rows of a matrix of this type; `place`: the number of tensors before it. */
 export type RowsOf = (type: TensorType, cols: number, place: number) => Tensor["readRows"];
 
 const noRows: RowsOf = () => async () => {
   throw new UnsupportedError("Reading weights of a planned model");
 };
 
-/** The shape under a name that a person types. ArgumentError for an unknown one. */
+/** Finds a shape by the name that a person types. Throws ArgumentError for an unknown one. */
 function namedShape(name: string): Shape {
   if (Object.hasOwn(SHAPES, name)) return SHAPES[name];
   throw new ArgumentError("shape", name, Object.keys(SHAPES).join(", "));
 }
 
-/** `shape`: a name of shapes.ts or a shape. ArgumentError for a type that is none of them or a wrong count. */
+/** `shape`: a name of shapes.ts or a shape. Throws ArgumentError for an unknown type or a wrong count. */
 export async function shapedCheckpoint(
   shape: string | Shape,
   options: ShapeOptions = {},
@@ -49,7 +51,7 @@ export async function shapedCheckpoint(
   const base = typeof shape === "string" ? namedShape(shape) : shape;
   const { type = "q4_0", layers = base.layers, vocab = base.vocab, context = 0 } = options;
   for (const [name, found] of Object.entries({ layers, vocab }))
-    if (!(Number.isInteger(found) && found >= 1)) throw new ArgumentError(name, found, "integers from 1 on");
+    if (!(Number.isInteger(found) && found >= 1)) throw new ArgumentError(name, found, "integers from 1");
   if (!TYPES.includes(type)) throw new ArgumentError("type", type, TYPES.join(", "));
   const trainedContext = Math.max(base.trainedContext, context);
   const made: Shape = { ...base, layers, vocab, trainedContext };
@@ -94,15 +96,16 @@ function metadataOf(name: string, shape: Shape): Record<string, unknown> {
 }
 
 /**
- * The type of a matrix in a file of this type. llama.cpp's Q4_K_M (llama-quant.cpp) gives more bits to the output, and in
- * the first and last eighth of the layers and every third between to what adds to the residual most.
+ * The type of a matrix in a file of this type. llama.cpp's Q4_K_M (llama-quant.cpp) gives more bits to the output and,
+ * in the first and last eighth of the layers and every third between, to the matrices that matter most for the
+ * residual.
  */
 function typeOf(type: string, shape: Shape, name: string, cols: number): TensorType {
-  // llama.cpp leaves routers as they are.
+  // llama.cpp leaves routers unchanged.
   if (/ffn_gate_inp/.test(name)) return "f32";
   if (type !== "q4_k_m") return type as TensorType;
   const kind = mixedType(shape, name);
-  // Rows of no whole 256 become the next larger type of 32.
+  // Rows that are not whole blocks of 256 get the next larger type with blocks of 32.
   return cols % 256 === 0 ? kind : kind === "q4_k" ? "q5_0" : "q8_0";
 }
 
@@ -115,13 +118,13 @@ function mixedType(shape: Shape, name: string): TensorType {
   const eighth = Math.floor(layers / 8);
   const more = layer < eighth || layer >= Math.floor((7 * layers) / 8) || (layer - eighth) % 3 === 2;
   if (more) return "q6_k";
-  // Its rule for the 70B of Llama and what is built alike.
+  // llama.cpp's rule for Llama's 70B and models of the same shape.
   return part === "attn_v" && layers === 80 && heads !== kvHeads ? "q5_k" : "q4_k";
 }
 
 /**
- * What the family's forward pass asks for, by the names of a GGUF. Its config is read as it would be from the file, of
- * which so much is there as a reader looks at.
+ * The tensors that the family's forward pass asks for, by their GGUF names. The config is read as it would be from the
+ * file; only the metadata that a reader looks at is there.
  */
 async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, rowsOf: RowsOf) {
   const seen = seedsOf(shape);
@@ -135,7 +138,7 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
     return layer === undefined ? own : `blk.${layer}.${own}`;
   };
   const vector = (name: string, cols: number, layer?: number) => {
-    // A state that grows with each token has no end.
+    // A state that grows with each token is not bounded.
     const value = name === "deltaRates" ? -1 : 1;
     const tensor = vectorTensor(nameOf(name, layer), new Float32Array(cols).fill(value));
     tensors.set(tensor.name, tensor);
@@ -152,7 +155,7 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
     const type = typeOf(ofType, shape, name, cols);
     if (cols % BLOCKS[type].elements !== 0)
       throw new ArgumentError(`columns of ${name} in ${type}`, cols, `multiples of ${BLOCKS[type].elements}`);
-    // What is cut out of one tensor adds up to it.
+    // Parts of one tensor add up to it.
     const part = `${name}: ${ours}`;
     const { rows: others = 0, readRows = rowsOf(type, cols, tensors.size) } = tensors.get(name) ?? {};
     if (!parts.has(part)) tensors.set(name, { name, type, rows: others + rows, cols, readRows });
@@ -180,7 +183,7 @@ async function tensorsOf(checkpoint: Checkpoint, shape: Shape, ofType: string, r
   return divisors ? tensors.set(divisors.name, divisors) : tensors;
 }
 
-/** The tensors that a reader of the config looks at: how many ids there are, what is tied, what has a bias. */
+/** The tensors that a reader of the config looks at: the vocabulary, tied matrices, biases. */
 function seedsOf(shape: Shape): Map<string, Tensor> {
   const { vocab, hidden, tied, layers, present } = shape;
   const names = present?.(layers) ?? [];
@@ -193,11 +196,11 @@ function seedsOf(shape: Shape): Map<string, Tensor> {
   return new Map(seeds.map((tensor) => [tensor.name, tensor]));
 }
 
-/** What a GGUF ships of RoPE's frequencies; null: nothing. */
+/** A GGUF's tensor of RoPE divisors; null: none. */
 function divisorsOf({ headDim, ropeBase, ropeScaling }: Shape): Float32Array | null {
   if (!ropeScaling || "linear" in ropeScaling) return null;
   const plain = ropeFrequencies(ropeBase, headDim);
-  // llama.cpp's converter divides what does not turn by 1e30.
+  // llama.cpp's converter divides pairs that are not rotated by 1e30.
   if ("turning" in ropeScaling)
     return Float32Array.from(plain, (_, i) => (i < ropeScaling.turning ? 1 : 1e30));
   const scaled = llama3Scaled(plain, ropeScaling);

@@ -1,7 +1,6 @@
 /**
- * Shapes of well-known models, to plan for or to measure without their files. Owns the table alone; a config comes out
- * of a shape the way it does out of a file (synthetic.ts), so that no second path exists. Numbers: the config.json that
- * each model's authors published.
+ * Shapes of well-known models, for planning and measuring without their files. Only a table: a config is read from a
+ * shape as it is read from a file (synthetic.ts). The numbers are those of each model's published config.json.
  */
 import type { Llama3Scaling } from "./rope.ts";
 
@@ -21,21 +20,21 @@ export interface Shape {
   readonly trainedContext: number;
   readonly normEpsilon: number;
   readonly ropeBase: number;
-  /** Of the layers that see everything. */
+  /** For the layers that attend to all positions. */
   readonly ropeScaling?: { readonly linear: number } | { readonly turning: number } | Llama3Scaling;
-  /** Positions that Gemma's sliding layers see, five of each six. */
+  /** Positions that Gemma's sliding layers attend to; five layers in six slide. */
   readonly window?: number;
   /** The output matrix is the embedding. */
   readonly tied: boolean;
-  /** More keys of its GGUF, without the architecture's name before them. */
+  /** Further keys of its GGUF, without the architecture's prefix. */
   keys?: Keys | ((layers: number) => Keys);
-  /** Tensors of the GGUF whose presence decides how it is read: biases, values of their own. */
+  /** Tensors of the GGUF whose presence decides how it is read: biases, separate values. */
   present?(layers: number): readonly string[];
 }
 
 const QKV_BIASES = ["q", "k", "v"].map((letter) => `blk.0.attn_${letter}.bias`);
 
-/** Llama 3.1 and 3.2 differ in the factor alone. */
+/** Llama 3.1 and 3.2 differ in the factor only. */
 const llama3Scaling = (factor: number): Llama3Scaling => ({
   factor,
   lowFrequencyFactor: 1,
@@ -83,7 +82,10 @@ const qwen3 = {
   headDim: 128,
 } as const;
 
-/** Three gated delta nets to one layer of attention, RoPE on a quarter of its heads. Qwen 3.6 and 3.8 have the same model_type, too. */
+/**
+ * Three gated delta nets for each layer of attention, RoPE on a quarter of the head. Qwen 3.6 and 3.8 have the same
+ * model_type.
+ */
 const qwen35 = {
   family: "qwen35",
   vocab: 248_320,
@@ -104,7 +106,7 @@ const deltaKeys = (valueHeads: number) => ({
   "ssm.inner_size": 128 * valueHeads,
 });
 
-/** One more expert of the same width takes every token. */
+/** A shared expert of the same width runs for every token. */
 const expertKeys = ({ count, used, width }: { count: number; used: number; width: number }) => ({
   expert_count: count,
   expert_used_count: used,
@@ -119,7 +121,7 @@ const qwen3moe = {
   tied: false,
 } as const;
 
-/** Attention with biases and sinks, every other layer over 128 tokens; YaRN from 4,096. */
+/** Attention with biases and sinks; every other layer has a window of 128 tokens; YaRN from 4,096. */
 const gptOss = {
   family: "gpt-oss",
   ...{ hidden: 2880, heads: 64, kvHeads: 8, headDim: 64, ffn: 2880, vocab: 201_088, window: 128 },
@@ -162,7 +164,7 @@ const gemma3Large = {
   ropeScaling: { linear: 8 },
 } as const;
 
-/** Sliding layers with heads of 256, full ones with heads of 512, of which a quarter turns. */
+/** Sliding layers with heads of 256; full layers with heads of 512, of which a quarter is rotated. */
 const gemma4 = {
   family: "gemma4",
   ...{ vocab: 262_144, headDim: 512, normEpsilon: 1e-6, ropeBase: 1_000_000, tied: true },
@@ -170,25 +172,25 @@ const gemma4 = {
 } as const;
 
 interface Gemma4 {
-  /** Every N layers one sees everything. */
+  /** Every Nth layer attends to all positions. */
   period: number;
   /** KV heads of sliding and of full layers. */
   kvHeads: readonly [sliding: number, full: number];
-  /** Last layers that attend to the caches of earlier ones, twice as wide or not. */
+  /** The number of last layers that use the caches of earlier ones, and whether they are twice as wide. */
   shared?: number;
   wide?: readonly [own: number, shared: number];
-  /** Values of full layers are their keys. */
+  /** In full layers, values are the key projection. */
   ownValues?: boolean;
   inputs?: number;
   experts?: { count: number; used: number; width: number };
 }
 
-/** What differs by layer. */
+/** Metadata that differs by layer. */
 function gemma4Layers(of: Gemma4): Pick<Shape, "keys" | "present"> {
   const { period, kvHeads, wide, ownValues = false, inputs = 0, experts } = of;
   const each = <T>(layers: number, value: (layer: number, slides: boolean) => T): T[] =>
     Array.from({ length: layers }, (_, i) => value(i, (i + 1) % period !== 0));
-  // Of fewer layers, as for a bench, one of each kind keeps a cache.
+  // With fewer layers, as in a bench, one layer of each kind keeps a cache.
   const shared = (layers: number) => Math.max(0, Math.min(of.shared ?? 0, layers - period));
   return {
     keys: (layers) => ({
@@ -214,7 +216,7 @@ function gemma4Layers(of: Gemma4): Pick<Shape, "keys" | "present"> {
   };
 }
 
-/** By the name that a person types. */
+/** Finds a shape by the name that a person types. */
 const qwen35Dense: Shape = {
   ...qwen35,
   ...{ layers: 64, hidden: 5120, heads: 24, kvHeads: 4, ffn: 17_408, keys: deltaKeys(48) },
@@ -248,7 +250,7 @@ export const SHAPES: Readonly<Record<string, Shape>> = {
     ...{ layers: 28, hidden: 3072, heads: 24, headDim: 128, ffn: 8192 },
     ...{ ropeScaling: llama3Scaling(32), tied: true },
   },
-  // v0.3: the one without a sliding window.
+  // v0.3: the version without a sliding window.
   "mistral-7b": {
     ...mistral,
     ...{ layers: 32, hidden: 4096, ffn: 14_336, vocab: 32_768, trainedContext: 32_768, ropeBase: 1_000_000 },

@@ -1,7 +1,7 @@
 /**
- * A shape's checkpoint with weights that are random but valid blocks: what is measured on it is what a model of that shape
- * costs. One idea: rows are copied out of a small pool of blocks whose count is prime, so that no two rows start alike and
- * gigabytes come at the speed of memory.
+ * A shape's checkpoint with random but valid weights, so that a measurement costs what a model of that shape costs.
+ * Rows are copied out of a small pool of blocks. The pool's size is prime, so that rows start at different blocks and
+ * gigabytes are produced at the speed of memory.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { f32ToF16 } from "../format/float16.ts";
@@ -10,9 +10,9 @@ import { type ShapeOptions, shapedCheckpoint } from "./shaped.ts";
 import type { Shape } from "./shapes.ts";
 
 /**
- * Byte offsets of a random block's f16 scales, and by how much the standard deviation of its values exceeds a scale
- * of 1 (random codes are uniform: b bits have deviation 2^b / sqrt(12)). q4_k: 6-bit scales times codes, and a minimum
- * that takes their mean away; q5_k alike.
+ * Byte offsets of a random block's f16 scales, and the standard deviation of its values at a scale of 1 (random codes
+ * are uniform: b bits have deviation 2^b / sqrt(12)). q4_k: 6-bit scales times codes, minus a minimum that cancels
+ * their mean; q5_k alike.
  */
 const RANDOM_TYPES: Partial<Record<TensorType, readonly (readonly [offset: number, deviation: number])[]>> = {
   q4_0: [[0, 4.61]],
@@ -39,24 +39,24 @@ const RANDOM_TYPES: Partial<Record<TensorType, readonly (readonly [offset: numbe
 /** Primes, by elements of a block: a pool is 1 to 2 MiB. */
 const POOL_BLOCKS: Readonly<Record<number, number>> = { 1: 1_048_583, 32: 65_537, 256: 8209 };
 
-/** ArgumentError as of `shapedCheckpoint`. */
+/** Throws ArgumentError like `shapedCheckpoint`. */
 export function syntheticCheckpoint(shape: string | Shape, options: ShapeOptions = {}): Promise<Checkpoint> {
   const pools = new Map<string, Uint8Array>();
   return shapedCheckpoint(shape, options, (type, cols, place) => {
     const key = `${type} ${cols}`;
     const pool = pools.get(key) ?? randomPool(type, cols);
     pools.set(key, pool);
-    // Each tensor begins elsewhere in the pool.
+    // Each tensor begins at another place of the pool.
     return pooledRows(type, cols, pool, place * 7919);
   });
 }
 
-/** Blocks whose values have about deviation 1 / sqrt(cols): a normed input leaves the matrix as large as it came. */
+/** Blocks whose values have a deviation of about 1 / sqrt(cols), so that a matrix keeps the size of a normed input. */
 function randomPool(type: TensorType, cols: number): Uint8Array {
   const { elements, bytes: blockBytes } = BLOCKS[type];
   const blocks = POOL_BLOCKS[elements];
   const words = new Uint32Array(Math.ceil((blocks * blockBytes) / 4));
-  // xorshift32 (Marsaglia, 2003): fast, and good enough for codes.
+  // xorshift32 (Marsaglia, 2003): fast, and random enough for codes.
   let state = 2_463_534_242 ^ cols;
   for (let i = 0; i < words.length; i++) {
     state ^= state << 13;
@@ -82,7 +82,7 @@ function randomPool(type: TensorType, cols: number): Uint8Array {
   return pool;
 }
 
-/** Row r is the pool from block `start` + r * blocks a row on, around its end. */
+/** Row r is copied from the pool from block `start` + r * blocks on, and wraps around at its end. */
 function pooledRows(type: TensorType, cols: number, pool: Uint8Array, start: number): Tensor["readRows"] {
   const { elements, bytes: blockBytes } = BLOCKS[type];
   const blocks = pool.length / blockBytes;

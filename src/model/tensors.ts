@@ -1,6 +1,6 @@
 /**
- * Views of a tensor: the same interface with rows in another order or values shifted, still read by ranges. Loaders
- * use them so that devices see one convention (RoPE in halves, plain norm weights).
+ * Views of a tensor: the same interface with rows in another order or changed values, still read by ranges. Loaders use
+ * them so that devices see one convention (RoPE in halves, plain norm weights).
  */
 import { dequantize } from "../format/blocks.ts";
 import { FormatError, UnsupportedError } from "../format/errors.ts";
@@ -19,7 +19,7 @@ function asBytes(values: Float32Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
-/** The tensor with other values of as many. */
+/** The tensor with other values; their number is the same. */
 export function mapped(tensor: Tensor, change: (value: number) => number): Tensor {
   return {
     ...shape(tensor),
@@ -33,7 +33,7 @@ export function mapped(tensor: Tensor, change: (value: number) => number): Tenso
 /** Gemma's norms multiply by 1 + weight; Hugging Face stores the weight, GGUF the sum. */
 export const plusOne = (tensor: Tensor): Tensor => mapped(tensor, (x) => x + 1);
 
-/** Some rows of a matrix, or some values of a vector (one row), as a tensor `part` of their own. */
+/** Some rows of a matrix, or some values of a vector (one row), as a tensor named `part`. */
 export function sliceRows(tensor: Tensor, first: number, count: number, part: string): Tensor {
   const name = `${tensor.name}: ${part}`;
   if (tensor.rows > 1)
@@ -49,7 +49,7 @@ export function sliceRows(tensor: Tensor, first: number, count: number, part: st
   };
 }
 
-/** Of each `group` rows those from `from` on, every `step`-th, `count` of them. */
+/** Of each `group` of rows, `count` rows from `from` on, every `step`-th. */
 export interface Every {
   readonly group: number;
   readonly from: number;
@@ -61,7 +61,7 @@ export interface Every {
 const placeIn = ({ group, from, count, step = 1 }: Every, row: number) =>
   Math.floor(row / count) * group + from + (row % count) * step;
 
-/** Rows of a matrix as a tensor `part` of their own: gate, or up, of experts that lie in one matrix. */
+/** Selected rows of a matrix as a tensor named `part`: for example the gates or ups of experts stored in one matrix. */
 export function regroupRows(tensor: Tensor, every: Every, part: string): Tensor {
   const { group, count, step = 1 } = every;
   const bytes = rowBytes(tensor.type, tensor.cols);
@@ -69,7 +69,7 @@ export function regroupRows(tensor: Tensor, every: Every, part: string): Tensor 
     ...{ name: `${tensor.name}: ${part}`, type: tensor.type, cols: tensor.cols },
     rows: (tensor.rows / group) * count,
     async readRows(first, rows, into) {
-      // Neighbours are one read; of every second row, those between are read, too.
+      // Consecutive rows are one read; for every second row, the rows between are read, too.
       for (let done = 0; done < rows; ) {
         const run = Math.min(rows - done, count - ((first + done) % count));
         const read =
@@ -85,7 +85,7 @@ export function regroupRows(tensor: Tensor, every: Every, part: string): Tensor 
   };
 }
 
-/** The same of a vector's values, or of a matrix' that holds a vector for each expert. */
+/** The same for the values of a vector, or of a matrix with one vector for each expert. */
 export function regroupValues(tensor: Tensor, every: Every, part: string): Tensor {
   const cols = ((tensor.rows * tensor.cols) / every.group) * every.count;
   return {
@@ -97,7 +97,7 @@ export function regroupValues(tensor: Tensor, every: Every, part: string): Tenso
   };
 }
 
-/** Matrices of one type and width under one another. */
+/** Joins matrices of one type and width by rows. */
 export function joinRows(tensors: readonly Tensor[], name: string): Tensor {
   const [{ type, cols }] = tensors;
   for (const other of tensors)
@@ -123,7 +123,7 @@ export function joinRows(tensors: readonly Tensor[], name: string): Tensor {
   };
 }
 
-/** Matrices of one type and width, of any numbers of rows, under one another. */
+/** Joins matrices of one type and width, with any numbers of rows. */
 export function stackRows(tensors: readonly Tensor[], name: string): Tensor {
   const [{ type, cols }] = tensors;
   const bytes = rowBytes(type, cols);
@@ -147,14 +147,14 @@ export function stackRows(tensors: readonly Tensor[], name: string): Tensor {
 }
 
 /**
- * Matrices [rows, cols] under one another, each turned into [cols, rows]. One is held at a time. UnsupportedError for types
- * of blocks, whose values lie together along a row.
+ * Joins matrices [rows, cols] by rows, each transposed to [cols, rows]. Holds one at a time. Throws UnsupportedError
+ * for block types, whose values cannot be separated by column.
  */
 export function transposeEach(tensor: Tensor, rows: number, part: string): Tensor {
   const { type, cols } = tensor;
   const name = `${tensor.name}: ${part}`;
   const { elements, bytes } = BLOCKS[type];
-  if (elements > 1) throw new UnsupportedError(`${tensor.name} in ${type}, with its columns as rows`);
+  if (elements > 1) throw new UnsupportedError(`transposing ${tensor.name} in ${type}`);
   const Words = bytes === 4 ? Uint32Array : Uint16Array;
   let held = -1;
   let values = new Words(0);
@@ -179,22 +179,23 @@ export function transposeEach(tensor: Tensor, rows: number, part: string): Tenso
 }
 
 /**
- * GGUF stores the q and k rows of llama with RoPE pairs side by side (row 2i + half of each head); everyone else, and
- * our devices, keep the first halves in front (row half * headDim / 2 + i). This view undoes the permutation.
+ * llama.cpp stores the q and k rows of llama with the rows of each RoPE pair adjacent (row 2i + half of each head).
+ * Every other format, and our devices, put the first halves in front (row half * headDim / 2 + i). This view undoes the
+ * permutation.
  */
 export function unpermuteHeads(tensor: Tensor, headDim: number): Tensor {
   return withinHeads(tensor, headDim, (row) => 2 * (row % (headDim / 2)) + Math.floor(row / (headDim / 2)));
 }
 
-/** The other way: rows in halves as GGUF's llama has them, pairs side by side. */
+/** The inverse: from halves to llama.cpp's adjacent pairs. */
 export function permuteHeads(tensor: Tensor, headDim: number): Tensor {
   return withinHeads(tensor, headDim, (row) => (row % 2) * (headDim / 2) + Math.floor(row / 2));
 }
 
-/** Rows of each head in another order; `from`: which row of the head comes here. */
+/** Permutes the rows of each head; `from`: the row of the head that moves here. */
 function withinHeads(tensor: Tensor, headDim: number, from: (row: number) => number): Tensor {
   const source = (row: number) => row - (row % headDim) + from(row % headDim);
-  // A bias is one row of values: permute its elements instead.
+  // A bias is one row of values, so its elements are permuted instead.
   if (tensor.rows === 1)
     return {
       ...shape(tensor),
@@ -209,7 +210,7 @@ function withinHeads(tensor: Tensor, headDim: number, from: (row: number) => num
     ...shape(tensor),
     type: tensor.type,
     async readRows(first, count, into) {
-      // Whole heads are read, so that a range is one read whatever the order of its rows.
+      // Reads whole heads, so that a range is one read in any order of rows.
       const from = Math.floor(first / headDim) * headDim;
       const to = Math.min(tensor.rows, Math.ceil((first + count) / headDim) * headDim);
       const heads = new Uint8Array((to - from) * bytes);
@@ -222,7 +223,7 @@ function withinHeads(tensor: Tensor, headDim: number, from: (row: number) => num
   };
 }
 
-/** Rows in another order: row r is row `source(r)` of the tensor. Neighbours that stay neighbours are one read. */
+/** Permutes rows: row r is row `source(r)` of the tensor. Rows that stay adjacent are one read. */
 export function reorderRows(tensor: Tensor, source: (row: number) => number): Tensor {
   const bytes = rowBytes(tensor.type, tensor.cols);
   return {
@@ -240,7 +241,7 @@ export function reorderRows(tensor: Tensor, source: (row: number) => number): Te
   };
 }
 
-/** Values of each row in another order, as float32: value c is value `source(c)` of the row. */
+/** Permutes the values of each row, as float32: value c is value `source(c)` of the row. */
 export function reorderColumns(tensor: Tensor, source: (column: number) => number): Tensor {
   const { cols } = tensor;
   return {
@@ -253,7 +254,7 @@ export function reorderColumns(tensor: Tensor, source: (column: number) => numbe
   };
 }
 
-/** The same values in other rows, as float32; held in memory while they are read, so for small tensors. */
+/** The same values in another shape, as float32. Held in memory while they are read, so for small tensors only. */
 export function reshaped(tensor: Tensor, rows: number, cols: number): Tensor {
   return {
     ...{ name: tensor.name, type: "f32", rows, cols },

@@ -1,6 +1,6 @@
 /**
- * Tensors of a file that no graph takes. Each stands for a part of the model that would be left out of every answer, so
- * one is an error that names it, unless it is on the short list of those that change nothing.
+ * Tensors of a file that no graph uses. Such a tensor would be left out of every answer, so it is an error that names
+ * it, unless it is on the short list of harmless ones.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { UnsupportedError } from "../format/errors.ts";
@@ -8,10 +8,15 @@ import { describe } from "../format/json.ts";
 import { Weights } from "../format/weights.ts";
 import type { Read } from "./read-config.ts";
 
-/** RoPE's frequencies, which transformers before 4.31 saved: the config says them, as it does in transformers today. */
+/**
+ * RoPE's frequencies, which transformers before 4.31 saved. The config says them, and today's transformers reads them
+ * from there.
+ */
 const FREQUENCIES = /(^|\.)rotary_emb\.inv_freq$/;
 
-/** UnsupportedError when the checkpoint has a tensor that is neither in `taken` (names in the file) nor harmless. */
+/**
+ * Throws UnsupportedError if the checkpoint has a tensor that is neither in `taken` (names in the file) nor harmless.
+ */
 export function refuseUnread(
   checkpoint: Checkpoint,
   { config, harmless }: Read,
@@ -28,6 +33,6 @@ export function refuseUnread(
   const more = unread.length > 1 ? ` and ${unread.length - 1} more` : "";
   throw new UnsupportedError(
     `${file}: tensor ${describe(unread[0])}${more} in a model of the family ${config.family}`,
-    "Answers without it would be another model's.",
+    "Without it the answers would be those of another model.",
   );
 }

@@ -1,6 +1,6 @@
 /**
- * The key-values by which a GGUF says what a model is, from its config: names and units of the GGUF specification
- * (ggml/docs/gguf.md), as llama.cpp's converter writes them. RoPE's scalings become keys, or tensors of divisors.
+ * A config as GGUF key-values: names and units of the GGUF specification (ggml/docs/gguf.md), as llama.cpp's converter
+ * writes them. RoPE scalings become keys or tensors of divisors.
  */
 import { UnsupportedError } from "../format/errors.ts";
 import type { GgufValue } from "../format/gguf-write.ts";
@@ -20,7 +20,7 @@ export interface WrittenTensor {
 }
 
 export interface WrittenKeys {
-  /** Without the architecture in front. */
+  /** Without the architecture's prefix. */
   readonly keys: readonly Key[];
   readonly tensors: readonly WrittenTensor[];
 }
@@ -28,7 +28,7 @@ export interface WrittenKeys {
 export const u32 = (value: number): GgufValue => ({ u32: value });
 export const f32 = (value: number): GgufValue => ({ f32: value });
 
-/** A number where all layers have the same, else one for each. */
+/** One number if all layers have the same, otherwise one for each layer. */
 function each(layers: readonly LayerSpec[], of: (layer: LayerSpec) => number): GgufValue {
   const values = layers.map(of);
   return values.every((value) => value === values[0]) ? u32(values[0]) : { u32s: values };
@@ -90,7 +90,7 @@ function origin(rope: RopeConfig) {
   return found;
 }
 
-/** `mrope`: the config.json of a family whose positions have sections. */
+/** `mrope`: the config.json of a family with RoPE sections. */
 function ropeKeys(rope: RopeConfig | null, mrope: JsonObject | null): WrittenKeys {
   if (!rope) return { keys: [], tensors: [] };
   const { type, base, dims, factor = 1, ...own } = origin(rope);
@@ -129,7 +129,7 @@ function ropeKeys(rope: RopeConfig | null, mrope: JsonObject | null): WrittenKey
     case "llama3":
     case "proportional": {
       const plain = ropeFrequencies(base, dims);
-      // Of what does not turn the frequency is 0: llama.cpp divides by 1e30.
+      // Pairs that are not rotated have frequency 0: llama.cpp divides by 1e30.
       const by = Array.from(plain, (frequency, i) => Math.min(frequency / rope.frequencies[i], 1e30));
       tensors.push(divisors("rope_freqs.weight", by));
     }
@@ -137,7 +137,7 @@ function ropeKeys(rope: RopeConfig | null, mrope: JsonObject | null): WrittenKey
   return { keys, tensors };
 }
 
-/** Qwen 3.5's positions of images: text has the same in all sections, but llama.cpp asks for them. */
+/** Sections of Qwen 3.5's image positions. For text they are all the same, but llama.cpp requires the key. */
 function mropeSections(source: JsonObject, pairs: number): number[] {
   const text = (source.text_config ?? source) as JsonObject;
   const parameters = (text.rope_parameters ?? text.rope_scaling) as JsonObject | null | undefined;
@@ -159,7 +159,7 @@ function divisors(name: string, values: readonly number[]): WrittenTensor {
   return { name, dims: [floats.length], tensor };
 }
 
-/** Keys as a reader of the file would have them. */
+/** Keys as a reader of the file would see them. */
 export function metadataOf(keys: ReadonlyMap<string, GgufValue>): Record<string, unknown> {
   const floats = (value: GgufValue) => ("f32" in value ? Math.fround(value.f32) : Object.values(value)[0]);
   return Object.fromEntries([...keys].map(([key, value]) => [key, floats(value)]));

@@ -1,7 +1,7 @@
 /**
- * A model out of a Hugging Face or MLX folder as its GGUF would be: architecture, tensors under GGUF's names and
- * conventions, keys. The other way of gguf-file.ts, with the same tables of names. One idea: what was made is read again as a
- * GGUF, and its config has to be the source's, so that nothing is written that means another model.
+ * Converts a Hugging Face or MLX folder into what its GGUF would contain: architecture, tensors under GGUF's names and
+ * conventions, keys. It uses gguf-file.ts's tables in the other direction. The result is read again as a GGUF, and its
+ * config must equal the source's, so that the file never describes another model.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { FormatError, UnsupportedError } from "../format/errors.ts";
@@ -21,7 +21,7 @@ export interface WrittenModel {
   readonly warnings: readonly string[];
 }
 
-/** UnsupportedError where a GGUF cannot say what the model is. */
+/** Throws UnsupportedError if a GGUF cannot express the model. */
 export async function writtenModel(model: Model): Promise<WrittenModel> {
   const { family, config, checkpoint } = model;
   const place = `${checkpoint.name}/config.json`;
@@ -56,7 +56,10 @@ function* tensorsOf(model: Model, architecture: string): Generator<WrittenTensor
   const taken = new Set(model.taken.map(({ name, layer }) => key(name, layer)));
   const sources = new Set<string>();
   const done = new Set<string>();
-  /** What the graph takes, then what else the tables find in the file, such as factors that are read with the config. */
+  /**
+   * The tensors that the graph uses, then others that the tables find in the file, such as factors that are read with
+   * the config.
+   */
   const all = function* (table: Readonly<Record<string, Places>>, layer?: number) {
     for (const isTaken of [true, false])
       for (const name of Object.keys(table)) {
@@ -92,7 +95,7 @@ function written(
   return shaped(path, change.call(family, tensor, of), spec.feedForward.experts?.count ?? 1);
 }
 
-/** Where GGUF has it: the whole under the same cut as in the folder, or the part under a name of its own. */
+/** The tensor's place in a GGUF: the whole with the same cut as in the folder, or the part under its own name. */
 function placeOf(
   found: FoundTensor,
   { gguf, folder }: Places,
@@ -104,14 +107,14 @@ function placeOf(
   );
   if (fused && typeof fused !== "string") return { own: fused.of, tensor: whole };
   const named = (own: Place | undefined): own is string => typeof own === "string" && !own.includes("*");
-  // Tables that list as many places for both kinds of file list them in pairs.
+  // If a table has as many places for GGUF as for folders, they correspond in order.
   const twin = gguf.length === folder.length ? gguf[folder.indexOf(place)] : undefined;
   const own = named(twin) ? twin : gguf.find(named);
   if (own !== undefined) return { own, tensor };
   throw new UnsupportedError(`${source} in a GGUF`);
 }
 
-/** llama.cpp reads these as float32, whatever the file's other types are. */
+/** llama.cpp reads these as float32, whatever types the file has otherwise. */
 const FLOATS = /ffn_gate_inp\.weight$|ssm_conv1d|\.scale$/;
 
 function shaped(name: string, tensor: Tensor, experts: number): WrittenTensor {
@@ -131,14 +134,14 @@ function shaped(name: string, tensor: Tensor, experts: number): WrittenTensor {
   return { name, dims, tensor: plain || tensor.type === "f32" ? tensor : mapped(tensor, (x) => x) };
 }
 
-/** Reads what was made and compares; gives warnings for windows that the architecture's GGUFs do not have. */
+/** Reads the result and compares it. Returns warnings for windows that GGUFs of the architecture cannot express. */
 async function check(made: WrittenModel, config: ModelConfig, source: Checkpoint): Promise<string[]> {
   const { config: again } = await openModel(asCheckpoint(made, `${source.name} as GGUF`));
   const warnings: string[] = [];
   for (const { path, before, after } of differences(config, again, "")) {
     if (/^\.(family|name)$|\.tiled$/.test(path)) continue;
     if (path.endsWith(".window") && after === null) {
-      const warning = `its layers see ${before} tokens back, which GGUFs of ${made.architecture} cannot say: longer texts see everything`;
+      const warning = `its layers have a window of ${before} tokens, which a GGUF of ${made.architecture} cannot express: in longer texts they attend to everything`;
       if (!warnings.includes(warning)) warnings.push(warning);
       continue;
     }
@@ -149,7 +152,7 @@ async function check(made: WrittenModel, config: ModelConfig, source: Checkpoint
   return warnings;
 }
 
-/** Numbers are alike where float32 rounds them alike. */
+/** Numbers are equal if float32 rounds them to the same value. */
 const CLOSE = 1e-5;
 
 function* differences(

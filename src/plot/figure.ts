@@ -1,6 +1,6 @@
 /**
- * A figure with axes, as inline SVG without scripts: its frame, its ticks, and marks in classes whose colours are the page's
- * (hue-0, hue-1, ...). All text is escaped here. Pure.
+ * A figure with axes as inline SVG without scripts: frame, ticks and marks. Colours are CSS classes (hue-0, hue-1, ...)
+ * that the page defines. All text is escaped here. Pure.
  */
 import { spreadOut } from "./labels.ts";
 import { linearScale, linearTicks, logScale, logTicks, type Scale, stepAbove, stepBelow } from "./scale.ts";
@@ -18,7 +18,7 @@ export interface FigureShape {
   readonly width?: number;
   readonly height?: number;
   readonly x: Axis;
-  /** null: rows of the figure's own along y. */
+  /** null: y is not a scale; the figure has rows of its own. */
   readonly y: Axis | null;
   readonly left?: number;
   readonly right?: number;
@@ -26,13 +26,13 @@ export interface FigureShape {
 
 const TOP = 14;
 const BOTTOM = 44;
-/** Room that a tick's number takes along x. */
+/** Width of a tick's number. */
 const TICK = 50;
-/** Of text of 12 pixels: between lines, and for a letter. */
+/** Line height of 12-pixel text, and the width of a letter. */
 const LINE = 14;
 const LETTER = 6.6;
 
-/** marks: SVG, given where values stand. */
+/** The marks as SVG, given functions that map values to coordinates. */
 export function figure(shape: FigureShape, marks: (x: Scale, y: Scale) => readonly string[]): string {
   const { title, width = 460, height = 300, left = 62, right = 16 } = shape;
   const scaleOf = ({ low, high, log }: Axis, from: number, to: number) =>
@@ -58,7 +58,7 @@ export function figure(shape: FigureShape, marks: (x: Scale, y: Scale) => readon
   ].join("\n");
 }
 
-/** An axis that holds all values, to round ends. */
+/** An axis that covers all values and ends at round numbers. */
 export function logAxis(label: string, values: readonly number[]): Axis {
   const shown = values.filter((value) => value > 0 && Number.isFinite(value));
   if (shown.length === 0) return { label, low: 0.1, high: 10, log: true };
@@ -79,11 +79,11 @@ export function line(
   return `<path class="${className} hue-${hue % 6}" d="${path}"/>`;
 }
 
-/** The room on the right that `endNames` takes. */
+/** The width on the right that `endNames` needs. */
 export const roomFor = (names: readonly string[]) =>
   22 + LETTER * Math.max(0, ...names.map((name) => name.length));
 
-/** Names at the ends of lines, in their colours, none over another. */
+/** Names at the ends of lines, in their colours, without overlaps. */
 export function endNames(
   ends: readonly { readonly x: number; readonly y: number; readonly name: string; readonly hue: number }[],
 ): string[] {
@@ -97,7 +97,7 @@ export function endNames(
   );
 }
 
-/** From low to high, with its middle. */
+/** A horizontal line from low to high with a mark at its middle. */
 export function intervalMark(
   low: number,
   middle: number,

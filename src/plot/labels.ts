@@ -1,6 +1,9 @@
-/** Labels side by side with what they name, moved apart until none covers another. Pure. */
+/** Places labels next to the points that they name, so that none covers another. Pure. */
 
-/** Places of labels, `pitch` apart at least; the order stays. From `top` down, and up again where `bottom` is passed. */
+/**
+ * Positions of labels at least `pitch` apart, in their order: from `top` down, and shifted up again if the last would
+ * pass `bottom`.
+ */
 export function spreadOut(
   wanted: readonly number[],
   pitch: number,

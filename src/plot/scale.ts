@@ -1,14 +1,14 @@
-/** Scales from values to places, and where their ticks are. Pure. */
+/** Scales from values to coordinates, and the positions of their ticks. Pure. */
 
 export type Scale = (value: number) => number;
 
-/** One value alone stands in the middle. */
+/** A single value is placed in the middle. */
 export function linearScale(low: number, high: number, from: number, to: number): Scale {
   if (low === high) return () => (from + to) / 2;
   return (value) => from + ((to - from) * (value - low)) / (high - low);
 }
 
-/** Of values above 0. */
+/** For values above 0. */
 export function logScale(low: number, high: number, from: number, to: number): Scale {
   const place = linearScale(Math.log(low), Math.log(high), from, to);
   return (value) => place(Math.log(value));
@@ -18,7 +18,7 @@ export function logScale(low: number, high: number, from: number, to: number): S
 const STEPS = [1, 2, 5];
 const CLOSE = 1e-9;
 
-/** The largest tick that is not above the value. */
+/** The largest tick at or below the value. */
 export function stepBelow(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
   return power * [...STEPS].reverse().find((step) => step * power <= value * (1 + CLOSE))!;
@@ -30,7 +30,7 @@ export function stepAbove(value: number): number {
   return power * (STEPS.find((step) => step * power > value) ?? 10);
 }
 
-/** Of a logarithmic axis: all steps where they are few, else powers of ten. */
+/** Ticks of a logarithmic axis: all steps if they are few, powers of ten otherwise. */
 export function logTicks(low: number, high: number, most = Number.POSITIVE_INFINITY): number[] {
   const of = (steps: readonly number[]) => {
     const ticks: number[] = [];
@@ -45,7 +45,7 @@ export function logTicks(low: number, high: number, most = Number.POSITIVE_INFIN
   return all.length <= most ? all : of([1]);
 }
 
-/** Of a linear axis: at most `most` round values. */
+/** Ticks of a linear axis: at most `most` round values. */
 export function linearTicks(low: number, high: number, most = 8): number[] {
   if (!(high > low)) return [low];
   let step = stepBelow((high - low) / most);

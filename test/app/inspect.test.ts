@@ -150,7 +150,7 @@ describe("nibble inspect", () => {
   it("warns of a chat template that cannot be used, and so does what loads it; text is continued all the same", async () => {
     const path = join(folder, "template.gguf");
     const templates = {
-      "{% if %}": /cannot be read: tokenizer\.chat_template: no Jinja template/,
+      "{% if %}": /cannot be read: tokenizer\.chat_template: not a Jinja template/,
       "{{ raise_exception('never') }}": /fails on a plain question: .*never/,
     };
     for (const [source, words] of Object.entries(templates)) {

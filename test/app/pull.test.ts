@@ -92,7 +92,7 @@ describe("nibble pull", () => {
     ["a missing quantization", ["pull", "hf:owner/name:Q2_K"], 2, /allowed: .*Q8_0 \(0\.0\d+ GB\).*Q4_0/],
     ["an unknown repository", ["pull", "hf:owner/none"], 1, /no such repository, or one that needs a token/],
     ["a revision", ["pull", "hf:owner/name@v9"], 1, /no such revision/],
-    ["offline", ["run", "hf:owner/name", "hi", "--offline"], 1, /is not in .*offline is asked for/],
+    ["offline", ["run", "hf:owner/name", "hi", "--offline"], 1, /is not in .*offline mode is on/],
     ["no connections", ["pull", "hf:owner/name", "--connections", "0"], 2, /--connections is 0; allowed/],
   ])("refuses %s in one line", async (_, args, code, message) => {
     const ended = await nibble(args);

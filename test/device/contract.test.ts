@@ -110,7 +110,7 @@ describe.each(DEVICES.slice(1))("%s", (name, open) => {
       { ...kvCodec("f16"), name: "constructor" },
     ]) {
       const graph = graphOf(codec);
-      const message = `KV format ${codec.name} on the ${name} device is not supported. It has: f16, int4, rq4, and packed keys 4c, 3c`;
+      const message = `KV format ${codec.name} on the ${name} device is not supported. Supported: f16, int4, rq4, and packed keys 4c, 3c`;
       expect(() => device.measure(graph)).toThrow(message);
       const allocated = device.allocate(graph);
       await expect(allocated).rejects.toThrow(UnsupportedError);

@@ -163,7 +163,7 @@ describe("several memories", () => {
     try {
       const device = await wasmDevice({ threads: THREADS, memory: { dealTo: 3 } });
       await expect(device.allocate(graph)).rejects.toThrow(
-        /cannot reserve a memory of \d+ bytes, of \d+ in all/,
+        /cannot reserve a memory of \d+ bytes \(\d+ bytes in total\)/,
       );
       expect(made).toBe(2);
     } finally {

@@ -35,7 +35,7 @@ describe.each(["f16", "int4", "rq4", "k4c-v4r-n32-f32", "k3c-v2r-n32"])(
 it("parts without kernels are refused", async () => {
   const device = await wasmDevice({ threads: 1 });
   expect(() => device.measure(pageGraph("k8r-v4c-n64"))).toThrow(
-    "KV format k8r-v4c-n64 on the wasm device is not supported. It has: f16, int4, rq4, and packed keys 4c, 3c, 2c with values 4r, 3r, 2r.",
+    "KV format k8r-v4c-n64 on the wasm device is not supported. Supported: f16, int4, rq4, and packed keys 4c, 3c, 2c with values 4r, 3r, 2r.",
   );
 });
 

@@ -149,7 +149,7 @@ describe("a tiny model", () => {
     } else {
       const error = await failure(path, { wideSimd: true });
       expect(error.message).toMatch(
-        /^wide SIMD in Node .* is not supported\. It takes Node 24 or later on x64\./,
+        /^wide SIMD in Node .* is not supported\. It needs Node 24 or later on x64\./,
       );
     }
     const error = await failure(path, { wideSimd: true, device: "gpu" });

@@ -76,7 +76,7 @@ describe.each(WRONG)("logits with %s", (_, wrong, what) => {
     const error = await generation.result().catch((error: unknown) => error);
     expect(error).toBeInstanceOf(LogitsError);
     expect((error as Error).message).toBe(
-      `the model's logits at position 3 are ${what}. Weights of the file are damaged, or its activations exceed what the device computes with; try the file again from its source, or another --device.`,
+      `the model's logits at position 3 are ${what}. The file's weights are damaged, or activations exceed the range of the device: download the file again, or try another --device.`,
     );
     expect(error).toMatchObject({ code: "device", position: 3 });
     expect(ids).toEqual([7]);

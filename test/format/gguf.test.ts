@@ -145,7 +145,7 @@ describe("GGUF key-values", () => {
           ["a", T.u8, 2],
         ],
       },
-      /key "a" comes a second time/,
+      /key "a" occurs twice/,
     ],
     ["an empty key", { keys: [["", T.u64, 1]] }, /key 0 is empty/],
     ["a boolean of 2", { keys: [["a", T.bool, 2]] }, /the boolean 2 in "a"; allowed: 0 or 1/],
@@ -262,7 +262,7 @@ describe("GGUF tensors", () => {
         `rows of ${1.5 * elements} ${type} values; allowed: multiples of ${elements}`,
       );
       const short = read({ tensors: [{ ...matrix, data: matrix.data.subarray(1) }] });
-      await expect(short).rejects.toThrow(/"w": its data is bytes .* it is damaged or was not wholly/);
+      await expect(short).rejects.toThrow(/"w": its data is bytes .* it is damaged or not completely/);
       await expect(short).rejects.toThrow(FormatError);
     },
   );
@@ -296,7 +296,7 @@ describe("GGUF tensors", () => {
   });
 
   it.each<[string, WrittenTensor[], RegExp]>([
-    ["a name twice", [f32("a", 1), f32("a", 1)], /tensor "a" comes a second time/],
+    ["a name twice", [f32("a", 1), f32("a", 1)], /tensor "a" occurs twice/],
     ["no name", [f32("", 1)], /tensor 0 has no name/],
     ["no dimensions", [f32("a", 1, { dims: [] })], /tensor "a": 0 dimensions; allowed: 1 to 4/],
     ["five dimensions", [f32("a", 1, { dims: [1, 1, 1, 1, 1] })], /5 dimensions/],
@@ -336,14 +336,14 @@ describe("GGUF tensors", () => {
     const fork = { name: "w", dims: [256, 8], type: 42, data: bytes((256 * 8 * 34) / 128) };
     const failure = read({ tensors: [fork, f32("a", 64)] });
     await expect(failure).rejects.toThrow(UnsupportedError);
-    await expect(failure).rejects.toThrow(/"w" of type q2_0 in groups of 128.*Groups of 64/);
+    await expect(failure).rejects.toThrow(/"w" of type q2_0 in groups of 128.*groups of 64/);
   });
 
   it("names a type of ggml's that it cannot read", async () => {
     const failure = read({ tensors: [f32("blk.0.w", 1, { type: 31 })] });
     await expect(failure).rejects.toThrow(UnsupportedError);
     await expect(failure).rejects.toThrow(
-      /tensor "blk.0.w" of type q4_0_4_4 \(31\) is not supported. Types that are: f32/,
+      /tensor "blk.0.w" of type q4_0_4_4 \(31\) is not supported. Supported types: f32/,
     );
   });
 });
@@ -396,7 +396,7 @@ describe("split GGUF", () => {
     [
       "a tensor in two parts",
       (files) => (files["m-00003-of-00003.gguf"] = part(2, 3, [f32("a", 1)])),
-      /tensor "a" is in an earlier part/,
+      /tensor "a" is also in an earlier part/,
     ],
     [
       "a tensor too few",

@@ -31,9 +31,9 @@ describe("parseJson", () => {
     ['{"a":1,"a":2}', /here: the name "a" twice in one JSON object/],
     ['[{"x":{"a":1, "b":2, "\\u0061" : 2}}]', /the name "a" twice/],
     [`${"[".repeat(65)}${"]".repeat(65)}`, /JSON nested 65 deep; allowed: 64/],
-    ["{", /here: bad JSON/],
-    ["", /here: bad JSON/],
-    ['{"\\x":1}', /here: bad JSON/],
+    ["{", /here: invalid JSON/],
+    ["", /here: invalid JSON/],
+    ['{"\\x":1}', /here: invalid JSON/],
   ])("refuses %s", (text, message) => {
     expect(() => parseJson(text, "here")).toThrow(FormatError);
     expect(() => parseJson(text, "here")).toThrow(message);

@@ -91,7 +91,7 @@ describe("NVFP4", () => {
       "scales of few rows",
       floats("w.scale", 1, 2),
       UnsupportedError,
-      /a value for each 9 rows.*Multiples of 8/,
+      /a value for each 9 rows.*multiples of 8/,
     ],
   ])("refuses %s", async (_, scale, error, message) => {
     const failure = read(matrix("w.weight"), scale);

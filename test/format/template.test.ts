@@ -70,7 +70,7 @@ it.each(["include 'a'", "import 'a' as b", "from 'a' import b", "extends 'a'", "
   (statement) => {
     const [name] = statement.split(" ");
     expect(() => new JinjaTemplate(`{% ${statement} %}`, "test")).toThrow(
-      `test: no Jinja template ({% ${name} %} needs other templates, and a chat template stands alone)`,
+      `test: not a Jinja template ({% ${name} %} needs other templates, and a chat template stands alone)`,
     );
   },
 );
@@ -142,7 +142,7 @@ describe("templates that fail", () => {
     expect(() => of("{{ nothing.at.all() }}").render(hi)).toThrow(UnsupportedError);
     expect(() => of("{% if %}").render(hi)).toThrow(FormatError);
     expect(() => of("{{ 'x' ").render(hi)).toThrow(
-      /tokenizer_config\.json: chat_template: no Jinja template/,
+      /tokenizer_config\.json: chat_template: not a Jinja template/,
     );
     expect(() => of(`{{ ${"(".repeat(50_000)} }}`).render(hi)).toThrow(FormatError);
   });
@@ -230,14 +230,14 @@ describe("templates that fail", () => {
   it("tell it before they are needed", () => {
     const told = (chat_template: unknown) => of(chat_template).warnings;
     expect(told("{{ messages[0].content }}")).toEqual([]);
-    expect(told("{% if %}")).toEqual([expect.stringMatching(/cannot be read: .*no Jinja template/)]);
+    expect(told("{% if %}")).toEqual([expect.stringMatching(/cannot be read: .*not a Jinja template/)]);
     expect(told("{% include 'x' %}")).toEqual([expect.stringMatching(/cannot be read: .*include/)]);
     expect(told("{{ raise_exception('never') }}")).toEqual([
       expect.stringMatching(/fails on a plain question: .*never/),
     ]);
     expect(told("{% if tools %}{{ x | magic }}{% if x is odder(1) %}{% endif %}{% endif %}")).toEqual([
-      expect.stringMatching(/names the filter 'magic'/),
-      expect.stringMatching(/names the test 'odder'/),
+      expect.stringMatching(/uses the filter 'magic'/),
+      expect.stringMatching(/uses the test 'odder'/),
     ]);
     const tools = { name: "tool_use", template: "{{ x" };
     const named = [{ name: "default", template: "plain" }, tools];

@@ -61,8 +61,8 @@ describe("GGUF metadata", () => {
     ],
     ["no merges", { [`${t}.merges`]: undefined }, /merges: missing/],
     ["a merge without a space", { [`${t}.merges`]: ["a b", "abc"] }, /merges\[1\]: "abc"/],
-    ["a merge of an unknown part", { [`${t}.merges`]: ["a b", "ab x"] }, /merges\[1\]: "x" is no token/],
-    ["a merge that makes an unknown token", { [`${t}.merges`]: ["a c"] }, /merges\[0\]: "ac" is no token/],
+    ["a merge of an unknown part", { [`${t}.merges`]: ["a b", "ab x"] }, /merges\[1\]: "x" is not a token/],
+    ["a merge that makes an unknown token", { [`${t}.merges`]: ["a c"] }, /merges\[0\]: "ac" is not a token/],
     ["a number among the merges", { [`${t}.merges`]: ["a b", 1] }, /merges\[1\]: 1; allowed: a string/],
     ["an eos out of range", { [`${t}.eos_token_id`]: 6 }, /eos_token_id: 6; allowed: a token id, 0 to 5/],
     ["a bos that is no number", { [`${t}.bos_token_id`]: "<s>" }, /bos_token_id: "<s>"; allowed: a token id/],
@@ -154,7 +154,11 @@ describe("tokenizer.json", () => {
     ],
     ["no merges", model({ merges: "x" }), /model\.merges: "x"/],
     ["a merge of three", model({ merges: ["a b c"] }), /model\.merges\[0\]: "a b c"; allowed: two texts/],
-    ["a merge of what is no token", model({ merges: [["a", "z"]] }), /model\.merges\[0\]: "z" is no token/],
+    [
+      "a merge of what is no token",
+      model({ merges: [["a", "z"]] }),
+      /model\.merges\[0\]: "z" is not a token/,
+    ],
     ["added tokens that are no list", { added_tokens: {} }, /added_tokens: \{\}; allowed: a list/],
     ["an added token without a text", { added_tokens: [{ id: 3 }] }, /added_tokens\[0\]\.content: missing/],
     [
@@ -240,7 +244,7 @@ describe("tokenizer.json", () => {
 
   it("the smaller files", async () => {
     const make = (files: object) => tokenizerFromFolder({ tokenizer: folder(), ...files });
-    await expect(make({ config: { bos_token: "<s>" } })).rejects.toThrow(/bos_token: "<s>" is no token/);
+    await expect(make({ config: { bos_token: "<s>" } })).rejects.toThrow(/bos_token: "<s>" is not a token/);
     await expect(make({ config: { eos_token: 3 } })).rejects.toThrow(/eos_token: 3; allowed: a text/);
     await expect(make({ config: [] })).rejects.toThrow(/tokenizer_config\.json: \[\]/);
     await expect(make({ generation: { eos_token_id: [3, 9] } })).rejects.toThrow(

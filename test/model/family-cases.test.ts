@@ -49,7 +49,7 @@ const REFUSED: [string, Record<string, unknown>, string][] = [
     { hidden_size_per_layer_input: 8, vocab_size_per_layer_input: 32 },
     "vocab_size_per_layer_input is 32",
   ],
-  ["gemma4_text", { num_kv_shared_layers: 7 }, "attends to the cache of layer -1"],
+  ["gemma4_text", { num_kv_shared_layers: 7 }, "attends to the KV cache of layer -1"],
   ["gemma4_text", { enable_moe_block: true }, "num_experts is missing"],
   ["granite", { logits_scaling: 0 }, "logits_scaling is 0"],
   ["smollm3", { no_rope_layers: [1] }, "one for each layer"],
@@ -69,7 +69,7 @@ const REFUSED: [string, Record<string, unknown>, string][] = [
   ["gpt_oss", { hidden_act: "gelu" }, 'hidden_act "gelu"'],
   ["llama", { rope_parameters: { rope_type: "yarn", factor: 0 } }, "factor is 0"],
   // Qwen 3.8 is published as qwen3_5; its preview of Qwen 4 is another architecture.
-  ["qwen3_moe", { model_type: "qwen3_8" }, '"qwen3_5" is nearest'],
+  ["qwen3_moe", { model_type: "qwen3_8" }, 'The nearest is "qwen3_5"'],
   ["qwen3_moe", { model_type: "qwen4_exp" }, "smollm3."],
 ];
 

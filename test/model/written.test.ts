@@ -61,7 +61,7 @@ describe("a folder's model as GGUF", () => {
     const golden = await goldenModel("mistral");
     const metadata = { ...golden.checkpoint.metadata, sliding_window: 64 };
     const { warnings } = await writtenModel(await openModel({ ...golden.checkpoint, metadata }));
-    expect(warnings).toEqual([expect.stringContaining("its layers see 64 tokens back")]);
+    expect(warnings).toEqual([expect.stringContaining("its layers have a window of 64 tokens")]);
     await golden.checkpoint.close();
   });
 

@@ -1,10 +1,11 @@
 /**
- * The operations of a mixture of experts, as ops.ts defines the others: which experts a row takes, their products, and
- * their sum. `picks` [rows, 2k] holds k ids, then k weights. (Switch Transformers, arXiv 2101.03961; Mixtral, 2401.04088)
+ * The definitions of the operations of a mixture of experts, like those in ops.ts: the experts of a row, their
+ * products, and their sum. `picks` [rows, 2k] holds k ids, then k weights. (Switch Transformers, arXiv 2101.03961;
+ * Mixtral, 2401.04088)
  */
 import { matmul } from "./ops.ts";
 
-/** logits [rows, experts] -> picks. weights [experts] or null: factors on what the softmax says. */
+/** logits [rows, experts] -> picks. weights [experts] or null: factors on the softmax values. */
 export function route(
   logits: Float32Array,
   experts: number,
@@ -39,7 +40,7 @@ export interface ExpertMatrices {
   readonly cols: number;
 }
 
-/** x [tokens, cols], which all picks read, or [tokens, k, cols]; out [tokens, k, rows]. */
+/** x [tokens, cols], shared by all picks, or [tokens, k, cols]; out [tokens, k, rows]. */
 export function expertMatmul(
   x: Float32Array,
   picks: Float32Array,
@@ -64,7 +65,7 @@ export function expertMatmul(
   }
 }
 
-/** x [tokens, k, cols]; out [tokens, cols]: the sum over the picks, in their order, weighted. */
+/** x [tokens, k, cols]; out [tokens, cols]: the weighted sum over the picks, in their order. */
 export function combine(x: Float32Array, picks: Float32Array, k: number, out: Float32Array): void {
   const tokens = picks.length / 2 / k;
   const cols = out.length / tokens;

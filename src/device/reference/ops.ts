@@ -1,6 +1,6 @@
 /**
  * The definition of every operation, in plain loops over float32 arrays with float64 sums. Slow on purpose: no
- * blocking, no reordering. Refuses to know graphs and devices: arrays in, arrays out; shapes as in contract.ts.
+ * blocking, no reordering. Arrays in, arrays out; shapes as in contract.ts.
  */
 import type { Activation } from "../contract.ts";
 import { type Rope, turnedPairs } from "../rope-angles.ts";
@@ -41,8 +41,8 @@ export function matmul(
 }
 
 /**
- * x, out [tokens, heads, headDim]; positions [tokens]; pairs (i, i + frequencies.length) of each head turn by position *
- * frequency.
+ * x, out [tokens, heads, headDim]; positions [tokens]; pairs (i, i + frequencies.length) of each head are rotated by
+ * position * frequency.
  */
 export function rope(
   x: Float32Array,
@@ -73,8 +73,8 @@ export function rope(
 }
 
 /**
- * x [tokens, heads, headDim], turned by `rope`; out: of each head the dims that turn, and with a weight [headDim] all others
- * times it, as contract.ts has them.
+ * x [tokens, heads, headDim], rotated by `rope`; out: the rotated dims of each head, and with a weight [headDim] all
+ * others times it, as in contract.ts.
  */
 export function takeTurned(
   x: Float32Array,
@@ -101,7 +101,7 @@ export function takeTurned(
   }
 }
 
-/** A way to read one cached vector: (kvHead, position, into) -> into holds [headDim], or [keyDim]. */
+/** Reads one cached vector: (kvHead, position, into) -> into holds [headDim], or [keyDim]. */
 export type VectorReader = (kvHead: number, position: number, into: Float32Array) => void;
 
 export interface AttendShape {
@@ -110,7 +110,7 @@ export interface AttendShape {
   heads: number;
   kvHeads: number;
   headDim: number;
-  /** Of queries and keys. Default: headDim. */
+  /** Dims of queries and keys. Default: headDim. */
   keyDim?: number;
   window: number | null;
   scale: number;
@@ -161,7 +161,7 @@ export function attend(
   }
 }
 
-/** Of a gate and what it acts on. */
+/** A gated activation of a gate and the value that it multiplies. */
 const ACTIVATIONS: Record<Activation, (gate: number, up: number, limit: number) => number> = {
   silu: (g, u) => (g / (1 + Math.exp(-g))) * u,
   // The tanh form of GELU (arXiv 1606.08415, section 2), which Gemma was trained with.
@@ -174,7 +174,7 @@ const ACTIVATIONS: Record<Activation, (gate: number, up: number, limit: number) 
   },
 };
 
-/** up, out [rows, cols]; gates [rows, cols / columns]: each acts on `columns` columns. */
+/** up, out [rows, cols]; gates [rows, cols / columns]: each applies to `columns` columns. */
 export function gate(
   gates: Float32Array,
   up: Float32Array,

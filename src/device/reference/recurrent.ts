@@ -1,6 +1,6 @@
 /**
- * The operations over recurrent states, as ops.ts defines the others: arrays in, arrays out, token by token. A state is read
- * from one array and written to another; null: the text begins, all zeros.
+ * The definitions of the operations over recurrent states, like those in ops.ts: arrays in, arrays out, token by token.
+ * A state is read from one array and written to another; null: the text begins, all zeros.
  */
 
 /**
@@ -39,13 +39,13 @@ export interface DeltaShape {
   readonly valueHeads: number;
   readonly keyDim: number;
   readonly valueDim: number;
-  /** Value head h reads key head h % keyHeads, else h / (valueHeads / keyHeads). */
+  /** True: value head h uses key head h % keyHeads; else h / (valueHeads / keyHeads). */
   readonly tiled: boolean;
-  /** Of the L2 norms of q and k. */
+  /** Epsilon of the L2 norms of q and k. */
   readonly epsilon: number;
 }
 
-/** Of each value head and token: what its state is multiplied by, and how much of the new value it takes. */
+/** For each value head and token: the factor on its state, and how much of the new value it takes in. */
 export interface DeltaGates {
   /** [tokens, valueHeads] */
   readonly a: Float32Array;
@@ -79,7 +79,7 @@ export function gatedDelta(
   };
   for (let h = 0; h < valueHeads; h++) {
     const keyHead = tiled ? h % keyHeads : Math.floor(h / (valueHeads / keyHeads));
-    // float32 after each token: the same bits however a text is cut into runs.
+    // Rounded to float32 after each token: the same bits however a text is cut into runs.
     const state = after.subarray(h * size, (h + 1) * size).fill(0);
     if (before) state.set(before.subarray(h * size, (h + 1) * size));
     for (let t = 0; t < tokens; t++) {
@@ -105,7 +105,7 @@ export function gatedDelta(
   }
 }
 
-/** ln(1 + e^x), also where e^x is no number. */
+/** ln(1 + e^x), also if e^x overflows. */
 function softplus(x: number): number {
   return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 }

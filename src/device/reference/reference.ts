@@ -1,7 +1,7 @@
 /**
- * The reference device: runs a graph with the loops of ops.ts. It defines what every other device must compute and
- * is itself checked against other people's golden data. Owns: weights as float32, caches as codec bytes.
- * Refuses to be fast, to share memory between values, and to do anything that ops.ts does not say.
+ * The reference device: runs a graph with the loops of ops.ts. It defines what every other device must compute and is
+ * itself checked against golden data of other implementations. Weights are float32, caches are codec bytes, and values
+ * do not share memory.
  */
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
@@ -60,7 +60,7 @@ function measure(graph: Graph): Footprint {
   return { weights, caches, states, activations, workspace: 0, total };
 }
 
-/** Of all pages of a cache's pool; with a packing also of the recent pages. */
+/** For all pages of a cache's pool; with a packing, also of the recent pages. */
 function cacheBytes({ recent }: Graph, cache: Cache): Parts<number>[] {
   const { kvHeads, pool, codec } = cache;
   const bytes = ({ pages }: Pool, isRecent: boolean) => {
@@ -74,7 +74,7 @@ type Parts<T> = { readonly [part in KvPart]: T };
 
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
-/** Of a table the rows of a step. */
+/** For a table, the rows of a step. */
 function weightValues({ maxTokens }: Graph, { role, rows, cols }: Weight): number {
   return (role === "table" ? maxTokens : rows) * cols;
 }
@@ -91,7 +91,7 @@ class ReferenceAllocation implements Allocation {
   readonly #values: Float32Array[];
   /** By cache id, as the contract lays them out. */
   readonly #caches: Parts<Uint8Array>[];
-  /** By cache id, of those with a packing: vectors as they come. */
+  /** By cache id, for caches with a packing: unpacked vectors. */
   readonly #recent: Parts<Uint8Array>[];
   /** By state id: [stateSlots, values]. */
   readonly #states: Float32Array[];
@@ -367,7 +367,7 @@ class ReferenceAllocation implements Allocation {
     }
   }
 
-  /** The bytes of a vector as it came. */
+  /** The bytes of an unpacked vector. */
   #vector(cache: Cache, text: number, part: KvPart, kvHead: number, position: number): Uint8Array {
     const isRecent = cache.codec.packed !== null;
     const pool = isRecent ? this.graph.recent! : cache.pool;
@@ -377,7 +377,7 @@ class ReferenceAllocation implements Allocation {
     return this.#page({ cache, part, kvHead, isRecent }, page).subarray(at, at + bytes);
   }
 
-  /** Keys of their own, or what is held of them and the token's value. */
+  /** Keys stored separately, or their stored dims followed by the token's value. */
   #keyReader(cache: Cache, run: RunRows, values: ops.VectorReader): ops.VectorReader {
     const own = this.#reader(cache, "keys", run);
     const { turned } = cache;
@@ -388,7 +388,7 @@ class ReferenceAllocation implements Allocation {
     };
   }
 
-  /** What is held of a part. Decodes each vector once, however many rows and heads ask for it. */
+  /** Reads stored vectors of one part. Decodes each vector once, however many rows and heads ask for it. */
   #reader(cache: Cache, part: KvPart, { text, packed }: RunRows): ops.VectorReader {
     const { codec, pool, kvHeads } = cache;
     const headDim = heldDim(cache, part);

@@ -1,13 +1,13 @@
 /**
- * How many threads to use unless told: the physical cores that this process may run on. Two threads of one core share
- * its SIMD units, so more threads than cores cost time in these kernels.
+ * The default number of threads: the physical cores that this process may use. Two threads of one core share its SIMD
+ * units, so more threads than cores cost time in these kernels.
  */
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 
 export function physicalCores(): number {
   const logical = availableParallelism();
-  // Cores of the machine over its logical processors, applied to those that we may use (containers, taskset).
+  // The machine's ratio of cores to logical processors, applied to those that we may use (containers, taskset).
   const perCore = threadsPerCore();
   return Math.max(1, Math.round(logical / perCore));
 }
@@ -20,10 +20,10 @@ function threadsPerCore(): number {
       const cores = Number(/^cpu cores\s*:\s*(\d+)/m.exec(text)?.[1]);
       if (siblings > 0 && cores > 0) return Math.max(1, siblings / cores);
     } catch {
-      // Not told: count every logical processor.
+      // Not reported: count every logical processor.
     }
     return 1;
   }
-  // Apple silicon has no shared cores; elsewhere two threads a core are the rule on x86.
+  // Apple silicon has one thread per core; elsewhere two threads per core are usual on x86.
   return process.arch === "x64" && process.platform === "win32" && cpus().length % 2 === 0 ? 2 : 1;
 }

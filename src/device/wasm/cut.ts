@@ -1,19 +1,19 @@
 /**
- * A graph cut into shards, one for each memory, since a WebAssembly memory ends at 4 GiB. One idea: an operation runs where
- * what it needs lies (its matrix, cache or state), and values that it reads are copied there from where they were made.
- * Vectors are small and lie in every shard that reads them. Pure; knows no addresses.
+ * Cuts a graph into shards, one for each memory, since a WebAssembly memory ends at 4 GiB. An operation runs in the
+ * shard that has its matrix, cache or state, and the values that it reads are copied there from where they were made.
+ * Vectors are small and copied to every shard that reads them. Pure; no addresses here.
  */
 import type { Cache, Graph, Op, State, Value, Weight } from "../contract.ts";
 import { inputsOf, neededBy, outputOf } from "../facts.ts";
 
-/** What one memory holds, by id. */
+/** The contents of one memory, by id. */
 export interface Shard {
   readonly weights: ReadonlySet<number>;
   readonly caches: ReadonlySet<number>;
   readonly states: ReadonlySet<number>;
 }
 
-/** Operations that follow one another in one shard. Before them `crossings` are copied from the shards that made them. */
+/** Consecutive operations in one shard. Before them `crossings` are copied from the shards that made them. */
 interface Segment {
   readonly shard: number;
   readonly ops: readonly Op[];
@@ -25,7 +25,7 @@ export interface Cut {
   readonly segments: readonly Segment[];
   /** By value id: the shard where it was made. */
   readonly madeIn: readonly number[];
-  /** The most that must lie in one memory together. */
+  /** The largest group that must be in one memory. */
   readonly largest: { readonly label: string; readonly bytes: number };
 }
 
@@ -35,14 +35,14 @@ export interface Sizes {
   state(state: State): number;
 }
 
-/** Chooses the shard of what is new, in the order of the operations. */
+/** Chooses the shard of each new group, in the order of the operations. */
 export interface Placing {
   place(bytes: number): number;
-  /** Of an operation that may run anywhere, and of vectors that it brings. */
+  /** For an operation that may run anywhere, and for vectors that it needs. */
   placeBeside(bytes: number): number;
 }
 
-/** Fills a shard with up to `capacity` bytes before the next; what is larger than that has one of its own. */
+/** Fills a shard with up to `capacity` bytes before the next; a larger group gets one of its own. */
 export function filling(capacity: number): Placing {
   let shard = 0;
   let used = 0;
@@ -57,13 +57,13 @@ export function filling(capacity: number): Placing {
   return { place, placeBeside: place };
 }
 
-/** Deals out to N shards in turn, though one may hold all: most values cross, for tests. */
+/** Assigns N shards in turn, though one could hold all: most values cross, for tests. */
 export function dealing(shards: number): Placing {
   let count = 0;
   return { place: () => count++ % shards, placeBeside: () => Math.max(0, count - 1) % shards };
 }
 
-/** All of it in one memory. */
+/** Everything in one memory. */
 export function uncut(graph: Graph): Cut {
   const ids = (list: readonly { id: number }[]) => new Set(list.map(({ id }) => id));
   const { ops } = graph;
@@ -79,11 +79,11 @@ interface Part {
   readonly id: number;
   readonly bytes: number;
   readonly label: string;
-  /** It may lie in several memories. */
+  /** It may be in several memories. */
   readonly isVector: boolean;
 }
 
-/** What has to lie in one memory, since operations need it together, with the vectors of these operations. */
+/** A group that must be in one memory because operations need it together, with the vectors of these operations. */
 interface Unit {
   readonly parts: ReadonlySet<Part>;
   shard: number | null;
@@ -120,7 +120,7 @@ class Parts {
   }
 }
 
-/** By each part that is no vector. */
+/** By each part that is not a vector. */
 function unitsOf(ops: readonly Op[], parts: Parts): Map<Part, Unit> {
   const units = new Map<Part, Unit>();
   for (const op of ops) {
@@ -155,7 +155,7 @@ export function cutGraph(graph: Graph, sizes: Sizes, placing: Placing): Cut {
     }
     shards.run(op, unit.shard, needed);
   }
-  // What no operation needs has a place, too: it is loaded like the others.
+  // Parts that no operation needs get a place, too: they are loaded like the others.
   for (const part of parts.all) if (!shards.hasAnywhere(part)) shards.add(part, placing.place(part.bytes));
   let largest = { label: "", bytes: 0 };
   for (const { parts: together } of units.values()) {
@@ -181,7 +181,7 @@ class Shards {
   readonly #shards: GrowingShard[] = [];
   readonly #segments: GrowingSegment[] = [];
   readonly #madeIn: number[] = [];
-  /** By value id: shards where it lies. */
+  /** By value id: the shards that have it. */
   readonly #present: Set<number>[] = [];
 
   has({ kind, id }: Part, shard: number): boolean {

@@ -1,24 +1,24 @@
 /**
- * Sizes of the CPU device's KV cache and of what attention needs besides: the host's mirror of
- * assembly/kv-layout.ts, attend-work.ts and attend.ts, so that the plan can be made before any memory exists.
- * `kvBlockMap` is the inverse of appending; a test writes on one side and reads on the other.
+ * Sizes of the CPU device's KV cache and of attention's work areas: the host's mirror of assembly/kv-layout.ts,
+ * attend-work.ts and attend.ts, so that a plan can be made before any memory exists. `kvBlockMap` is the inverse of
+ * appending; a test writes on one side and reads on the other.
  */
 import { type BlockMap, blockMap, pageMap } from "../cache-bytes.ts";
 import { PAGE_SLOTS as BLOCK, type Cache, type KvCodec, type KvPart, type Packing } from "../contract.ts";
 import { heldDim } from "../kv.ts";
 import { packedScalesBytes, readPackedPage, readRotatedScale } from "./kv-packed.ts";
 
-/** Numbers by which kernels know the formats of vectors. */
+/** The kernels' numbers of the formats of vectors. */
 export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
 export type KvFormat = keyof typeof KV_FORMATS;
-/** Parts of packed formats that there are kernels for. */
+/** Parts of packed formats that have kernels. */
 const KV_PARTS = { keys: ["4c", "3c", "2c"], values: ["4r", "3r", "2r"] } as const;
-/** What the device says of it. */
+/** The device's description of them. */
 export const HAS_FORMATS = {
   ...{ kvFormats: Object.keys(KV_FORMATS), kvParts: KV_PARTS, defaultKv: "kv4", oneVector: true },
 };
 
-/** How a block is held: as vectors, or packed. */
+/** How a block is stored: as vectors, or packed. */
 type Held = KvFormat | Packing;
 
 /** isRecent: in the pages of Graph.recent, whose vectors are f16. */
@@ -27,7 +27,7 @@ function heldAs({ name, packed }: KvCodec, isRecent = false): Held {
   return name as KvFormat;
 }
 
-/** The number by which kernels know a cache's format: assembly/kv-layout.ts. */
+/** The kernels' number of a cache's format: assembly/kv-layout.ts. */
 export function kvFormatNumber({ name, packed }: KvCodec): number {
   if (!packed) return KV_FORMATS[name as KvFormat];
   const part = ({ bits, scales }: Packing["keys"]) => bits | (scales === "rotated" ? 16 : 0);
@@ -53,22 +53,22 @@ function blockBytes(headDim: number, format: Held, part: KvPart): number {
   return format === "int4" ? groupsOf(headDim) * 640 : headDim * 64;
 }
 
-/** What of a cache its layout depends on. */
+/** The properties of a cache that its layout depends on. */
 export type CacheShape = Pick<Cache, "kvHeads" | "headDim" | "turned" | "codec">;
 
-/** Bytes of one layer's keys, or values, in a page, of Graph.recent or of its pool. */
+/** Bytes of one layer's keys, or values, in a page of Graph.recent or of its pool. */
 export function layerPageBytes(cache: CacheShape, part: KvPart, isRecent = false): number {
   return cache.kvHeads * blockBytes(heldDim(cache, part), heldAs(cache.codec, isRecent), part);
 }
 
-/** An operand of the plain binary, which has larger ones. */
+/** Bytes of an operand in the plain binary, where they are larger. */
 const OPERAND_BYTES = 64;
 
 /** Bytes of one thread's work area for attention: independent of context and step size. */
 export function attendWorkBytes({ headDim, turned, codec: { packed } }: CacheShape): number {
   const whole = partWorkBytes(headDim, packed !== null);
   if (turned === 0) return whole;
-  // Those of turned dims and of values as keys, and a block of values as keys (assembly/attend-turned.ts).
+  // Those of rotated dims and of values as keys, and a block of values as keys (assembly/attend-turned.ts).
   const rotated = packed ? partWorkBytes(headDim, false) : 0;
   return whole + partWorkBytes(turned, packed !== null) + rotated + groupsOf(headDim) * GROUP * 64;
 }
@@ -89,8 +89,9 @@ export function appendWorkBytes(headDim: number, isPacked: boolean): number {
 }
 
 /**
- * Most bytes of partial results that the threads share when up to `maxTokens` queries of up to `texts` texts attend:
- * independent of the context. A step is cut into spans only until there are 64 units, so long prompt chunks need few.
+ * The largest size of the partial results that the threads share when up to `maxTokens` queries of up to `texts` texts
+ * attend: independent of the context. A step is divided into spans only until there are 64 units, so long prompt chunks
+ * need few.
  */
 export function attendPartialBytes(
   maxTokens: number,
@@ -109,7 +110,7 @@ export function attendPartialBytes(
   return rows * (headDim + 4) * 4;
 }
 
-/** How a device's block of one head's keys, or values, becomes the codec's bytes. */
+/** Maps a device's block of one head's keys, or values, to the codec's bytes. */
 export function kvBlockMap(codec: KvCodec, part: KvPart, headDim: number, isRecent = false): BlockMap {
   const format = heldAs(codec, isRecent);
   const bytes = blockBytes(headDim, format, part);
@@ -121,7 +122,7 @@ export function kvBlockMap(codec: KvCodec, part: KvPart, headDim: number, isRece
   return blockMap(bytes, codec.vectorBytes(headDim), read);
 }
 
-/** Where the keys, or the values, of one head begin in a page of a layer's cache. */
+/** The offset of the keys, or the values, of one head in a page of a layer's cache. */
 export function kvBlockAt(
   cache: CacheShape,
   part: KvPart,
@@ -141,7 +142,7 @@ interface VectorPlace {
   readonly format: KvFormat;
 }
 
-/** One token's key or value, in the codec's bytes, from the keys or the values of a block of one head. */
+/** One token's key or value, in the codec's bytes, from a block of one head. */
 function readVector(block: Uint8Array, slot: number, { part, headDim, format }: VectorPlace): Uint8Array {
   const out: number[] = [];
   if (format === "f16") {

@@ -1,19 +1,19 @@
 /**
- * Blocks of packed pages on the CPU device: the host's mirror of what assembly/kv-layout.ts says of them and kv-pack.ts
- * writes. The inverse of packing.
+ * Reads blocks of packed pages of the CPU device: the host's mirror of assembly/kv-layout.ts and the inverse of
+ * kv-pack.ts.
  */
 import { PAGE_SLOTS as BLOCK, type KvPart, type PartFormat } from "../contract.ts";
 
 const GROUP = 32;
 const OCTETS = 4;
 
-/** The scale of a token, of rotated vectors. */
+/** The scale of a token, for rotated vectors. */
 export function readRotatedScale(block: Uint8Array, slot: number): Uint8Array {
   const at = (slot >> 3) * 16 + (slot & 3) * 4 + ((slot >> 2) & 1) * 2;
   return block.subarray(at, at + 2);
 }
 
-/** Bytes of a block's scales: by channel a scale and a zero for each dim, to whole cache lines. */
+/** Bytes of a block's scales: by channel a scale and a zero for each dim, rounded up to whole cache lines. */
 export function packedScalesBytes(headDim: number, scales: PartFormat["scales"]): number {
   return scales === "rotated" ? BLOCK * 2 : Math.ceil(headDim / 32) * 64;
 }

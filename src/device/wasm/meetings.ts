@@ -1,6 +1,6 @@
 /**
- * Where worker threads meet: before an operation that reads what another wrote since they met, or writes what another
- * read or wrote. Owns the comparison of memory regions; knows no operation.
+ * Finds where worker threads must meet at a barrier: before an operation that reads what another has written since the
+ * last barrier, or writes what another has read or written. It compares memory regions and knows no operations.
  */
 
 /** Bytes [from, to) of the memory. */
@@ -13,7 +13,7 @@ export class Meetings {
   #read: Region[] = [];
   #written: Region[] = [];
 
-  /** Whether all threads have to be done with what came before; counts the operation as begun. */
+  /** Whether a barrier is needed before this operation; counts the operation as started. */
   isNeededBefore(reads: readonly Region[], writes: readonly Region[]): boolean {
     const needed = clash(reads, this.#written) || clash(writes, this.#written) || clash(writes, this.#read);
     if (needed) {

@@ -1,5 +1,5 @@
 /**
- * Finds and compiles the kernels: the relaxed-SIMD binary where the engine has relaxed SIMD, the plain one elsewhere.
+ * Finds and compiles the kernels: the relaxed-SIMD binary if the engine has relaxed SIMD, the plain one otherwise.
  * Detection compiles a five-instruction module; nothing is assumed from a version number.
  */
 import { DeviceError, UnsupportedError } from "../../format/errors.ts";
@@ -16,8 +16,8 @@ export interface Kernels {
 }
 
 /**
- * "auto" takes what the engine has. "plain": without relaxed SIMD, for comparing and for the conformance suite. "wide": V8
- * also joins vectors of 128 bits to 256.
+ * "auto" uses what the engine has. "plain": without relaxed SIMD, for comparisons and for the conformance suite.
+ * "wide": V8 also joins 128-bit vectors to 256 bits.
  */
 export type Simd = "auto" | "plain" | "wide";
 
@@ -32,12 +32,14 @@ export async function compileKernels(simd: Simd = "auto"): Promise<Kernels> {
   }
 }
 
-/** Node 24's V8 is the first that has it, on x64; the same bits come out, and prompts are read 1.45 times as fast. */
+/**
+ * Node 24's V8 is the first that has it, on x64; results are the same bits, and prompts are read 1.45 times as fast.
+ */
 const FIRST_WIDE = 24;
 
 /**
- * An experiment of V8's, so only who asks for it gets it. The flag counts for all of the process's WebAssembly that is
- * compiled from now on. UnsupportedError where the engine does not have it.
+ * This is an experiment of V8's, so it is off by default. The flag applies to all WebAssembly of the process that is
+ * compiled from now on. Throws UnsupportedError if the engine does not have it.
  */
 async function joinVectors(): Promise<void> {
   const { node } = globalThis.process?.versions ?? {};
@@ -45,7 +47,7 @@ async function joinVectors(): Promise<void> {
   if (!isThere || process.arch !== "x64")
     throw new UnsupportedError(
       `wide SIMD in ${node === undefined ? "this engine" : `Node ${node} on ${process.arch}`}`,
-      `It takes Node ${FIRST_WIDE} or later on x64.`,
+      `It needs Node ${FIRST_WIDE} or later on x64.`,
     );
   const v8 = await import("node:v8");
   v8.setFlagsFromString("--experimental-wasm-revectorize");
@@ -54,8 +56,8 @@ async function joinVectors(): Promise<void> {
 async function hasRelaxedSimd(): Promise<boolean> {
   if (WebAssembly.validate(RELAXED_PROBE)) return true;
   if (typeof process === "undefined" || !process.versions?.node) return false;
-  // Node 20 has relaxed SIMD under a flag that may be set until a module is compiled; an engine that does not know
-  // the flag ignores it. Delete when Node 22 is the oldest that we run on.
+  // Node 20 has relaxed SIMD behind a flag that may be set until a module is compiled; an engine that does not know the
+  // flag ignores it. Delete this when Node 22 is the oldest supported version.
   const v8 = await import("node:v8");
   v8.setFlagsFromString("--experimental-wasm-relaxed-simd");
   return WebAssembly.validate(RELAXED_PROBE);

@@ -1,6 +1,6 @@
 /**
- * A graph's operations as the interpreter's records: one writer an operation, found by its name. What a record holds is in
- * record-fields.js.
+ * Translates a graph's operations into the interpreter's records: one writer for each operation, found by its name.
+ * record-fields.js defines the contents of a record.
  */
 import type { Activation, Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../facts.ts";
@@ -11,7 +11,7 @@ import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
 import { type Layout, type Placed, poolBytes } from "./program.ts";
 import { type Fields, type Kind, RecordWriter } from "./records.ts";
 
-/** Records of one memory that follow one another, and what is copied into that memory before them. */
+/** Consecutive records of one memory, and the values copied into that memory before them. */
 export interface Stretch {
   readonly shard: number;
   /** The number of its first record in its memory, and among all. */
@@ -21,7 +21,7 @@ export interface Stretch {
   readonly copies: readonly Copy[];
 }
 
-/** Rows of a value, [tokens or outputs, cols] f32, from one memory's arena to another's. */
+/** Rows of a value, [tokens or outputs, cols] f32, copied from one memory's arena to another's. */
 interface Copy {
   readonly from: number;
   readonly fromAt: number;
@@ -39,8 +39,8 @@ export interface Program {
 }
 
 /**
- * Tokens of a run from which gatedDelta goes in chunks: 24 take 0.83 of their time as single tokens, 64 0.73 (two threads on an
- * EPYC, 2026-11-28, bench/delta.js).
+ * Tokens of a run from which gatedDelta is computed in chunks: 24 take 0.83 of their time as single tokens, 64 0.73
+ * (two threads on an EPYC, 2026-11-28, bench/delta.js).
  */
 const LEAST_CHUNKED = 24;
 
@@ -72,7 +72,7 @@ export function writeProgram(graph: Graph, placed: Placed, words: readonly Uint3
   return { stretches, count: from, appends };
 }
 
-/** Numbers by which kernels know the activations. */
+/** The kernels' numbers of the activations. */
 const ACTIVATIONS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1, sigmoid: 2, swigluOai: 3 };
 
 const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: ProgramWriter) => void } = {
@@ -234,7 +234,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
   },
 };
 
-/** What a record touches besides its operation's values. */
+/** The regions that a record touches besides its operation's values. */
 interface Touch {
   readonly reads?: readonly Region[];
   readonly writes?: readonly Region[];
@@ -243,7 +243,7 @@ interface Touch {
 class ProgramWriter {
   readonly #records: RecordWriter;
   readonly #meetings = new Meetings();
-  /** Of which value, in vectors of how many columns, `quantized` holds the codes. */
+  /** The value, and the number of columns of its vectors, whose codes are in `quantized`. */
   #quantizedOf: { x: Value; cols: number } | null = null;
   #groupedOf: { picks: Value; experts: number } | null = null;
   readonly quantized: Region;
@@ -266,7 +266,7 @@ class ProgramWriter {
     return this.#records.count;
   }
 
-  /** A record of an operation, whose rows are those of the value that it writes, or else reads. */
+  /** A record of an operation. Its rows are those of the value that it writes, or else reads. */
   add<K extends Kind>(kind: K, op: Op, fields: Fields<K>, { reads = [], writes = [] }: Touch = {}): void {
     const inputs = inputsOf(op);
     const out = outputOf(op);
@@ -277,7 +277,7 @@ class ProgramWriter {
     this.#records.add(kind, (out ?? inputs[0]).rows, fields);
   }
 
-  /** Makes codes of x where products with the weight take those, unless they are there; gives what the product reads. */
+  /** Makes codes of x if products with the weight need them and they are not there; returns what the product reads. */
   quantize(x: Value, weight: Weight): readonly Region[] {
     const { type, cols } = weight;
     if (!needsQuantizedInput(type)) return [];
@@ -290,7 +290,7 @@ class ProgramWriter {
     return [this.quantized];
   }
 
-  /** Sorts picks by expert unless they are; gives what products with experts read of that. */
+  /** Sorts picks by expert unless they are sorted; returns what products with experts read of it. */
   groupPicks(picks: Value, experts: number): readonly Region[] {
     if (this.#groupedOf?.picks !== picks || this.#groupedOf.experts !== experts) {
       const { pickOrder: order, pickStarts: starts } = this.layout;
@@ -316,7 +316,7 @@ class ProgramWriter {
     return { from, to: from + rows * x.cols * 4 };
   }
 
-  /** Where vectors as they come lie in a cache, and packed pages, each with its tables. */
+  /** The addresses of a cache's unpacked and packed pages, each with its tables. */
   pages({ id, codec, pool }: Cache) {
     const { caches, tables } = this.layout;
     const own = { at: caches[id], tables: tables[pool.id] };

@@ -1,15 +1,14 @@
 /**
  * Sizes of packed weights and quantized activations: the host's mirror of assembly/matmul-layout.ts and quantize.ts,
- * held equal by test/device/packing.test.ts.
- * One idea: a matrix is panels of 8 rows, a panel is blocks of [scales][planes of codes]; codes keep the file's bits,
- * but for grid types, whose places in a grid become places in a table of 16 or 8 values (format/blocks/grid.ts), since a
- * lookup in a grid for each 4 or 8 values would take longer than reading the weights. The K types' 6-bit scales and mins are
- * widened to bytes.
+ * checked by test/device/packing.test.ts. A matrix is panels of 8 rows, a panel is blocks of [scales][planes of codes];
+ * codes keep the file's bits, except grid types, whose indices into a grid become indices into a table of 16 or 8
+ * values (format/blocks/grid.ts), since a grid lookup for each 4 or 8 values would take longer than reading the
+ * weights. The K types' 6-bit scales and mins are widened to bytes.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import { BLOCKS, type TensorType } from "../../format/tensor.ts";
 
-/** Numbers by which the kernels know the types. */
+/** The kernels' numbers of the types. */
 export const TYPE_IDS: Readonly<Record<TensorType, number>> = {
   f32: 0,
   f16: 1,
@@ -50,13 +49,13 @@ export const TYPE_IDS: Readonly<Record<TensorType, number>> = {
 /** Rows of a panel, the unit in which threads share a matrix. */
 export const PANEL_ROWS = 8;
 
-/** In front of a quantized panel. */
+/** Bytes before a quantized panel's blocks. */
 const PANEL_HEAD_BYTES = 16;
 
 /** Codes of 4 bits with a scale for each 32; of 3 bits with one for each 16. */
 const GRID4_BYTES = 16 + 8 * 8 + 8 * 128;
 const GRID3_BYTES = 16 + 16 * 8 + 8 * 96;
-/** Codes of 2 bits under one scale for 64. */
+/** Codes of 2 bits with one scale for 64. */
 const Q2_BYTES = 16 + 2 * 64;
 
 /**
@@ -112,7 +111,10 @@ const PACKED_BLOCK_BYTES: Readonly<Record<TensorType, number>> = {
   mlx8_g128: 64 + 4 * 256,
 };
 
-/** Bytes of a matrix [rows, cols] once packed; cols must be whole blocks. The last panel is whole, whatever rows. */
+/**
+ * Bytes of a packed matrix [rows, cols]; cols must be whole blocks. The last panel is whole, whatever the number of
+ * rows.
+ */
 export function packedBytes(type: TensorType, rows: number, cols: number): number {
   const { elements } = BLOCKS[type];
   if (cols % elements !== 0)
@@ -121,15 +123,18 @@ export function packedBytes(type: TensorType, rows: number, cols: number): numbe
   return Math.ceil(rows / PANEL_ROWS) * (head + (cols / elements) * PACKED_BLOCK_BYTES[type]);
 }
 
-/** Whether products with this type take quantized activations; plain floats take them as they are. */
+/** Whether products with this type take quantized activations; plain floats take them unchanged. */
 export function needsQuantizedInput(type: TensorType): boolean {
   return TYPE_IDS[type] > TYPE_IDS.bf16;
 }
 
-/** Bytes of one token's quantized activations: a head, then 32 bytes of facts, 32 of codes and 64 of wide codes a block. */
+/**
+ * Bytes of one token's quantized activations: a head, then for each block 32 bytes of facts, 32 of codes and 64 of wide
+ * codes.
+ */
 export function quantizedBytes(cols: number): number {
   return 64 + (cols / 32) * 128;
 }
 
-/** Scratch that each thread gives to matmul: what it multiplies, sums, an unpacked slice of 1024 columns. */
+/** Each thread's scratch for matmul: inputs, sums, and an unpacked slice of 1024 columns. */
 export const MATMUL_SCRATCH_BYTES = 128 + 256 + 32 * 640;

@@ -1,6 +1,6 @@
 /**
- * Where everything of a graph lies: into how many memories it goes, and in each of them an address for every weight, cache,
- * value and scratch area. Pure: computes sizes, allocates nothing. The operations' records are operations.ts.
+ * The memory layout of a graph: the number of memories, and in each of them an address for every weight, cache, value
+ * and scratch area. Pure: computes sizes, allocates nothing. operations.ts makes the operations' records.
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import { checkFormats } from "../check.ts";
@@ -25,17 +25,17 @@ import {
 import { MOST_RECORDS_OF_OPERATION, RECORD_WORDS } from "./records.ts";
 import { stagedRowBytes } from "./staged.ts";
 
-/** A cache line; also what every kernel may assume of an address. */
+/** A cache line; also the alignment that every kernel may assume. */
 const ALIGNMENT = 64;
-/** The module's own constants lie below (asc places them from 1 KiB on); loading checks it. */
+/** The module's own constants are below this (asc places them from 1 KiB on); loading checks it. */
 export const STATIC_BYTES = 64 * 1024;
-/** File bytes that are read at once while loading; a tensor with longer rows gets a panel of them. */
+/** File bytes that are read at once while loading; a tensor with longer rows gets enough for a panel of them. */
 const STAGING_BYTES = 8 * 1024 * 1024;
 
 /** Default tokens of a step: 128 columns keep activations in a core's second-level cache; bench row `matmul` x 128. */
 export const CPU_CHUNK = 128;
 
-/** Addresses in one memory; of what lies in another: NaN. */
+/** Addresses in one memory; NaN for what is in another. */
 export interface Layout {
   readonly control: number;
   readonly operations: number;
@@ -55,11 +55,11 @@ export interface Layout {
   readonly states: readonly number[];
   readonly arena: number;
   readonly quantized: number;
-  /** Picks by expert: u32 [picks], and [experts + 1] where each expert's begin. */
+  /** Picks by expert: u32 [picks], and [experts + 1], the start of each expert's. */
   readonly pickOrder: number;
   readonly pickStarts: number;
   readonly partials: number;
-  /** One area a thread. */
+  /** One area per thread. */
   readonly work: number;
   readonly workBytes: number;
   readonly staging: number;
@@ -68,14 +68,14 @@ export interface Layout {
 }
 
 function weightBytes(weight: Weight, maxTokens: number): number {
-  // Of a table the rows of a step.
+  // For a table, the rows of a step.
   if (weight.role === "table") return maxTokens * weight.cols * 4;
   return weight.role === "vector"
     ? weight.rows * weight.cols * 4
     : packedBytes(weight.type, weight.rows, weight.cols);
 }
 
-/** Keys and values of a page lie together. */
+/** Keys and values of a page are adjacent. */
 function pageBytes(cache: Cache, isRecent = false): number {
   return layerPageBytes(cache, "keys", isRecent) + layerPageBytes(cache, "values", isRecent);
 }
@@ -91,19 +91,19 @@ export function layerCacheBytes({ recent }: Graph, cache: Cache): number {
   return poolBytes(cache) + ofRecent;
 }
 
-/** Of assembly/delta-chunks.ts: tokens of a chunk, and most rows of a state that one thread holds. */
+/** For assembly/delta-chunks.ts: tokens of a chunk, and the most rows of a state that one thread holds. */
 const DELTA = { chunk: 16, rows: 128 };
 
 /**
- * Of a thread's work area in assembly/delta.ts: addresses; numbers of tokens and of pairs of them; three times 8 columns of tokens;
- * vectors of keys, twice, and queries; rows of a state.
+ * Numbers in a thread's work area of assembly/delta.ts: addresses; numbers of tokens and of pairs of them; three times
+ * 8 columns of tokens; vectors of keys, twice, and queries; rows of a state.
  */
 export function deltaWorkBytes(keyDim: number): number {
   const { chunk, rows } = DELTA;
   return 64 + 4 * (4 * chunk + 2 * chunk ** 2 + 3 * 8 * chunk + (3 * chunk + rows) * keyDim);
 }
 
-/** Of assembly/conv.ts: taps of 16 channels. */
+/** For assembly/conv.ts: taps of 16 channels. */
 function recurrentWorkBytes(op: Op): number {
   if (op.op === "conv") return op.kernel * 16 * 4;
   return op.op === "gatedDelta" ? deltaWorkBytes(op.keyDim) : 0;
@@ -119,7 +119,7 @@ export function mostRecords({ ops }: Graph): number {
 
 const aligned = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
-/** Bytes of what kernels and loading need besides weights, caches, states and values. */
+/** Bytes that kernels and loading need besides weights, caches, states and values. */
 function scratchOf(graph: Graph, threads: number) {
   const { ops, maxTokens: rows } = graph;
   const attends = ops.filter((op) => op.op === "attend");
@@ -149,7 +149,7 @@ function scratchOf(graph: Graph, threads: number) {
   };
 }
 
-/** Apart from their shards all memories have the same areas, since a graph's layers are much alike. */
+/** Except for their shards all memories have the same areas, since a graph's layers are similar. */
 function layOut(graph: Graph, scratch: ReturnType<typeof scratchOf>, shard: Shard): Layout {
   let end = STATIC_BYTES;
   const place = (bytes: number) => {
@@ -189,32 +189,32 @@ function checkHeads(heads: number, kvHeads: number): void {
   if (heads / kvHeads > MOST_QUERY_HEADS_OF_KV_HEAD)
     throw new UnsupportedError(
       `${heads} query heads over ${kvHeads} KV heads on the wasm device`,
-      `It takes up to ${MOST_QUERY_HEADS_OF_KV_HEAD} query heads for each KV head.`,
+      `At most ${MOST_QUERY_HEADS_OF_KV_HEAD} query heads for each KV head.`,
     );
 }
 
 export const WASM_PAGE_BYTES = 65_536;
-/** A WebAssembly memory ends at 4 GiB; the last page stays out, so that no end address wraps around to 0. */
+/** A WebAssembly memory ends at 4 GiB; the last page is not used, so that no end address wraps around to 0. */
 export const MEMORY_BYTES = 2 ** 32 - WASM_PAGE_BYTES;
 /**
- * How many memories an allocation may have: V8 reserves some 10 GiB of addresses for each, and a process gets about a hundred
- * (lab/LOG.md, 2026-11-28, the CPU beyond 4 GiB).
+ * The most memories of an allocation: V8 reserves about 10 GiB of addresses for each, and a process gets about a
+ * hundred (lab/LOG.md, 2026-11-28, the CPU beyond 4 GiB).
  */
 const MOST_MEMORIES = 64;
-/** The most that one allocation holds. */
+/** The largest size of one allocation. */
 export const ALL_MEMORIES_BYTES = MOST_MEMORIES * MEMORY_BYTES;
 
 /** For tests. */
 export interface MemoryOptions {
-  /** What one memory may hold. Default, and most: MEMORY_BYTES. */
+  /** The capacity of one memory. Default and maximum: MEMORY_BYTES. */
   bytes?: number;
-  /** Deals weights, caches and states out to N memories in turn, though one may hold all. */
+  /** Assigns weights, caches and states to N memories in turn, though one could hold all. */
   dealTo?: number;
 }
 
 /** A graph cut into memories. */
 export interface Placed extends Cut {
-  /** Of each shard. */
+  /** For each shard. */
   readonly layouts: readonly Layout[];
 }
 
@@ -225,7 +225,7 @@ export function memorySizes({ layouts }: Placed): number[] {
   return layouts.map((layout) => pagesOf(layout) * WASM_PAGE_BYTES);
 }
 
-/** Into one memory where that holds all. What is too large for one is in `largest`. */
+/** Uses one memory if that holds everything. A group that is too large for one is in `largest`. */
 export function placeGraph(graph: Graph, threads: number, options: MemoryOptions = {}): Placed {
   checkFormats(graph, { name: "wasm", ...HAS_FORMATS });
   const { bytes = MEMORY_BYTES, dealTo } = options;
@@ -251,7 +251,7 @@ export function placeGraph(graph: Graph, threads: number, options: MemoryOptions
   return { ...cut, largest, layouts: cut.shards.map((shard) => layOut(graph, scratch, shard)) };
 }
 
-/** What the memories of this graph hold. */
+/** The contents of the memories of this graph. */
 export function footprintOf(graph: Graph, threads: number, options?: MemoryOptions): Footprint {
   return footprintOfPlaced(graph, placeGraph(graph, threads, options));
 }
@@ -270,7 +270,7 @@ export function footprintOfPlaced(graph: Graph, placed: Placed): Footprint {
   return shards.length > 1 ? { ...parts, largest } : parts;
 }
 
-/** Of an operation's codes of its input, for one row. */
+/** Bytes of an operation's codes of its input, for one row. */
 function quantizedRowBytes(op: Op): number {
   if (op.op !== "matmul" && op.op !== "expertMatmul") return 0;
   const { x, weight } = op;

@@ -1,16 +1,19 @@
 /**
- * The operation list as the interpreter (assembly/run.ts) reads it: RECORD_WORDS little-endian words an operation. The first four
- * are common, the others are what record-fields.js says of the kind.
+ * The operation list that the interpreter (assembly/run.ts) reads: RECORD_WORDS little-endian words for each operation.
+ * The first four are common; record-fields.js defines the others for each kind.
  */
 import { RECORD_FIELDS } from "./record-fields.js";
 
 export const RECORD_WORDS = 32;
 
-/** A product of experts may bring codes of its input and the picks' order; an attend brings a merge. */
+/**
+ * Records per operation: a product of experts may need codes of its input and the picks' order; an attend needs a
+ * merge.
+ */
 export const MOST_RECORDS_OF_OPERATION = 3;
 
 export type Kind = keyof typeof RECORD_FIELDS;
-/** Addresses and numbers by their names. */
+/** Addresses and numbers by name. */
 export type Fields<K extends Kind> = { readonly [Name in keyof (typeof RECORD_FIELDS)[K]]: number };
 
 /** The interpreter's number of each kind. */
@@ -18,7 +21,7 @@ export const KIND = Object.fromEntries(Object.keys(RECORD_FIELDS).map((kind, i) 
   readonly [K in Kind]: number;
 };
 
-/** Word numbers of the common part. */
+/** Word indices of the common part. */
 export const WORD = {
   kind: 0,
   /** 1: all threads meet after this operation. */
@@ -30,7 +33,7 @@ export const WORD = {
   first: 4,
 } as const;
 
-/** Writes records one after another into `words`. */
+/** Writes consecutive records into `words`. */
 export class RecordWriter {
   #count = 0;
   readonly #floats: Float32Array;
@@ -51,13 +54,13 @@ export class RecordWriter {
       const value = fields[name as keyof Fields<K>];
       // Not given, or the address of something in another memory.
       if (value === undefined || Number.isNaN(value))
-        throw new Error(`${name} of ${kind} does not lie in this memory`);
+        throw new Error(`${name} of ${kind} is not in this memory`);
       if (type === "float") this.#floats[at + WORD.first + i] = value;
       else this.words[at + WORD.first + i] = value;
     });
   }
 
-  /** All threads meet after the last operation added. */
+  /** Makes all threads meet after the last operation added. */
   meet(): void {
     this.words[(this.#count - 1) * RECORD_WORDS + WORD.meet] = 1;
   }

@@ -1,6 +1,6 @@
 /**
- * What lies in staging while a matrix is packed: rows as in the file, but blocks of grid types unpacked, so that grids are
- * known to format/ alone, and ternary types as q2_0. repack-source.ts reads it.
+ * The staging form of a matrix while it is packed: rows as in the file, except that blocks of grid types are unpacked,
+ * so that only format/ knows grids, and ternary types are converted to q2_0. repack-source.ts reads it.
  */
 import { GRID_TYPES, type GridType, gridBlock, isGridType } from "../../format/blocks/grid.ts";
 import { isTernaryType, Q2_BYTES, Q2_VALUES, TERNARY_TYPES, toQ2 } from "../../format/blocks/ternary.ts";
@@ -29,7 +29,7 @@ export async function stageRows(
   stageBytes(type, file, into);
 }
 
-/** Whole blocks of a file -> the same in staging. */
+/** Converts whole blocks of a file into the staging form. */
 export function stageBytes(type: TensorType, file: Uint8Array, into: Uint8Array): void {
   if (isGridType(type)) unpackGrid(GRID_TYPES[type], file, into);
   else if (isTernaryType(type)) toQ2(TERNARY_TYPES[type], file, into);

@@ -1,7 +1,7 @@
 /**
- * The CPU device: SIMD kernels in shared WebAssembly memories (one, or as many as a model beyond 4 GiB needs), run by worker
- * threads that meet at barriers while the calling thread's event loop stays free. Owns the memories and the way weights
- * enter them.
+ * The CPU device: SIMD kernels in shared WebAssembly memories (one, or several for a model beyond 4 GiB), run by worker
+ * threads that meet at barriers while the calling thread's event loop stays free. This file creates the memories and
+ * loads weights into them.
  */
 import { availableParallelism } from "node:os";
 import { dequantize } from "../../format/blocks.ts";
@@ -107,7 +107,7 @@ type Repack = (
 
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
-/** One of the memories, what lies where in it, and what packs weights there. */
+/** One of the memories, its layout, and the function that packs weights there. */
 interface Held {
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
@@ -115,7 +115,7 @@ interface Held {
 }
 
 export class WasmAllocation implements Allocation {
-  /** By shard. null once closed: gigabytes must not wait until their owner is forgotten. */
+  /** By shard. null once closed, so that gigabytes are freed at once. */
   #held: readonly Held[] | null;
   /** By weight id. */
   readonly #rows = new Map<number, RowTable>();
@@ -154,7 +154,7 @@ export class WasmAllocation implements Allocation {
     if (largest && largest.bytes > most)
       throw new DeviceError(
         "wasm",
-        `${largest.label} needs ${largest.bytes} bytes in one memory, which holds ${most}`,
+        `${largest.label} needs ${largest.bytes} bytes in one memory, which holds at most ${most}`,
       );
     const held: Held[] = [];
     for (const [i, bytes] of memorySizes(placed).entries())
@@ -270,14 +270,14 @@ export class WasmAllocation implements Allocation {
     this.#held = null;
   }
 
-  /** All pages of a cache's pool, or its recent ones, where they lie. */
+  /** All pages of a cache's pool, or its recent ones, as they are in memory. */
   cacheBytes(cache: Cache, isRecent = false): Uint8Array {
     const [{ memory, layout }] = this.#holding("caches", cache.id);
     const bytes = new Uint8Array(memory.buffer, layout.caches[cache.id], layerCacheBytes(this.graph, cache));
     return isRecent ? bytes.subarray(poolBytes(cache)) : bytes.subarray(0, poolBytes(cache));
   }
 
-  /** The memories in which something lies. */
+  /** The memories that contain something. */
   #holding(kind: "weights" | "caches" | "states", id: number): Held[] {
     return this.#open().filter((_, shard) => this.placed.shards[shard][kind].has(id));
   }
@@ -305,7 +305,7 @@ export class WasmAllocation implements Allocation {
     return map;
   }
 
-  /** What a step is, in every memory. */
+  /** Writes the step's description into every memory. */
   #writeStep(rows: Rows): void {
     const held = this.#open();
     const packs = rows.runs.map(({ packed }) => [...new Set(packed.pack)]);
@@ -345,7 +345,9 @@ async function hold({ module }: Kernels, layout: Layout, bytes: number, all: num
   try {
     memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   } catch (cause) {
-    throw new DeviceError("wasm", `cannot reserve a memory of ${bytes} bytes, of ${all} in all`, { cause });
+    throw new DeviceError("wasm", `cannot reserve a memory of ${bytes} bytes (${all} bytes in total)`, {
+      cause,
+    });
   }
   const { exports } = await WebAssembly.instantiate(module, { env: { memory } });
   const dataEnd = (exports.__heap_base as WebAssembly.Global | undefined)?.value ?? 0;
@@ -354,7 +356,7 @@ async function hold({ module }: Kernels, layout: Layout, bytes: number, all: num
   return { memory, layout, repack: exports.repackRows as Repack };
 }
 
-/** A tensor into one memory, where it belongs. */
+/** Loads a tensor into its place in one memory. */
 async function fill(
   { memory, layout, repack }: Held,
   weight: Weight,

@@ -1,7 +1,7 @@
 /**
- * The worker threads of one allocation. Owns their life: start, one step at a time, failure, end. A trap or a lost
- * worker fails the running step and every later one with a DeviceError; nothing waits for a thread that is gone.
- * While no step runs the threads sleep in Atomics.wait and do not keep the process alive.
+ * The worker threads of one allocation: start, one step at a time, failure, end. A trap or a lost worker fails the
+ * running step and every later one with a DeviceError; nothing waits for a thread that is gone. While no step runs the
+ * threads sleep in Atomics.wait and do not keep the process alive.
  */
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
@@ -9,9 +9,11 @@ import { CONTROL, CONTROL_BYTES } from "./control.ts";
 import type { Stretch } from "./operations.ts";
 import { RECORD_WORDS } from "./records.ts";
 
-/** Value of the step word that ends a worker. */
+/** The value of the step word that ends a worker. */
 const EXIT = -1;
-/** Looks at a barrier before a thread sleeps: 20,000 are about 50 us (lab/LOG.md, 2026-11-23, the engine). */
+/**
+ * How often a thread looks at a barrier before it sleeps: 20,000 are about 50 us (lab/LOG.md, 2026-11-23, the engine).
+ */
 const SPINS = 20_000;
 
 interface WorkerMemory {
@@ -26,7 +28,7 @@ export interface WorkerSetup {
   memories: readonly WorkerMemory[];
   stretches: readonly Stretch[];
   threads: number;
-  /** Threads that can run at once. */
+  /** The number of threads that can run at once. */
   cores: number;
 }
 
@@ -38,7 +40,7 @@ interface Pending {
 
 export class Workers {
   readonly #workers: Worker[] = [];
-  /** The control block of each memory; empty once closed, so that nothing here keeps a memory. */
+  /** The control block of each memory; empty once closed, so that nothing here keeps a memory alive. */
   #controls: Int32Array[];
   #pending: Pending | null = null;
   #failure: DeviceError | null = null;
@@ -59,7 +61,7 @@ export class Workers {
       for (let thread = 0; thread < setup.threads; thread++) {
         const worker = new Worker(new URL("./worker.js", import.meta.url), {
           workerData: { ...rest, thread, words },
-          // Flags of the parent (test runners, inspectors) are not the workers' business.
+          // Flags of the parent (test runners, inspectors) are not for the workers.
           execArgv: [],
         });
         worker.on("message", (message) => workers.#hear(message));
@@ -70,13 +72,13 @@ export class Workers {
       await workers.#expect(setup.threads);
       return workers;
     } catch (error) {
-      // When one does not start, the others must end too.
+      // If one does not start, the others must end, too.
       await workers.close();
       throw error;
     }
   }
 
-  /** Why no step can start now; null when one can. */
+  /** Why no step can start now; null if one can. */
   get refusal(): DeviceError | null {
     if (this.#failure) return this.#failure;
     if (this.#closing) return new DeviceError("wasm", "the device is closed");
@@ -111,7 +113,7 @@ export class Workers {
     this.#controls = [];
   }
 
-  /** Ends a worker from outside, as a crash would: for the tests. */
+  /** Ends a worker from outside, like a crash: for the tests. */
   terminateOne(): Promise<number> {
     return this.#workers[0].terminate();
   }
@@ -122,12 +124,12 @@ export class Workers {
     Atomics.notify(words, CONTROL.step / 4);
   }
 
-  /** Threads leave at their next meeting, in whichever memory that is. */
+  /** Threads leave at their next barrier, in whichever memory that is. */
   #stop(): void {
     for (const words of this.#controls) Atomics.store(words, CONTROL.stop / 4, 1);
   }
 
-  /** A promise that all workers will have spoken; they keep the process alive until then. */
+  /** A promise that resolves when all workers have answered; they keep the process alive until then. */
   #expect(answers: number): Promise<void> {
     for (const worker of this.#workers) worker.ref();
     return new Promise((resolve, reject) => {

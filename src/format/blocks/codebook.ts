@@ -1,7 +1,7 @@
 /**
- * Types whose 4-bit codes are places in a table of 16 values: iq4_nl, iq4_xs (one table), mxfp4 (the OCP microscaling
- * format: e2m1 values under a power of two) and nvfp4 (e2m1 values under an e4m3 number and an f32). Nibbles lie as in q4_0:
- * low halves first, then high halves.
+ * Types whose 4-bit codes are indices into a table of 16 values: iq4_nl and iq4_xs (one table), mxfp4 (the OCP
+ * microscaling format: e2m1 values under a power of two) and nvfp4 (e2m1 values under an e4m3 scale and an f32).
+ * Nibbles are ordered as in q4_0: low halves first, then high halves.
  */
 import { f16At } from "../float16.ts";
 
@@ -10,7 +10,10 @@ const fround = Math.fround;
 /** ggml's kvalues_iq4nl: spaced for weights that are roughly normal. */
 const IQ4 = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-/** e2m1 times two, so that all are whole; the scale is halved in turn. Code 8, minus zero, is plain zero as in ggml. */
+/**
+ * e2m1 times two, so that all are integers; the scale is halved to compensate. Code 8, minus zero, is plain zero as in
+ * ggml.
+ */
 const E2M1 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /** [d f16][16 nibble bytes] for 32 values. */
@@ -62,7 +65,10 @@ export function nvfp4(bytes: Uint8Array, out: Float32Array): void {
   }
 }
 
-/** Halves of unsigned e4m3 (bias 7; the upper bit is ignored): the values above are doubled. NaN, 0x7f, is 0 as in ggml. */
+/**
+ * Half of an unsigned e4m3 (bias 7; the upper bit is ignored), since the table's values are doubled. NaN, 0x7f, is 0 as
+ * in ggml.
+ */
 const HALF_E4M3 = Float32Array.from({ length: 256 }, (_, bits) => {
   if (bits === 0x7f) return 0;
   const exponent = (bits >> 3) & 15;

@@ -1,28 +1,28 @@
 /**
- * GGUF's types whose codes are places in a grid of tuples (ggml's block_iq3_s ... block_iq1_m): 256 values under an f16 `d`
- * and a small odd scale for each 16 or 32. One idea: whatever the file's order, a block is unpacked to one code a value and
- * one odd number for each 16 values, value = d * unit * odd * table[code]. All devices start from there. Every product is
- * exact in float32.
+ * GGUF's types whose codes are indices into a grid of tuples (ggml's block_iq3_s ... block_iq1_m): 256 values under an
+ * f16 `d` and a small odd scale for each 16 or 32. Whatever the order in the file, a block is unpacked to one code for
+ * each value and one odd number for each 16 values: value = d * unit * odd * table[code]. All devices start from this
+ * form. Every product is exact in float32.
  */
 import { f16ToF32 } from "../float16.ts";
 import { grid } from "./grids.ts";
 
 /** One unpacked block. */
 export interface GridBlock {
-  /** 256 codes, one a byte. */
+  /** 256 codes, one per byte. */
   readonly codes: Uint32Array;
-  /** 2 * scale + 1 for each 16 values, 1 to 31. */
+  /** 2 * scale + 1 for each 16 values: 1 to 31. */
   readonly odds: Uint8Array;
 }
 
 export interface GridType {
-  /** Of a block in the file. */
+  /** Bytes of a block in the file. */
   readonly bytes: number;
   /** A power of two. */
   readonly unit: number;
-  /** Values of the codes: 16 where codes have 4 bits, 8 where they have 3. int8. */
+  /** The values of the codes, int8: 16 if codes have 4 bits, 8 if they have 3. */
   readonly table: readonly number[];
-  /** Unpacks the block at `at` and returns its `d`, an f16's bits. */
+  /** Unpacks the block at `at` and returns its `d` as the bits of an f16. */
   readonly unpack: (bytes: Uint8Array, at: number, into: GridBlock) => number;
 }
 
@@ -30,10 +30,10 @@ export function gridBlock(): GridBlock {
   return { codes: new Uint32Array(64), odds: new Uint8Array(16) };
 }
 
-/** Codes are ranks, so that kernels can compute values from them. */
+/** Codes are ordered by value, so that kernels can compute values from them. */
 const IQ3_S = [-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15];
 const IQ3_XXS = [-62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62];
-/** The upper bit of a code is its sign; the fourth magnitude is in no grid. */
+/** The upper bit of a code is its sign; no grid contains the fourth magnitude. */
 const IQ2 = [8, 25, 43, 0, -8, -25, -43, 0];
 /** Eighths of -1, 0 and 1, shifted by 1/8 up or down. */
 const IQ1 = [-7, 1, 9, 0, -9, -1, 7, 0];
@@ -92,7 +92,9 @@ function iq3xxs(bytes: Uint8Array, at: number, { codes, odds }: GridBlock): numb
   return halfBits(bytes, at);
 }
 
-/** Places of four magnitudes and their sign bits -> ranks among 16 values: 8 + place, or 7 - place where negative. */
+/**
+ * Indices of four magnitudes and their sign bits -> codes of 16 ordered values: 8 + index, or 7 - index if negative.
+ */
 function ranks(places: number, signs: number): number {
   const negative = spread(signs);
   return (places ^ (negative * 7)) | ((negative ^ 0x01010101) << 3);
@@ -176,12 +178,12 @@ function nibbleScales(bytes: Uint8Array, at: number, odds: Uint8Array): void {
   for (let i = 0; i < 16; i++) odds[i] = 2 * ((bytes[at + (i >> 1)] >> (4 * (i & 1))) & 15) + 1;
 }
 
-/** The lower four bits, each as the lowest of a byte. */
+/** Spreads the lower four bits, one to the lowest bit of each byte. */
 function spread(bits: number): number {
   return ((bits & 15) * 0x00204081) & 0x01010101;
 }
 
-/** Seven sign bits and the eighth that makes the number of minuses even (ggml's ksigns). */
+/** Seven sign bits and the eighth that makes the number of minus signs even (ggml's ksigns). */
 function evenSigns(bits: number): number {
   const seven = bits & 127;
   return seven | (((0x6996 >> ((seven ^ (seven >> 4)) & 15)) & 1) << 7);

@@ -1,11 +1,11 @@
 /**
- * The grids of GGUF's IQ1, IQ2 and IQ3 types (ggml-common.h; made from gguf 0.19 by test/golden/gguf-blocks/make.py): the
- * tuples of 8 or 4 values that a code may stand for. One idea: a tuple is a number whose digits are places in the type's
- * few values, first value lowest; each grid is sorted, so that the gaps between its numbers are enough.
+ * The grids of GGUF's IQ1, IQ2 and IQ3 types (ggml-common.h; made from gguf 0.19 by test/golden/gguf-blocks/make.py):
+ * the tuples of 8 or 4 values that a code may stand for. A tuple is read as a number whose digits are indices into the
+ * type's few values, first value lowest. Each grid is sorted and stored as the gaps between these numbers.
  */
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/** Gaps, from -1 on: a digit each; "/" adds 63 to the next. */
+/** Gaps, starting from -1, one digit each; "/" adds 63 to the next. */
 const GAPS = {
   iq3_s:
     "BBBDCBBBCCCBEGFCDCCCFCHDDBBBCEBEDDECEHNEFGBECBDDDEDEGDCCCNDIGEDCHCDGECNCEDLECDGGDGPKCMCEFGECPFLDCORPHCCM" +
@@ -67,8 +67,8 @@ export type GridName = keyof typeof GAPS;
 const decoded = new Map<GridName, Uint32Array>();
 
 /**
- * The tuples of a grid one after another, as words of four places, first value in the lowest byte: one word a tuple of iq3
- * (8 values to choose from), two of iq2 and iq1 (3 values). Decoded at first use.
+ * The tuples of a grid as words of four indices, first value in the lowest byte: one word for a tuple of iq3 (8 values
+ * to choose from), two for iq2 and iq1 (3 values). Decoded on first use.
  */
 export function grid(name: GridName): Uint32Array {
   let words = decoded.get(name);

@@ -1,7 +1,7 @@
 /**
  * GGUF's K types: 256 values under two levels of scales (ggml's block_q2_K ... block_q6_K). An f16 `d` (and `dMin`)
- * covers the block; small integer scales cover groups of 16 or 32. One idea: codes of 2, 4 or 6 bits are stored in
- * planes, so that one byte holds the same bits of values that lie 32 (or 64, 96) apart.
+ * covers the block; small integer scales cover groups of 16 or 32. Codes of 2, 4 or 6 bits are stored in planes: one
+ * byte holds the same bits of values that are 32 (or 64, 96) apart.
  */
 import { f16At } from "../float16.ts";
 
@@ -51,7 +51,7 @@ export function q4_k(bytes: Uint8Array, out: Float32Array): void {
   }
 }
 
-/** As q4_k, with 32 bytes of fifth bits before the nibbles: bit `group` of byte j belongs to value j of the group. */
+/** Like q4_k, with 32 bytes of fifth bits before the nibbles: bit `group` of byte j belongs to value j of the group. */
 export function q5_k(bytes: Uint8Array, out: Float32Array): void {
   for (let at = 0, to = 0; to < out.length; at += 176, to += 256) {
     const d = f16At(bytes, at);

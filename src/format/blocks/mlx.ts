@@ -1,7 +1,7 @@
 /**
  * MLX affine groups, as the safetensors reader gathers them: [scale f32][bias f32][codes]. The codes are the bits of
- * MLX's little-endian u32 words, lowest first, so byte j of 4-bit codes holds value 2j low and 2j + 1 high: neighbours,
- * where GGUF's nibbles lie 16 apart. value = scale * code + bias.
+ * MLX's little-endian u32 words, lowest first, so byte j of 4-bit codes holds value 2j low and 2j + 1 high: adjacent
+ * values, where GGUF's nibbles are 16 apart. value = scale * code + bias.
  */
 const fround = Math.fround;
 

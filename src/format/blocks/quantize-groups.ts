@@ -1,8 +1,8 @@
 /**
- * The searches for a group's scale that GGUF's K types are made with, and all types under an importance: several scales are
- * tried, and the one with the least weighted square error is taken. As ggml's make_qx_quants, make_q3_quants,
- * make_qkx2_quants, make_qkx3_quants and make_qp_quants, in float32, an operation at a time, so that blocks come out bit for
- * bit alike.
+ * Searches for the scales of a group of values, for GGUF's K types and for all types with an importance matrix: several
+ * scales are tried, and the one with the least weighted square error is used. The same as ggml's make_qx_quants,
+ * make_q3_quants, make_qkx2_quants, make_qkx3_quants and make_qp_quants, in float32 with one operation at a time, so
+ * that blocks are equal bit for bit.
  */
 const { abs, fround, max, min, sqrt } = Math;
 
@@ -16,14 +16,14 @@ export function nearest(value: number): number {
 
 const clamp = (code: number, least: number, most: number) => max(least, min(most, code));
 
-/** The value that is largest in magnitude, the first of equals. */
+/** The value with the largest magnitude; ties: the first. */
 function extremeOf(values: Float32Array): number {
   let extreme = 0;
   for (let i = 0; i < values.length; i++) if (abs(values[i]) > abs(extreme)) extreme = values[i];
   return extreme;
 }
 
-/** What a search found; `codes` are the codes it was found with. */
+/** The result of a search; `codes` are the codes found with this scale. */
 export interface Found {
   scale: number;
   /** 0 or more: value = scale * code - minimum. */
@@ -31,7 +31,10 @@ export interface Found {
   readonly codes: Uint8Array;
 }
 
-/** The scale of codes -`middle` to `middle` - 1, which are given with `middle` added. weights: default the squares of the values, as in q6_k. */
+/**
+ * The scale of codes -`middle` to `middle` - 1; codes are returned with `middle` added. weights: default the squares of
+ * the values, as in q6_k.
+ */
 export function signedScale(
   values: Float32Array,
   middle: number,
@@ -45,7 +48,7 @@ export function signedScale(
   let best = 0;
   let bestInverse = 0;
   for (let k = -10; k <= 9; k++) {
-    // The plain scale comes first.
+    // The plain scale is tried first.
     if (k === 0) continue;
     const step = k === -10 ? 0 : fround(fround(0.1) * k);
     const inverse = fround(-fround(middle + step) / extreme);
@@ -68,7 +71,7 @@ export function signedScale(
     out.codes[i] = clamp(nearest(fround(bestInverse * values[i])), -middle, middle - 1) + middle;
 }
 
-/** The scale of codes -4 to 3; q3_k's: codes are moved one at a time as long as the error falls. */
+/** The scale of codes -4 to 3, for q3_k: codes are moved one at a time as long as the error falls. */
 export function thirdBitScale(values: Float32Array, codes: Int8Array): number {
   const extreme = extremeOf(values);
   if (abs(extreme) < NOTHING) return 0;
@@ -78,7 +81,10 @@ export function thirdBitScale(values: Float32Array, codes: Int8Array): number {
   return movedCodes(values, squares, codes, -4, 3);
 }
 
-/** The scale of values from 0 on, a block's scales, in codes 0 to `most`: the best of nine, then codes are moved one at a time. */
+/**
+ * The scale of values from 0 (a block's scales), in codes 0 to `most`: the best of nine, then codes are moved one at a
+ * time.
+ */
 export function positiveScale(
   values: Float32Array,
   weights: Float32Array,
@@ -92,7 +98,7 @@ export function positiveScale(
   let least = Infinity;
   let bestInverse = 0;
   for (let k = -5; k <= 4; k++) {
-    // The plain scale comes first.
+    // The plain scale is tried first.
     if (k === 0) continue;
     const step = k === -5 ? 0 : fround(fround(0.1) * k);
     const inverse = fround(fround(step + most) / high);
@@ -111,7 +117,7 @@ export function positiveScale(
   return movedCodes(values, weights, codes, 0, most);
 }
 
-/** Moves codes one at a time as long as the weighted error under the best scale falls; returns that scale. */
+/** Moves codes one at a time as long as the weighted error with the best scale falls; returns that scale. */
 function movedCodes(
   values: Float32Array,
   weights: Float32Array,
@@ -147,27 +153,27 @@ function movedCodes(
   return sumLl > 0 ? fround(sumXl / sumLl) : 0;
 }
 
-/** How a group with a minimum is searched. */
+/** Parameters of the search for a group with a minimum. */
 export interface Search {
   /** The largest code. */
   readonly most: number;
-  /** Largest codes that are tried: most + first + step * (0 to steps). */
+  /** The largest codes that are tried: most + first + step * (0 to steps). */
   readonly first: number;
   readonly step: number;
   readonly steps: number;
-  /** The error is the sum of magnitudes, not of squares. */
+  /** Sum the magnitudes of errors, not their squares. */
   readonly byMagnitude: boolean;
 }
 
-/** Codes of the try at hand. */
+/** The codes of the current try. */
 const tried = new Float32Array(32);
 
-/** Of all types with a minimum under an importance. */
+/** For all types with a minimum and an importance matrix. */
 export const weightedSearch = (most: number): Search => ({
   ...{ most, first: -0.9, step: 0.05, steps: 36, byMagnitude: false },
 });
 
-/** The best scale and minimum for `values` under `weights`; into `out`. q2_k's, q4_k's and q5_k's. */
+/** Finds the best scale and minimum for `values` with `weights` and writes them into `out`. For q2_k, q4_k and q5_k. */
 export function rangedScale(
   values: Float32Array,
   weights: Float32Array,
@@ -194,9 +200,9 @@ export function rangedScale(
   let bestInverse = 0;
   let bestLow = low;
   for (let k = -1; k <= steps; k++) {
-    // The plain range comes first, as it is.
+    // The plain range is tried first.
     const levels = k < 0 ? most : fround(fround(fround(first) + fround(fround(step) * k)) + most);
-    // From the lowest value so far: a better minimum is also where the next try begins.
+    // Starts at the best minimum so far: a better one is also the start of the next try.
     const inverse = fround(levels / fround(high - low));
     let scale = fround(1 / inverse);
     let minimum = low;
@@ -242,20 +248,20 @@ export function rangedScale(
     out.codes[i] = clamp(nearest(fround(bestInverse * fround(values[i] - bestLow))), 0, most);
 }
 
-/** Root mean square and magnitude: what an error of a value weighs in q4_k and q5_k. */
+/** Root mean square plus magnitude: the weight of a value's error in q4_k and q5_k. */
 export function weightsOf(values: Float32Array, out: Float32Array): void {
   const mean = fround(sqrt(meanSquare(values, 0, values.length)));
   for (let i = 0; i < values.length; i++) out[i] = mean + abs(values[i]);
 }
 
-/** The mean of `of` values' squares, in float32: `values` may be more. */
+/** The mean square of the first `of` values, in float32; `values` may be longer. */
 export function meanSquare(values: Float32Array, from: number, of: number): number {
   let squares = 0;
   for (let i = from; i < from + of; i++) squares = fround(squares + fround(values[i] * values[i]));
   return fround(squares / of);
 }
 
-/** What an error of a value weighs where its column has an importance. mean: a mean square around it. */
+/** The weight of a value's error if its column has an importance. mean: the mean square of its surroundings. */
 export function importantWeights(
   values: Float32Array,
   importance: Float32Array,

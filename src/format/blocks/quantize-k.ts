@@ -1,7 +1,7 @@
 /**
- * Numbers -> GGUF's K types, bit for bit as ggml's quantize_row_q2_K_ref ... q6_K_ref, and under an importance as its
- * quantize_q2_K ... q6_K with an importance matrix: each group's best scale is searched (quantize-groups.ts), the scales are
- * quantized under the block's, and codes are made with the scales as they are stored. Layouts stand in k-quants.ts.
+ * Quantizes to GGUF's K types, bit for bit like ggml's quantize_row_q2_K_ref ... q6_K_ref, and with an importance
+ * matrix like its quantize_q2_K ... q6_K: the best scale of each group is searched (quantize-groups.ts), the scales are
+ * quantized under the block's, and codes are made with the scales as stored. Layouts are in k-quants.ts.
  */
 import { f16ToF32, f32ToF16 } from "../float16.ts";
 import {
@@ -32,7 +32,7 @@ function putF16(out: Uint8Array, at: number, value: number): number {
   return f16ToF32(bits);
 }
 
-/** Room for what the searches of all groups of a block find, over `codes`. */
+/** Buffers for the search results of all groups of a block. */
 function groups(count: number, codes: Uint8Array): Found[] {
   const size = SIZE / count;
   return Array.from({ length: count }, (_, g) => ({
@@ -58,14 +58,14 @@ interface Ranged {
   readonly groups: number;
   /** The largest code of a group's scale or minimum. */
   readonly levels: number;
-  /** Without an importance. */
+  /** Without an importance matrix. */
   readonly search: Search;
   readonly weights: (values: Float32Array, out: Float32Array) => void;
-  /** With one: mean squares of the block that stand beside a value's square. */
+  /** With one: the mean squares of the block that are added to a value's square. */
   readonly means: number;
 }
 
-/** What is searched for a block of such a type: scales and minima of its groups, as codes under one number each. */
+/** Searches the groups of a block: scales and minima become codes under one number each. */
 class RangedBlock {
   readonly scales: Uint8Array;
   readonly minima: Uint8Array;
@@ -73,7 +73,7 @@ class RangedBlock {
   readonly #type: Ranged;
   readonly #found: Found[];
   readonly #weights: Float32Array;
-  /** By group: scales, minima and weights. */
+  /** For each group: scale, minimum and weight. */
   readonly #sums: [Float32Array, Float32Array, Float32Array];
 
   constructor(type: Ranged) {
@@ -86,7 +86,7 @@ class RangedBlock {
     this.#sums = [new Float32Array(count), new Float32Array(count), new Float32Array(count)];
   }
 
-  /** The numbers of the scales and of the minima. */
+  /** The numbers that multiply the codes of the scales and of the minima. */
   search(block: Float32Array, importance: Float32Array | null): [number, number] {
     const { groups: count, search, levels, means } = this.#type;
     const [scales, minima, sums] = this.#sums;
@@ -112,7 +112,7 @@ class RangedBlock {
     return [plainScales(scales, levels, this.scales), plainScales(minima, levels, this.minima)];
   }
 
-  /** Codes under the scales as they are stored. Under a scale of 0 those of the search stay, as in ggml. */
+  /** Codes made with the scales as stored. With a scale of 0 the codes of the search are kept, as in ggml. */
   encode(block: Float32Array, d: number, dMin: number): void {
     const size = SIZE / this.#type.groups;
     for (let g = 0; g < this.#type.groups; g++) {
@@ -125,7 +125,7 @@ class RangedBlock {
   }
 }
 
-/** Scales from 0 on, in codes up to `levels`; a scale that the search made negative goes around, as ggml's bytes do. */
+/** Scales from 0, in codes up to `levels`; a scale that the search made negative wraps around, like ggml's bytes. */
 function plainScales(scales: Float32Array, levels: number, codes: Uint8Array): number {
   let most = 0;
   for (const scale of scales) most = max(most, scale);
@@ -134,7 +134,7 @@ function plainScales(scales: Float32Array, levels: number, codes: Uint8Array): n
   return fround(most / levels);
 }
 
-/** The columns of a block among `importance`'s, which is of a row. */
+/** The columns of a block in `importance`, which covers a row. */
 const ofBlock = (importance: Float32Array | null | undefined, from: number) =>
   importance?.subarray(from % importance.length, (from % importance.length) + SIZE) ?? null;
 
@@ -157,7 +157,7 @@ export function toQ2_K(values: Float32Array, out: Uint8Array, importance?: Float
   }
 }
 
-/** The codes of a block's scales, 0 to 63, and the number that they stand under; codes of values count from 0. */
+/** The codes of a block's scales, 0 to 63, and the number that multiplies them; codes of values count from 0. */
 type ThirdBits = (block: Float32Array, codes: Uint8Array, stored: Uint8Array) => number;
 
 const plainThirdBits: ThirdBits = (block, codes, stored) => {
@@ -167,7 +167,7 @@ const plainThirdBits: ThirdBits = (block, codes, stored) => {
   for (let g = 0; g < 16; g++) {
     scales[g] = thirdBitScale(block.subarray(16 * g, 16 * g + 16), signed.subarray(16 * g, 16 * g + 16));
     if (abs(scales[g]) > abs(extreme)) extreme = scales[g];
-    // ggml counts them from the middle, except where all is zero.
+    // ggml counts them from the middle, unless all are zero.
     const middle = scales[g] === 0 && isZero(block, 16 * g) ? 0 : 4;
     for (let i = 16 * g; i < 16 * g + 16; i++) codes[i] = signed[i] + middle;
   }
@@ -208,7 +208,7 @@ export function toQ3_K(values: Float32Array, out: Uint8Array, importance?: Float
       out[at + 96 + (g & 7)] |= (stored[g] & 15) << (4 * (g >> 3));
       out[at + 104 + (g & 3)] |= (stored[g] >> 4) << (2 * (g >> 2));
       const scale = fround(d * (stored[g] - 32));
-      // A group under a scale of 0 keeps the codes of its search, as in ggml.
+      // A group with a scale of 0 keeps the codes of its search, as in ggml.
       for (let i = 16 * g; scale !== 0 && i < 16 * g + 16; i++)
         codes[i] = clamp(nearest(fround(values[from + i] / scale)), -4, 3) + 4;
     }

@@ -1,8 +1,8 @@
 /**
- * Numbers -> GGUF's types of one scale for 32 values, bit for bit as ggml's quantize_row_q4_0_ref ... q8_0_ref: the scale
- * comes from the value that is largest in magnitude, or from the range; it is stored as f16, but codes are made with the
- * f32. Under an importance it is searched, as in ggml's quantize_q4_0 ... q5_1. One idea: float32 arithmetic, an operation
- * at a time (blocks.ts). Layouts stand in simple.ts.
+ * Quantizes to GGUF's types with one scale for 32 values, bit for bit like ggml's quantize_row_q4_0_ref ... q8_0_ref:
+ * the scale comes from the value with the largest magnitude, or from the range; it is stored as f16, but codes are made
+ * with the f32. With an importance matrix it is searched, as in ggml's quantize_q4_0 ... q5_1. Arithmetic is float32,
+ * one operation at a time (blocks.ts). Layouts are in simple.ts.
  */
 import { f32ToF16 } from "../float16.ts";
 import {
@@ -17,7 +17,7 @@ import {
 const { abs, fround, min, trunc } = Math;
 const SIZE = 32;
 
-/** Symmetric: the largest magnitude becomes the code 0, so that -`middle` to `middle` - 1 are used whole. */
+/** Symmetric: the value of largest magnitude gets code 0, so that the whole range -`middle` to `middle` - 1 is used. */
 function signed(values: Float32Array, from: number, middle: number, codes: Uint8Array): number {
   let largest = 0;
   let extreme = 0;
@@ -35,7 +35,7 @@ function signed(values: Float32Array, from: number, middle: number, codes: Uint8
   return d;
 }
 
-/** From the lowest to the highest value; returns both numbers of the block. */
+/** From the lowest to the highest value; returns scale and minimum. */
 function ranged(values: Float32Array, from: number, most: number, codes: Uint8Array): [number, number] {
   let low = Infinity;
   let high = -Infinity;
@@ -58,7 +58,7 @@ function putF16(out: Uint8Array, at: number, value: number): void {
   out[at + 1] = bits >> 8;
 }
 
-/** 16 bytes of low nibbles at `at`; the fifth bits, where there are any, in the four bytes before. */
+/** Writes 16 bytes of low nibbles at `at`; fifth bits, if any, go to the four bytes before. */
 function putCodes(out: Uint8Array, at: number, codes: Uint8Array, fifth: boolean): void {
   for (let j = 0; j < 16; j++) out[at + j] = (codes[j] & 15) | ((codes[j + 16] & 15) << 4);
   if (!fifth) return;
@@ -66,10 +66,10 @@ function putCodes(out: Uint8Array, at: number, codes: Uint8Array, fifth: boolean
   for (let j = 0; j < SIZE; j++) out[at - 4 + (j >> 3)] |= (codes[j] >> 4) << (j & 7);
 }
 
-/** What a type's blocks are searched with under an importance. */
+/** The search for a type's blocks with an importance matrix. */
 type Search = (values: Float32Array, weights: Float32Array, out: Found) => void;
 
-/** Every block of `values`, rows of as many as `importance` has, with what `search` finds for it. */
+/** Quantizes every block of `values` (rows as long as `importance`) with the result of `search`. */
 function searched(
   values: Float32Array,
   importance: Float32Array,
@@ -144,7 +144,7 @@ export function toQ8_0(values: Float32Array, out: Uint8Array): void {
     putF16(out, at, d);
     for (let i = 0; i < SIZE; i++) {
       const scaled = fround(values[from + i] * inverse);
-      // C's roundf: halves go away from zero.
+      // C's roundf: halves are rounded away from zero.
       out[at + 2 + i] = scaled < 0 ? -trunc(0.5 - scaled) : trunc(scaled + 0.5);
     }
   }

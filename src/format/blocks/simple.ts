@@ -1,7 +1,7 @@
 /**
- * GGUF's types of one scale for 32 values (ggml's block_q4_0 ... block_q8_0). `d` is the f16 scale, `m` the f16
- * minimum of the _1 types. One idea: 16 bytes of nibbles hold values 0..15 in their low halves and 16..31 in their
- * high halves; the 5-bit types keep the fifth bit of value j as bit j of a 32-bit word in front of the nibbles.
+ * GGUF's types with one scale for 32 values (ggml's block_q4_0 ... block_q8_0). `d` is the f16 scale, `m` the f16
+ * minimum of the _1 types. 16 bytes of nibbles hold values 0..15 in their low halves and 16..31 in their high halves;
+ * the 5-bit types store the fifth bit of value j as bit j of a 32-bit word before the nibbles.
  */
 import { f16At } from "../float16.ts";
 
@@ -65,7 +65,7 @@ export function q8_0(bytes: Uint8Array, out: Float32Array): void {
   }
 }
 
-/** Bit `j` of the little-endian word at `at`, moved to the place of a code's fifth bit. */
+/** Bit `j` of the little-endian word at `at`, moved to the position of a code's fifth bit. */
 function fifthBit(bytes: Uint8Array, at: number, j: number): number {
   return ((bytes[at + (j >> 3)] >> (j & 7)) & 1) << 4;
 }

@@ -1,6 +1,6 @@
 /**
- * GGUF's types of one, 1.7 and two bits under one f16 scale: value = d * (code - 1) with codes 0 to 3. One idea: a block is
- * unpacked to one code a byte, from where all devices start; q2_0 can hold the codes of all of them.
+ * GGUF's types of one, 1.7 and two bits with one f16 scale: value = d * (code - 1) with codes 0 to 3. A block is
+ * unpacked to one code per byte, which is where all devices start; q2_0 can hold the codes of all these types.
  */
 import { f16At } from "../float16.ts";
 
@@ -8,17 +8,17 @@ import { f16At } from "../float16.ts";
 export const Q2_VALUES = 64;
 export const Q2_BYTES = 18;
 
-/** The codes of one block, one a byte; `words` are the same memory, four codes each. */
+/** The codes of one block, one per byte; `words` is the same memory, four codes per word. */
 export interface TernaryBlock {
   readonly codes: Uint8Array;
   readonly words: Uint32Array;
 }
 
 export interface TernaryType {
-  /** Of a block in the file, and the values in it. */
+  /** Bytes of a block in the file, and the number of its values. */
   readonly bytes: number;
   readonly values: number;
-  /** Where a block has its f16 scale. */
+  /** Offset of a block's f16 scale. */
   readonly scale: number;
   readonly unpack: (bytes: Uint8Array, at: number, into: TernaryBlock) => void;
 }
@@ -53,7 +53,7 @@ export function dequantizeTernary(type: TernaryType) {
   };
 }
 
-/** Whole blocks of `type` -> q2_0 blocks of the same values, `into` exactly. */
+/** Converts whole blocks of `type` into q2_0 blocks of the same values, which fill `into` exactly. */
 export function toQ2(type: TernaryType, bytes: Uint8Array, into: Uint8Array): void {
   const block = ternaryBlock(type);
   for (let at = 0, to = 0; to < into.length; at += type.bytes) {
@@ -86,7 +86,7 @@ const TQ1_PARTS = [
   [48, 4, 4],
 ] as const;
 
-/** [64 bytes of four codes][d]: a byte holds values that lie 32 apart, in each half of 128. */
+/** [64 bytes of four codes][d]: a byte holds values that are 32 apart, in each half of 128. */
 function tq2(bytes: Uint8Array, at: number, { words }: TernaryBlock): void {
   for (let i = 0; i < 16; i++) {
     const from = at + 4 * i;

@@ -1,6 +1,6 @@
 /**
- * What the Hub's status codes mean for people: which are an error and what to do about it, and which of them another
- * attempt may not meet again, after how long. Owns the texts; refuses to know what was asked for.
+ * What the Hub's status codes mean for people: which are errors and what to do about them, and which are worth another
+ * attempt and after how long.
  */
 import { FormatError, NibbleError } from "../errors.ts";
 import { Dropped, MissingError } from "../http-answer.ts";
@@ -9,7 +9,7 @@ import { Dropped, MissingError } from "../http-answer.ts";
 const LONGEST_WAIT_MS = 5 * 60_000;
 
 export interface Asker {
-  /** What was asked for, for people. */
+  /** What was requested, for messages. */
   readonly thing: string;
   /** The repository's page. */
   readonly page: string;
@@ -18,10 +18,10 @@ export interface Asker {
   readonly token: boolean;
 }
 
-/** No such repository, or one that strangers are not told of. */
+/** The repository does not exist, or is not visible without a token. */
 export class UnknownError extends NibbleError {}
 
-/** Throws for every status but success. Dropped: worth another attempt. MissingError: there is no such thing. */
+/** Throws for every status but success. Dropped: worth another attempt. MissingError: it does not exist. */
 export function refuseHubStatus({ status, headers }: Response, asker: Asker): void {
   if (status >= 200 && status < 300) return;
   const { thing } = asker;
@@ -62,13 +62,13 @@ function noAccess(headers: Headers, { page, endpoint, token }: Asker): string {
     return token
       ? `a gated repository that the token has no access to. Accept its conditions at ${page}, with the account of the token`
       : `a gated repository. Accept its conditions at ${page}, then set HF_TOKEN to a token from ${tokens}`;
-  // The Hub does not tell strangers whether a private repository exists.
+  // Without a token the Hub does not say whether a private repository exists.
   return token
     ? `no access with this token (HF_TOKEN, or the one that \`hf auth login\` saved). See ${page} and ${tokens}`
     : `no such repository, or one that needs a token: set HF_TOKEN to one from ${tokens}. See ${page}`;
 }
 
-/** Retry-After in seconds or as a date, else the Hub's own RateLimit: `"api";r=0;t=55`. */
+/** Retry-After in seconds or as a date, or the Hub's own RateLimit: `"api";r=0;t=55`. */
 function askedWait(headers: Headers): number {
   const after = headers.get("retry-after")?.trim();
   if (after) {

@@ -1,8 +1,7 @@
 /**
  * A repository in the cache folder, in the layout of Python's huggingface_hub: blobs/HASH, snapshots/COMMIT/PATH as
- * links to them, refs/REVISION. Owns the layout and what counts as being there: a file under its own name is whole,
- * because it got that name when it was. Ours beside it, under names that Python ignores: parts, journals, locks and
- * listings (Node only).
+ * links to them, refs/REVISION. A file with its own name is complete, because it gets the name only then. Our own files
+ * have names that Python ignores: parts, journals, locks and listings (Node only).
  */
 import { copyFile, lstat, readdir, readFile, readlink, rename, rm, symlink } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
@@ -15,7 +14,7 @@ import { type HubFile, type Listing, toListing } from "./listing.ts";
 import type { HubName } from "./name.ts";
 import type { PartPaths } from "./part.ts";
 
-/** File systems and accounts without symbolic links say it so. */
+/** Error codes of file systems and accounts without symbolic links. */
 const NO_LINKS = ["EPERM", "EACCES", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EINVAL", "UNKNOWN"];
 
 export class RepoCache {
@@ -30,7 +29,7 @@ export class RepoCache {
     this.#symlinks = symlinks;
   }
 
-  /** The commit that a revision stood for when it was last downloaded; a commit stands for itself. */
+  /** The commit of a revision when it was last downloaded; a commit is its own. */
   async commitOf(revision: string): Promise<string | null> {
     if (/^[0-9a-f]{40}$/.test(revision)) return revision;
     const text = await readFile(join(this.folder, "refs", revision), "utf8").catch(() => "");
@@ -42,7 +41,7 @@ export class RepoCache {
       await writeWhole(join(this.folder, "refs", revision), commit);
   }
 
-  /** What the Hub listed for a commit, which cannot change; null: we never asked, or cannot read it. */
+  /** The Hub's listing of a commit, which cannot change; null: never requested, or not readable. */
   async listing(commit: string): Promise<Listing | null> {
     const path = this.#listing(commit);
     const text = await readFile(path, "utf8").catch(() => null);
@@ -69,7 +68,7 @@ export class RepoCache {
     return join(this.folder, "snapshots", commit);
   }
 
-  /** Where a file of a commit is opened. */
+  /** The path under which a file of a commit is opened. */
   at(commit: string, path: string): string {
     return join(this.snapshot(commit), ...path.split("/"));
   }
@@ -79,7 +78,7 @@ export class RepoCache {
   }
 
   parts(file: HubFile): PartPaths {
-    // Not Python's ".incomplete": it takes the size of such a file for what it holds.
+    // Not Python's ".incomplete": Python takes the size of such a file for the bytes that it holds.
     return { part: `${this.blob(file)}.nibble-part`, journal: `${this.blob(file)}.nibble-journal` };
   }
 
@@ -87,7 +86,7 @@ export class RepoCache {
     return join(this.#locks, `${hash}.nibble.lock`);
   }
 
-  /** Whether the file is there, whole; links it when only its blob is. */
+  /** Whether the complete file is there; links it if only its blob is. */
   async has(commit: string, file: HubFile): Promise<boolean> {
     const path = this.at(commit, file.path);
     if ((await sizeOf(path)) === file.bytes) {
@@ -99,7 +98,7 @@ export class RepoCache {
     return true;
   }
 
-  /** Gives the blob its name in the snapshot. `own`: it may be moved there when links cannot be. */
+  /** Gives the blob its name in the snapshot. `own`: it may be moved there if links are not possible. */
   async link(commit: string, file: HubFile, own: boolean): Promise<void> {
     const path = this.at(commit, file.path);
     const blob = this.blob(file);
@@ -118,7 +117,7 @@ export class RepoCache {
     }
   }
 
-  /** The files of a commit that are there, as far as the disk shows: without hashes. */
+  /** The files of a commit that are on disk, without hashes. */
   async filesOf(commit: string): Promise<{ path: string; bytes: number }[]> {
     const folder = this.snapshot(commit);
     const names = await readdir(folder, { recursive: true }).catch(() => []);
@@ -143,13 +142,13 @@ export class RepoCache {
   }
 }
 
-/** Of a regular file, links followed; null: there is none. */
+/** Size of a regular file, links followed; null: there is none. */
 async function sizeOf(path: string): Promise<number | null> {
   const found = await lookAt(path);
   return found?.isFile() ? found.size : null;
 }
 
-/** False where there are no symbolic links. */
+/** False if the file system has no symbolic links. */
 async function linked(target: string, path: string): Promise<boolean> {
   try {
     await symlink(target, path);

@@ -1,6 +1,6 @@
 /**
- * Requests to the Hub and to where it sends us. Owns redirects (the token goes to the Hub's own origin and nowhere
- * else), silence, retries with waits, and the pages of its API.
+ * Requests to the Hub and to the servers that it redirects to. The token is sent to the Hub's own origin only. Handles
+ * redirects, silence, retries with waits, and the pages of the API.
  */
 import { FormatError, NibbleError, throwIfAborted } from "../errors.ts";
 import { Dropped, endedBy, type Guard } from "../http-answer.ts";
@@ -12,21 +12,21 @@ export interface HubClientOptions {
   readonly endpoint: string;
   readonly token: string | null;
   readonly signal?: AbortSignal;
-  /** How long a connection may stay silent before it counts as dropped. Default 30,000. */
+  /** How long a connection may be silent before it counts as dropped. Default 30,000. */
   readonly stallMs?: number;
-  /** How often a request is made that brings nothing. Default 6. */
+  /** How often a request without progress is made. Default 6. */
   readonly attempts?: number;
   /** The wait before the second attempt, doubled for each further one. Default 500. */
   readonly backoffMs?: number;
 }
 
-/** The Hub cannot be reached, or answers nothing useful for now. */
+/** The Hub cannot be reached, or currently answers nothing useful. */
 export class UnreachableError extends NibbleError {}
 
 const MOST_REDIRECTS = 5;
-/** Of an answer of the API. */
+/** The largest response of the API. */
 const MOST_JSON_BYTES = 64 * 1024 * 1024;
-/** So much has to arrive for the attempts to be counted anew. */
+/** Progress after which the count of attempts starts again. */
 const PROGRESS_BYTES = 1024 * 1024;
 
 export class HubClient {
@@ -40,7 +40,7 @@ export class HubClient {
     this.#origin = new URL(options.endpoint).origin;
   }
 
-  /** An answer of the API; `path` from the endpoint on. */
+  /** A response of the API; `path` starts at the endpoint. */
   async json(path: string): Promise<unknown> {
     return (await this.page(path)).value;
   }
@@ -62,7 +62,7 @@ export class HubClient {
     );
   }
 
-  /** Where a file of the repository at a commit is, and how errors call it. */
+  /** The URL of a file of the repository at a commit, and its name in errors. */
   fileAt(commit: string, path: string): { url: URL; thing: string } {
     const { owner, name } = this.#name;
     const parts = [owner, name, "resolve", commit, ...path.split("/")].map(encodeURIComponent);
@@ -70,7 +70,7 @@ export class HubClient {
     return { url, thing: `${this.#name.text}: ${path}` };
   }
 
-  /** Tries again what was dropped. `done` reports how much has come, ever; more of it counts the attempts anew. */
+  /** Retries what was dropped. `done` returns the bytes received so far; if it has grown, attempts are counted anew. */
   async attempt<Result>(
     thing: string,
     work: () => Promise<Result>,
@@ -100,7 +100,7 @@ export class HubClient {
     }
   }
 
-  /** Runs one exchange, ended when nothing comes for too long; however it ends early, the connection is let go. */
+  /** Runs one exchange, which ends if nothing arrives for too long; however it ends, the connection is released. */
   async exchange<Result>(
     work: (guard: Guard, signal: AbortSignal) => Promise<Result>,
     outer = this.#options.signal,
@@ -119,8 +119,8 @@ export class HubClient {
       try {
         return await Promise.race([step, ended]);
       } catch (cause) {
-        // Only what the connection does is worth another attempt; a full disk is not.
-        throw new Dropped(silent ? `nothing came for ${stallMs} ms` : reasonOf(cause), 0, cause);
+        // Only failures of the connection are worth another attempt; a full disk is not.
+        throw new Dropped(silent ? `no data for ${stallMs} ms` : reasonOf(cause), 0, cause);
       } finally {
         clearTimeout(timer);
       }
@@ -135,7 +135,7 @@ export class HubClient {
     }
   }
 
-  /** Throws what the status of an answer from `at` means. */
+  /** Throws the error for the status of a response from `at`. */
   refuse(response: Response, at: URL, thing: string): void {
     const { status } = response;
     if (!this.isHub(at) && status >= 400 && status < 500 && status !== 408 && status !== 429)
@@ -147,7 +147,9 @@ export class HubClient {
     return url.origin === this.#origin;
   }
 
-  /** Asks `url` and follows its redirects. `trail`: the headers of every answer on the way, the last one's too. */
+  /**
+   * Requests `url` and follows its redirects. `trail`: the headers of every response on the way, including the last.
+   */
   async follow(
     url: URL,
     headers: Readonly<Record<string, string>>,
@@ -182,7 +184,9 @@ export class HubClient {
     return { thing, endpoint, page: `${endpoint}/${owner}/${name}`, token: token !== null };
   }
 
-  /** The path and query of rel="next", from the endpoint on: wherever it points, we ask the Hub that we were told. */
+  /**
+   * The path and query of rel="next", from the endpoint on. Wherever it points, the request goes to the configured Hub.
+   */
   #following(response: Response): string | null {
     const { endpoint } = this.#options;
     const link = /<([^>]*)>\s*;\s*rel="?next"?/.exec(response.headers.get("link") ?? "")?.[1];

@@ -1,4 +1,4 @@
-/** Writing to the cache folder: whole small files, free space, and the system's errors as one line (Node only). */
+/** Writing to the cache folder: small files as a whole, free space, and the system's errors as one line (Node only). */
 import { randomBytes } from "node:crypto";
 import { rename, rm, statfs, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -10,7 +10,7 @@ export function besideName(path: string): string {
   return `${path}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
 }
 
-/** Puts a small file in place in one step, its folder too. */
+/** Writes a small file atomically and creates its folder. */
 export async function writeWhole(path: string, content: string): Promise<void> {
   const made = besideName(path);
   try {
@@ -23,7 +23,7 @@ export async function writeWhole(path: string, content: string): Promise<void> {
   }
 }
 
-/** Free bytes for us where the folder lies; null where the system does not report. */
+/** Free bytes for us on the disk of the folder; null if the system does not report them. */
 export async function freeBytes(folder: string): Promise<number | null> {
   try {
     const { bavail, bsize } = await statfs(folder);
@@ -33,17 +33,18 @@ export async function freeBytes(folder: string): Promise<number | null> {
   }
 }
 
-/** What went wrong while writing, with the way out. */
+/** A message for a failed write, with the way out. */
 export function diskError(path: string, cause: unknown): NibbleError {
   if (cause instanceof NibbleError) return cause;
   const { code, message } = cause as NodeJS.ErrnoException;
   const reasons: Readonly<Record<string, string | undefined>> = {
-    ENOSPC: "the disk is full. What has come is kept: make room and pull again, which goes on from there",
-    EDQUOT: "your share of the disk is used up. What has come is kept: make room and pull again",
+    ENOSPC: "the disk is full. Downloaded data is kept: free some space and pull again to resume",
+    EDQUOT: "your disk quota is used up. Downloaded data is kept: free some space and pull again to resume",
     EACCES: "no permission to write there. HF_HOME or HF_HUB_CACHE chooses another folder",
     EPERM: "no permission to write there. HF_HOME or HF_HUB_CACHE chooses another folder",
     EROFS: "the file system is read-only. HF_HOME or HF_HUB_CACHE chooses another folder",
-    EFBIG: "the file system takes no file of this size. HF_HOME or HF_HUB_CACHE chooses another folder",
+    EFBIG:
+      "the file system does not support files of this size. HF_HOME or HF_HUB_CACHE chooses another folder",
   };
   return new NibbleError("io", `${path}: ${reasons[code ?? ""] ?? message}`, { cause });
 }

@@ -1,6 +1,6 @@
 /**
- * One file from the Hub to its place on disk: several connections fill a part file, its hash follows them, and
- * only a file with the hash that the Hub lists gets its name. Owns the ranges and what an early end keeps.
+ * Downloads one file from the Hub: several connections fill a part file, its hash is computed along the way, and only a
+ * file with the hash that the Hub lists gets its name. Completed ranges survive an early end.
  */
 import { createHash } from "node:crypto";
 import { FormatError, throwIfAborted } from "../errors.ts";
@@ -9,7 +9,7 @@ import type { Lock } from "./lock.ts";
 import { PartFile, type PartPaths } from "./part.ts";
 import type { HubFileReader } from "./reader.ts";
 
-/** Of one write, and of one step of the hash. */
+/** Size of one write, and of one step of the hash. */
 const STEP_BYTES = 1024 * 1024;
 
 export interface Download {
@@ -18,18 +18,18 @@ export interface Download {
   /** For errors. */
   readonly thing: string;
   readonly paths: PartPaths;
-  /** The name that it gets. */
+  /** Its final path. */
   readonly target: string;
   readonly lock: Lock;
   readonly connections: number;
-  /** Of one request. */
+  /** Size of one request. */
   readonly rangeBytes: number;
   readonly signal?: AbortSignal;
-  /** How many bytes are there, and how many of them are known to be hashed. */
+  /** Bytes that are there, and how many of them are hashed. */
   readonly onProgress: (bytes: number, hashed: number) => void;
 }
 
-/** FormatError when the bytes are wrong: they are thrown away then. After any other error the next call goes on. */
+/** Throws FormatError if the bytes are wrong, and deletes them. After any other error the next call resumes. */
 export async function download(task: Download): Promise<void> {
   const { file, paths, target, lock } = task;
   for (let last = false; ; last = true) {
@@ -38,7 +38,7 @@ export async function download(task: Download): Promise<void> {
     let hash: string;
     try {
       hash = await fill(part, task);
-      // Who lost the lock must not take the part file from under the next holder.
+      // A process that lost the lock must not remove the next holder's part file.
       await lock.confirm();
     } catch (error) {
       await part.close();
@@ -46,7 +46,8 @@ export async function download(task: Download): Promise<void> {
     }
     if (hash === file.hash) return part.install(target);
     await part.discard();
-    // What lay there may be older than a crash of the machine; what came now has no such excuse.
+    // Older data may have been damaged by a crash of the machine; data of this download can only be wrong at its
+    // source.
     if (last || !resumed) throw wrongBytes(task, hash);
   }
 }
@@ -55,12 +56,12 @@ function wrongBytes({ thing, file }: Download, hash: string): FormatError {
   const kind = file.hash.length === 64 ? "SHA-256" : "SHA-1 as git has it";
   return new FormatError(
     thing,
-    `what came has the ${kind} ${hash} and was thrown away`,
-    `${file.hash}, as the Hub lists it`,
+    `the downloaded file has the ${kind} ${hash} and was deleted`,
+    `${file.hash}, which the Hub lists`,
   );
 }
 
-/** Downloads what is missing; gives the hash of the whole. */
+/** Downloads the missing ranges; returns the hash of the whole. */
 async function fill(part: PartFile, task: Download): Promise<string> {
   const { reader, file, thing, lock, connections, rangeBytes, signal, onProgress } = task;
   throwIfAborted(signal, `downloading ${thing}`);
@@ -109,7 +110,7 @@ async function fill(part: PartFile, task: Download): Promise<string> {
         );
         await flush();
       } catch (error) {
-        // What came is kept; if it cannot be, the first error says why.
+        // Received data is saved; if that fails, the first error still explains why.
         await flush().catch(() => {});
         throw error;
       }
@@ -138,7 +139,7 @@ async function fill(part: PartFile, task: Download): Promise<string> {
   };
 
   report();
-  /** The error that came first is the one to tell; the others follow from it. */
+  /** The first error is reported; the others follow from it. */
   let first: { error: unknown } | null = null;
   const failed = (error: unknown) => {
     first ??= { error };

@@ -1,6 +1,6 @@
 /**
- * Files of one commit, brought to the cache side by side. Owns what is asked before the first byte (is there room?),
- * the lock around each file and one count of bytes over all of them.
+ * Downloads the files of one commit into the cache, in parallel. Checks the free space first, locks each file, and
+ * counts bytes over all of them.
  */
 import { AbortedError, NibbleError } from "../errors.ts";
 import type { RepoCache } from "./cache.ts";
@@ -13,16 +13,18 @@ import type { HubName } from "./name.ts";
 import { readJournal } from "./part.ts";
 import { HubFileReader } from "./reader.ts";
 
-/** How far a download is. */
+/** Progress of a download. */
 export interface PullProgress {
-  /** "waiting": another process downloads the file. "verifying": it has come, and the rest of it is hashed. */
+  /**
+   * "waiting": another process downloads the file. "verifying": it is downloaded, and the rest of it is being hashed.
+   */
   readonly state: "downloading" | "waiting" | "verifying";
   /** Its path in the repository. */
   readonly file: string;
-  /** Of all files, with what lay there already; when verifying, the hashed ones of this file. */
+  /** Bytes of all files, including those that were there; when verifying, the hashed bytes of this file. */
   readonly bytes: number;
   readonly totalBytes: number;
-  /** Who downloads the file that is waited for. */
+  /** The process that downloads the awaited file. */
   readonly holder?: string;
 }
 
@@ -33,7 +35,7 @@ export interface DownloadsOptions {
   readonly onProgress?: (progress: PullProgress) => void;
 }
 
-/** A margin for what others write meanwhile. */
+/** A margin for other writers. */
 const SPARE_BYTES = 16 * 1024 * 1024;
 
 export class Downloads {
@@ -54,7 +56,7 @@ export class Downloads {
     this.#options = options;
   }
 
-  /** True when all were there. */
+  /** True if all files were there. */
   async fetch(files: readonly HubFile[]): Promise<boolean> {
     const missing: HubFile[] = [];
     let needed = 0;
@@ -69,7 +71,8 @@ export class Downloads {
     if (missing.length === 0) return true;
     await this.#cache.prepare();
     await this.#requireRoom(needed);
-    // Files no longer than a range come together, as each takes a round trip; larger ones one by one, over all connections.
+    // Files of one range or less are downloaded together, as each takes a round trip; larger ones one by one over all
+    // connections.
     const isSmall = ({ bytes }: HubFile) => bytes <= this.#options.rangeBytes;
     const queue = missing.filter(isSmall);
     const several = async () => {
@@ -118,7 +121,7 @@ export class Downloads {
       }
       this.#report(file, "downloading", file.bytes);
     } catch (error) {
-      // Whatever broke because of the stop is no news.
+      // Failures caused by the abort are not reported.
       throw signal?.aborted && !(error instanceof AbortedError)
         ? new AbortedError(`downloading ${thing}`)
         : error;
@@ -139,7 +142,7 @@ export class Downloads {
   }
 }
 
-/** Waits for all, so that nothing goes on after the call has ended. */
+/** Waits for all, so that nothing continues after the call has ended. */
 async function allOrFirstError(works: readonly Promise<void>[]): Promise<void> {
   const ended = await Promise.allSettled(works);
   const failed = ended.find((end) => end.status === "rejected");

@@ -1,7 +1,7 @@
 /**
- * The models that lie in the cache folder, and taking them away (Node only). Owns which files count as one model, by the
- * same rules as a download. What Python's huggingface_hub put there is listed, too; nothing outside of the folders of
- * models is touched.
+ * Lists and removes the models in the cache folder (Node only). The files that make up one model are found by the same
+ * rules as for a download. Models that Python's huggingface_hub downloaded are listed, too; nothing outside the folders
+ * of models is touched.
  */
 import { readdir, readlink, rm } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
@@ -16,14 +16,14 @@ import { type HubSettings, hubSettings } from "./settings.ts";
 
 /** A model on this disk. */
 export interface InstalledModel {
-  /** What `load` takes. */
+  /** The argument for `load`. */
   readonly name: string;
   /** Opens it. */
   readonly path: string;
   readonly bytes: number;
 }
 
-/** By name. Repositories without a model for us are left out. */
+/** By name. Repositories without a model that we can load are left out. */
 export async function installedModels(given: Partial<HubSettings> = {}): Promise<InstalledModel[]> {
   const settings = await hubSettings(given);
   const folders = await readdir(settings.cache).catch(() => []);
@@ -69,7 +69,7 @@ const installed = (name: string, path: string, files: readonly { bytes: number }
   ...{ name, path, bytes: files.reduce((sum, { bytes }) => sum + bytes, 0) },
 });
 
-/** All parts of the GGUF at `path`; null: it is no model, or a part is missing. */
+/** All parts of the GGUF at `path`; null: it is not a model, or a part is missing. */
 function pick(name: HubName, path: string, files: readonly { path: string; bytes: number }[]) {
   try {
     return pickFiles({ ...name, quant: path }, files).files;
@@ -79,7 +79,7 @@ function pick(name: HubName, path: string, files: readonly { path: string; bytes
   }
 }
 
-/** Names under refs/, each with its commit; a commit under two names counts once. */
+/** Names under refs/, each with its commit; a commit with two names counts once. */
 async function revisionsOf(cache: RepoCache): Promise<{ revision: string; commit: string }[]> {
   const names = await readdir(join(cache.folder, "refs"), { recursive: true }).catch(() => []);
   const seen = new Set<string>();
@@ -96,13 +96,14 @@ async function revisionsOf(cache: RepoCache): Promise<{ revision: string; commit
 /** What `removeModel` deleted. */
 export interface Removed {
   readonly paths: readonly string[];
-  /** Given back to the disk. */
+  /** Bytes that were freed. */
   readonly bytes: number;
 }
 
 /**
- * Takes a model from the disk: with a quantization or a file its files alone, without one the whole repository. ArgumentError:
- * no name of the Hub, or nothing of this name is here. NibbleError "io": the system refuses.
+ * Removes a model from the disk: with a quantization or a file only its files, otherwise the whole repository. Throws
+ * ArgumentError for a name that is not the Hub's or of which nothing is here, and NibbleError "io" if the system
+ * refuses.
  */
 export async function removeModel(text: string, given: Partial<HubSettings> = {}): Promise<Removed> {
   const name = hubName(text);
@@ -130,7 +131,7 @@ export async function removeModel(text: string, given: Partial<HubSettings> = {}
   }
 }
 
-/** Where a link in a snapshot leads; null: it is a file, or leads out of its repository. */
+/** The target of a link in a snapshot; null: it is a file, or points outside its repository. */
 async function targetOf(path: string): Promise<string | null> {
   const link = await readlink(path).catch(() => null);
   if (link === null) return null;
@@ -145,7 +146,7 @@ async function usedBlobs(cache: RepoCache): Promise<string[]> {
   return targets.filter((target) => target !== null);
 }
 
-/** Everything under snapshots and blobs that is a file itself. */
+/** All regular files under snapshots and blobs. */
 async function blobsOf(cache: RepoCache): Promise<{ path: string; bytes: number }[]> {
   const entries = await readdir(cache.folder, { recursive: true, withFileTypes: true }).catch(() => []);
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));

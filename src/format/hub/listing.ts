@@ -1,6 +1,6 @@
 /**
- * What a repository holds at one commit: the Hub's API -> files with sizes and hashes. Owns the API's shape and every
- * check of it: paths and hashes become names on our disk, so a server may not choose them freely.
+ * The files of a repository at one commit with sizes and hashes, from the Hub's API. Everything is checked: paths and
+ * hashes become names on our disk, so a server must not choose them freely.
  */
 import { FormatError } from "../errors.ts";
 import { asObject, describe } from "../json.ts";
@@ -11,7 +11,7 @@ export interface HubFile {
   /** In the repository, parts joined by "/". */
   readonly path: string;
   readonly bytes: number;
-  /** What the content must hash to: SHA-256 for large files, git's SHA-1 of a blob for small ones. In hex. */
+  /** The expected hash of the content, in hex: SHA-256 for large files, git's SHA-1 of a blob for small ones. */
   readonly hash: string;
 }
 
@@ -26,7 +26,7 @@ const MOST_PAGES = 200;
 const COMMIT = /^[0-9a-f]{40}$/;
 const HASH = /^([0-9a-f]{40}|[0-9a-f]{64})$/;
 
-/** Asks for the commit of the revision, then for the files of that commit. */
+/** Requests the commit of the revision, then the files of that commit. */
 export async function fetchListing(client: HubClient, name: HubName): Promise<Listing> {
   const api = `api/models/${name.owner}/${name.name}`;
   const info = asObject(await client.json(`${api}/revision/${encodeURIComponent(name.revision)}`), name.text);
@@ -48,7 +48,7 @@ export async function fetchListing(client: HubClient, name: HubName): Promise<Li
   return toListing({ commit, files: entries.flatMap((entry) => toFile(entry, name.text)) }, name.text);
 }
 
-/** Checks what was read, from the Hub or from a listing that was kept. */
+/** Checks a listing from the Hub or from the disk. */
 export function toListing(value: unknown, place: string): Listing {
   const { commit, files } = asObject(value, place);
   if (typeof commit !== "string" || !COMMIT.test(commit))
@@ -56,7 +56,7 @@ export function toListing(value: unknown, place: string): Listing {
   if (!Array.isArray(files)) throw new FormatError(place, `files ${describe(files)}`, "an array");
   const checked = files.map((file) => checkFile(asObject(file, place), place));
   if (new Set(checked.map(({ path }) => path)).size !== checked.length)
-    throw new FormatError(place, "one path twice in the list of files");
+    throw new FormatError(place, "a path occurs twice in the list of files");
   return { commit, files: checked };
 }
 
@@ -70,7 +70,7 @@ function checkFile({ path, bytes, hash }: Readonly<Record<string, unknown>>, pla
   return { path, bytes, hash };
 }
 
-/** An entry of the API's tree; none for a folder, and for names that not every file system takes. */
+/** An entry of the API's tree; none for a folder, or for names that not every file system accepts. */
 function toFile(entry: unknown, place: string): { path: unknown; bytes: unknown; hash: unknown }[] {
   const { type, path, size, oid, lfs } = asObject(entry, `${place}: the Hub's list of files`);
   if (type !== "file") return [];

@@ -1,8 +1,9 @@
 /**
- * One process at a time downloads a file; the others wait and find it whole. A lock is a file that names its holder and
- * whose time moves as long as the holder lives. Owns taking over from a holder that was killed: at once when its
- * process is gone from this machine, else after a minute without a sign. Who was only asleep finds that out before it
- * writes on. (Node has no flock; proper-lockfile waits after every kill, as it does not look for the process.)
+ * One process at a time downloads a file; the others wait and then find it complete. A lock is a file that names its
+ * holder and whose time stamp moves while the holder is alive. A dead holder's lock is taken over at once if its
+ * process is gone from this machine, otherwise after a minute without a sign. A holder that was only suspended notices
+ * this before it writes again. (Node has no flock; proper-lockfile waits after every kill because it does not look for
+ * the process.)
  */
 import { randomBytes } from "node:crypto";
 import { readlinkSync } from "node:fs";
@@ -21,13 +22,13 @@ const POLL_MS = 250;
 
 export interface LockOptions {
   readonly signal?: AbortSignal;
-  /** Called again and again while another process holds it. */
+  /** Called repeatedly while another process holds the lock. */
   readonly onWait?: (holder: string) => void | Promise<void>;
-  /** How long a holder may give no sign. For tests. */
+  /** How long a holder may give no sign of life. For tests. */
   readonly silentMs?: number;
 }
 
-/** Takes the lock at `path`, once it is free. AbortedError, or NibbleError "io" where it cannot be written. */
+/** Takes the lock at `path` once it is free. Throws AbortedError, or NibbleError "io" if it cannot be written. */
 export async function takeLock(path: string, options: LockOptions = {}): Promise<Lock> {
   const { signal, onWait, silentMs = SILENT_MS } = options;
   const content = JSON.stringify({
@@ -35,7 +36,7 @@ export async function takeLock(path: string, options: LockOptions = {}): Promise
     pid: process.pid,
     id: randomBytes(8).toString("hex"),
   });
-  /** The holder's last sign, and when we saw it, by our clock: the file's time may be another machine's. */
+  /** The holder's last sign of life and when we saw it by our clock: the file's time may be another machine's. */
   let sign = "";
   let signAt = 0;
   for (;;) {
@@ -69,14 +70,17 @@ export class Lock {
     this.#timer = setInterval(() => this.#beat().catch(() => {}), BEAT_MS).unref();
   }
 
-  /** Throws when another process has taken over, as it may after we gave no sign for long. Costs nothing mostly. */
+  /** Throws if another process has taken over, which can happen after a long silence of ours. Usually free. */
   async check(): Promise<void> {
     if (performance.now() - this.#beatAt > 3 * BEAT_MS) await this.#beat();
     if (this.#lost)
-      throw new NibbleError("io", "another process has taken over this download while this one slept");
+      throw new NibbleError(
+        "io",
+        "another process has taken over this download while this one was suspended",
+      );
   }
 
-  /** As `check`, and looks at the file in any case. */
+  /** Like `check`, but always looks at the file. */
   async confirm(): Promise<void> {
     await this.#beat();
     await this.check();
@@ -112,7 +116,7 @@ async function create(path: string, content: string): Promise<boolean> {
   }
 }
 
-/** Who holds it, and a text that changes with each sign of life; null: it is free. */
+/** The holder, and a text that changes with each sign of life; null: the lock is free. */
 async function look(path: string): Promise<{ content: string; sign: string } | null> {
   try {
     const { mtimeMs } = await stat(path);
@@ -124,7 +128,7 @@ async function look(path: string): Promise<{ content: string; sign: string } | n
   }
 }
 
-/** Removes a dead holder's lock, and only that: another waiter may have been faster and hold it already. */
+/** Removes a dead holder's lock and no other: another waiter may have been faster and hold it already. */
 async function takeAway(path: string, content: string): Promise<void> {
   const aside = besideName(path);
   try {
@@ -133,7 +137,7 @@ async function takeAway(path: string, content: string): Promise<void> {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return;
     throw diskError(path, cause);
   }
-  // A holder that lost it by mistake notices at its next check, so this put-back need not succeed.
+  // A holder that lost its lock by mistake notices at its next check, so restoring it need not succeed.
   if ((await readFile(aside, "utf8")) !== content) await rename(aside, path);
   else await rm(aside, { force: true });
 }
@@ -147,12 +151,12 @@ function parse(content: string): Holder | null {
   try {
     return parseJson(content, "lock") as Holder | null;
   } catch {
-    // Just created and not written yet, or by something else.
+    // Just created and not written yet, or written by something else.
     return null;
   }
 }
 
-/** Its process ran on this machine and runs no more. */
+/** Its process ran on this machine and no longer exists. */
 function isGone(content: string): boolean {
   const holder = parse(content);
   if (holder?.machine !== machine() || typeof holder.pid !== "number") return false;
@@ -170,7 +174,7 @@ function holderOf(content: string): string {
   return holder.machine === machine() ? `process ${holder.pid}` : `process ${holder.pid} on another machine`;
 }
 
-/** This machine, and in Linux this container: their processes have numbers of their own. */
+/** This machine and, on Linux, this container: containers number their processes separately. */
 function machine(): string {
   try {
     return `${hostname()} ${readlinkSync("/proc/self/ns/pid")}`;

@@ -1,11 +1,11 @@
 /**
- * The name of a model on the Hub as people type it: `hf:owner/name`, with `@revision` and `:quantization` after it.
- * Owns the syntax, and that no part of a name can lead out of the cache folder or the Hub's own paths.
+ * Parses the name of a model on the Hub as people type it: `hf:owner/name`, followed by `@revision` and
+ * `:quantization`. No part of a name can lead out of the cache folder or the Hub's own paths.
  */
 import { ArgumentError } from "../errors.ts";
 
 export interface HubName {
-  /** As it was typed. */
+  /** The name as it was typed. */
   readonly text: string;
   readonly owner: string;
   readonly name: string;
@@ -15,19 +15,19 @@ export interface HubName {
   readonly quant: string | null;
 }
 
-const SYNTAX = "hf:owner/name, followed by @revision or :quantization if wanted (hf:owner/name:Q8_0)";
+const SYNTAX = "hf:owner/name, optionally followed by @revision or :quantization (hf:owner/name:Q8_0)";
 
 /** The Hub's rule: letters, digits, "-", "_", "."; neither "--" nor ".."; no "-" or "." at either end. */
 const PART = /^(?!.*(--|\.\.))[A-Za-z0-9_]([\w.-]{0,94}[A-Za-z0-9_])?$/;
 const REVISION = /^[A-Za-z0-9_][\w./-]{0,199}$/;
 const QUANT = /^[A-Za-z0-9_][\w. +/-]{0,199}$/;
 
-/** Whether a MODEL argument means the Hub. */
+/** Whether a MODEL argument names a model on the Hub. */
 export function isHubName(text: string): boolean {
   return text.startsWith("hf:");
 }
 
-/** ArgumentError "model" for what is no name. */
+/** Throws ArgumentError "model" for an invalid name. */
 export function hubName(text: string): HubName {
   const match = /^hf:([^/@:]*)\/([^/@:]*)((?:[@:][^@:]*)*)$/.exec(text);
   const [, owner = "", name = "", rest = ""] = match ?? [];
@@ -49,7 +49,7 @@ export function hubName(text: string): HubName {
   };
 }
 
-/** Whether a relative path with "/" between its parts stays inside the folder that it starts from. */
+/** Whether a relative path with "/" between its parts stays inside the folder where it starts. */
 export function isPath(path: string): boolean {
   return path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
 }

@@ -1,14 +1,14 @@
 /**
- * A file that is not whole yet, and next to it the journal of which bytes of it are there. Owns the order that makes the
- * journal true after any end of the process or the machine: bytes reach the disk before the journal names them.
- * Bytes that were written and not yet named are simply downloaded again.
+ * A file that is partly downloaded, and a journal of the bytes that are there. Bytes reach the disk before the journal
+ * lists them, so the journal is correct after any crash of the process or the machine. Bytes that were written but not
+ * listed are downloaded again.
  */
 import { type FileHandle, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { parseJson } from "../json.ts";
 import { diskError, writeWhole } from "./disk.ts";
 import { type Range, Ranges } from "./ranges.ts";
 
-/** What a kill costs at most, apart from what the connections hold. */
+/** The most that a kill can lose, besides what the connections hold. */
 const JOURNAL_MS = 2000;
 
 export interface PartPaths {
@@ -31,7 +31,7 @@ export class PartFile {
     this.done = done;
   }
 
-  /** Goes on with what lies there, or begins. */
+  /** Continues with the existing part, or begins a new one. */
   static async open(paths: PartPaths, bytes: number): Promise<PartFile> {
     try {
       const done = await readJournal(paths, bytes);
@@ -59,7 +59,7 @@ export class PartFile {
     }
   }
 
-  /** Fills `into` from `offset`; the bytes have to be there. */
+  /** Fills `into` from `offset`; the bytes must be there. */
   async read(offset: number, into: Uint8Array): Promise<void> {
     for (let done = 0; done < into.length; ) {
       const { bytesRead } = await this.#file.read(into, done, into.length - done, offset + done);
@@ -69,7 +69,7 @@ export class PartFile {
     }
   }
 
-  /** Makes the journal say what is there. */
+  /** Updates the journal. */
   save(): Promise<void> {
     this.#savedAt = performance.now();
     this.#saving ??= this.#save().finally(() => {
@@ -84,19 +84,19 @@ export class PartFile {
     await writeWhole(this.#paths.journal, `${JSON.stringify({ bytes: this.#bytes, done })}\n`);
   }
 
-  /** Ends without losing anything that was written. */
+  /** Closes the part and keeps everything that was written. */
   async close(): Promise<void> {
     try {
       await this.#saving;
       await this.save();
     } catch {
-      // The disk is full or gone: the journal stays as it was, which is true.
+      // The disk is full or gone: the journal stays as it was, which is still correct.
     } finally {
       await this.#file.close();
     }
   }
 
-  /** The file is whole and right: it gets its name. */
+  /** The file is complete and correct: it gets its name. */
   async install(path: string): Promise<void> {
     try {
       await this.#saving;
@@ -110,7 +110,7 @@ export class PartFile {
     }
   }
 
-  /** The bytes are wrong: nothing of them is kept. */
+  /** The bytes are wrong: deletes everything. */
   async discard(): Promise<void> {
     await this.#saving?.catch(() => {});
     await this.#file.close();
@@ -119,7 +119,7 @@ export class PartFile {
   }
 }
 
-/** What a part file holds; null: there is none that could be gone on with. */
+/** The content of a part file; null: there is none that can be continued. */
 export async function readJournal({ part, journal }: PartPaths, bytes: number): Promise<Ranges | null> {
   try {
     if ((await stat(part)).size !== bytes) return null;

@@ -1,7 +1,7 @@
 /**
- * Which files of a repository make the model that was asked for: one GGUF quantization with all its parts, or a
- * safetensors folder. Owns how files name their quantization and which one is taken when none is asked for. Works on
- * a list of names and sizes, wherever it comes from; an answer that is not plain is an error that lists what there is.
+ * Selects the files of a repository that make up the requested model: one GGUF quantization with all its parts, or a
+ * safetensors folder. It works on a list of names and sizes from any source. If the choice is not clear, the error
+ * lists the candidates.
  */
 import { ArgumentError, FormatError, UnsupportedError } from "../errors.ts";
 import { ggufPartName } from "../gguf.ts";
@@ -12,15 +12,17 @@ interface Named {
   readonly bytes: number;
 }
 
-/** Files to have, and which of them opens the model; `index`: names further files, once it is there. */
+/** Files to download, and the one that opens the model; `index`: a file that names more files once it is there. */
 export interface Picked<File extends Named> {
   readonly files: readonly File[];
-  /** The path in the repository that opens the model: a GGUF file (the first part); "": the folder. */
+  /** The path in the repository that opens the model: a GGUF file (the first part), or "" for the folder. */
   readonly opens: string;
   readonly index: File | null;
 }
 
-/** Without a wish: small and close to the original first, then larger, then worse. All can be computed by us. */
+/**
+ * The default order: small and close to the original first, then larger, then worse. We can compute with all of them.
+ */
 const DEFAULTS = [
   ...["Q4_K_M", "Q4_K_XL", "Q4_K_S", "Q4_K", "Q4_0", "IQ4_NL", "IQ4_XS", "MXFP4", "Q4_1", "Q4_K_L"],
   ...["Q5_K_M", "Q5_K_XL", "Q5_K_S", "Q5_K", "Q5_0", "Q5_1", "Q6_K", "Q6_K_XL", "Q8_0", "Q8_K_XL"],
@@ -43,24 +45,24 @@ const DEFAULTS = [
 
 const QUANT =
   /(?:^|[-._/])((?:UD-)?(?:I?Q\d+(?:_[A-Z0-9]+)*|BF16|FP?16|FP?32|MXFP4(?:_MOE)?|NVFP4|TQ\d_\d))(?=[-./]|$)/gi;
-/** GGUF files that hold no language model: image encoders, statistics, adapters, vocabularies. */
+/** GGUF files that are not language models: image encoders, statistics, adapters, vocabularies. */
 const OTHER = /(^|[-._/])(mmproj|imatrix|lora|adapter|control[-_]vector|vae|ggml-vocab)([-._]|$)/i;
 
 const MODEL = "model.safetensors";
 export const INDEX = "model.safetensors.index.json";
-/** What a safetensors folder has besides its weights, where the repository has it. */
+/** Files of a safetensors folder besides its weights, if the repository has them. */
 const BESIDE = [
   ...["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"],
   ...["special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json"],
   ...["tokenizer.model", "vocab.json", "merges.txt"],
 ];
 
-/** In an error; a repository may have 50,000 files. */
+/** Entries shown in an error; a repository may have 50,000 files. */
 const MOST_LISTED = 20;
 
 /**
- * ArgumentError "model": no such quantization, or several files of it. UnsupportedError: a repository without a model
- * for us. FormatError: parts are missing.
+ * Throws ArgumentError "model" if there is no such quantization, or several files of it; UnsupportedError if the
+ * repository has no model that we can load; FormatError if parts are missing.
  */
 export function pickFiles<File extends Named>(name: HubName, files: readonly File[]): Picked<File> {
   const models = ggufModels(files);
@@ -70,7 +72,7 @@ export function pickFiles<File extends Named>(name: HubName, files: readonly Fil
   return pickFolder(name, files);
 }
 
-/** The shards that the index names. */
+/** The shards listed in the index. */
 export function pickShards<File extends Named>(
   name: HubName,
   files: readonly File[],
@@ -85,11 +87,11 @@ export function pickShards<File extends Named>(
 }
 
 interface GgufModel<File> {
-  /** As the file spells it in capitals: "Q4_K_M", "UD-Q4_K_XL"; null: it says none. */
+  /** As the file spells it, in capitals: "Q4_K_M", "UD-Q4_K_XL"; null: the name has none. */
   readonly quant: string | null;
-  /** In order. */
+  /** The parts, in order. */
   readonly parts: readonly File[];
-  /** As the file's name counts them. */
+  /** The number of parts according to the file's name. */
   readonly partCount: number;
   readonly bytes: number;
 }
@@ -109,7 +111,7 @@ function ggufModels<File extends Named>(files: readonly File[]): GgufModel<File>
   }));
 }
 
-/** The last one that the path names: "Qwen-Q4/x-Q8_0.gguf" is Q8_0. */
+/** The last one in the path: "Qwen-Q4/x-Q8_0.gguf" is Q8_0. */
 function quantOf(path: string): string | null {
   const plain = path.replace(/(-\d{5}-of-\d{5})?\.gguf$/i, "");
   const found = [...plain.matchAll(QUANT)].at(-1)?.[1].toUpperCase() ?? null;
@@ -137,7 +139,7 @@ function pickGguf<File extends Named>(name: HubName, models: readonly GgufModel<
   return { files: parts, opens: parts[0].path, index: null };
 }
 
-/** The wish names a file or a quantization; one that "UD-" stands before counts where there is none without it. */
+/** The request is a file or a quantization; one with the prefix "UD-" is used if there is none without it. */
 function byWish<File extends Named>(models: readonly GgufModel<File>[], wish: string): GgufModel<File>[] {
   const file = models.filter(({ parts }) => parts.some(({ path }) => path === wish));
   if (file.length > 0) return file;

@@ -1,7 +1,7 @@
 /**
- * `hf:owner/name` -> a path that opens: what is there is used, what is missing is downloaded. Owns the order: nothing
- * counts before it is whole and checked, and the revision points to a commit only when its files are there. What was
- * downloaded once is used without asking the Hub; `refresh` asks.
+ * Turns `hf:owner/name` into a path that opens: files on disk are used, missing ones are downloaded. A file counts only
+ * once it is complete and checked, and the revision points to a commit only once its files are there. Downloaded models
+ * are used without asking the Hub; `refresh` asks.
  */
 import { ArgumentError, NibbleError, throwIfAborted } from "../errors.ts";
 import { fileFolder } from "../file-source.ts";
@@ -15,28 +15,30 @@ import { type HubName, hubName } from "./name.ts";
 import { INDEX, type Picked, pickFiles, pickShards } from "./pick.ts";
 import { type HubSettings, hubSettings } from "./settings.ts";
 
-/** What is not given comes from the environment, as for Python's huggingface_hub: HF_TOKEN, HF_HOME, HF_ENDPOINT ... */
+/** Defaults come from the environment, as for Python's huggingface_hub: HF_TOKEN, HF_HOME, HF_ENDPOINT ... */
 export interface PullOptions
   extends Partial<HubSettings>,
     Pick<HubClientOptions, "signal" | "stallMs" | "attempts" | "backoffMs"> {
-  /** Ask the Hub whether the revision has moved on. Default: what was downloaded is used. */
+  /** Ask the Hub whether the revision has moved. Default: use what was downloaded. */
   readonly refresh?: boolean;
-  /** Requests for one file at a time. Default 4. */
+  /** Parallel requests for one file. Default 4. */
   readonly connections?: number;
-  /** Of one request. Default 16 MiB: long against a round trip, short enough that all connections end together. */
+  /**
+   * Size of one request. Default 16 MiB: long compared to a round trip, short enough that all connections end together.
+   */
   readonly rangeBytes?: number;
   readonly onProgress?: (progress: PullProgress) => void;
 }
 
-/** What `pull` brought: where the files lie, and of which commit they are. */
+/** The result of `pull`: the path of the files, and their commit. */
 export interface Pulled {
-  /** Opens the model: a GGUF file (the first part of a split one), or a folder. */
+  /** The path that opens the model: a GGUF file (the first part of a split one), or a folder. */
   readonly path: string;
   readonly commit: string;
   /** Paths in the repository, with their sizes. */
   readonly files: readonly Sized[];
   readonly bytes: number;
-  /** None of it had to be downloaded. */
+  /** Nothing had to be downloaded. */
   readonly cached: boolean;
 }
 
@@ -46,9 +48,10 @@ interface Sized {
 }
 
 /**
- * Makes sure that the model is on this disk. ArgumentError: no name, or no such quantization. NibbleError "io":
- * unreachable, no access, no room, or offline and not there. FormatError: wrong bytes. AbortedError. What came before
- * an error or a kill is kept, and the next call goes on from there.
+ * Makes sure that the model is on this disk. Throws ArgumentError for an invalid name or a missing quantization;
+ * NibbleError "io" if the Hub is unreachable, access is refused, there is no space, or it is offline and the model is
+ * not there; FormatError for wrong bytes; AbortedError. After an error or a kill, received data is kept and the next
+ * call resumes.
  */
 export async function pull(text: string, options: PullOptions = {}): Promise<Pulled> {
   const { connections = 4, rangeBytes = 16 * 1024 * 1024, signal, onProgress } = options;
@@ -63,7 +66,7 @@ export async function pull(text: string, options: PullOptions = {}): Promise<Pul
   const downloads = new Downloads(name, cache, client, commit, {
     ...{ connections, rangeBytes, signal, onProgress },
   });
-  // The index first: it names the other files, whose bytes belong to the total.
+  // The index first: it lists the other files, whose sizes belong to the total.
   const hadIndex = picked.index === null || (await downloads.fetch([picked.index]));
   const all = [...picked.files, ...(await shardsOf(name, cache, commit, picked, files))];
   const hadAll = await downloads.fetch(all);
@@ -72,7 +75,7 @@ export async function pull(text: string, options: PullOptions = {}): Promise<Pul
   return toPulled(cache, commit, all, picked.opens, hadIndex && hadAll);
 }
 
-/** What is on the Hub and not, or not known to be, all here. */
+/** The model on the Hub, if it is not here or not known to be complete. */
 export interface Missing {
   readonly name: HubName;
   readonly settings: HubSettings;
@@ -82,7 +85,7 @@ export interface Missing {
   readonly picked: Picked<HubFile>;
 }
 
-/** The model on this disk, or what the Hub says of it. Downloads nothing. */
+/** The model on this disk, or the Hub's listing of it. Downloads nothing. */
 export async function lookUp(
   text: string,
   options: PullOptions,
@@ -115,12 +118,12 @@ async function askHub(client: HubClient, name: HubName, cache: RepoCache): Promi
     if (proxy && !process.env.NODE_USE_ENV_PROXY)
       waysOut.push(`${proxy} is set: Node uses it from 22.21 on, with NODE_USE_ENV_PROXY=1`);
     if (commit !== null && (await cache.filesOf(commit)).length > 0)
-      waysOut.push("With --offline or HF_HUB_OFFLINE=1 what was downloaded before is used");
+      waysOut.push("With --offline or HF_HUB_OFFLINE=1, models that were downloaded before are used");
     throw new NibbleError("io", [error.message, ...waysOut].join(". "), { cause: error });
   }
 }
 
-/** All that the name stands for, when it is there and we know what that is; else null. */
+/** All files of the model, if they are here and known to be complete; else null. */
 async function findWhole(name: HubName, cache: RepoCache, listing: Listing): Promise<Pulled | null> {
   const { commit, files } = listing;
   const picked = pickFiles(name, files);
@@ -130,16 +133,13 @@ async function findWhole(name: HubName, cache: RepoCache, listing: Listing): Pro
   return toPulled(cache, commit, [...picked.files, ...shards], picked.opens, true);
 }
 
-/** Without the Hub: by what it listed once, or by what Python has put there. */
+/** Without the Hub: from its earlier listing, or from what Python downloaded. */
 async function findOffline(name: HubName, cache: RepoCache): Promise<Pulled> {
   const commit = await cache.commitOf(name.revision);
   const files = commit === null ? [] : await cache.filesOf(commit);
   if (commit === null || files.length === 0) {
     const wayOut = "Download it without --offline and HF_HUB_OFFLINE";
-    throw new NibbleError(
-      "io",
-      `${name.text} is not in ${cache.folder}, and offline is asked for. ${wayOut}`,
-    );
+    throw new NibbleError("io", `${name.text} is not in ${cache.folder}, and offline mode is on. ${wayOut}`);
   }
   const kept = await cache.listing(commit);
   const found = kept && (await findWhole(name, cache, kept));
@@ -149,7 +149,7 @@ async function findOffline(name: HubName, cache: RepoCache): Promise<Pulled> {
   return toPulled(cache, commit, [...picked.files, ...shards], picked.opens, true);
 }
 
-/** What the index of a safetensors folder names, once the index is there. */
+/** The files listed in the index of a safetensors folder, once the index is there. */
 async function shardsOf<File extends Sized>(
   name: HubName,
   cache: RepoCache,

@@ -1,4 +1,4 @@
-/** Which bytes of a file are there: sorted ranges [start, end) that neither overlap nor touch. Pure. */
+/** The bytes of a file that are there: sorted ranges [start, end) that neither overlap nor touch. Pure. */
 export type Range = readonly [start: number, end: number];
 
 export class Ranges {
@@ -28,13 +28,13 @@ export class Ranges {
     return this.#all.reduce((sum, [start, end]) => sum + end - start, 0);
   }
 
-  /** Where the bytes from 0 on end. */
+  /** The end of the range that starts at 0. */
   get prefix(): number {
     const first = this.#all[0];
     return first?.[0] === 0 ? first[1] : 0;
   }
 
-  /** What is not there of a file of `bytes`, in ranges of at most `rangeBytes`. */
+  /** The missing ranges of a file of `bytes` bytes, each at most `rangeBytes` long. */
   missing(bytes: number, rangeBytes = Number.POSITIVE_INFINITY): Range[] {
     const found: Range[] = [];
     let at = 0;

@@ -1,6 +1,6 @@
 /**
- * A model of the Hub opened for a look: from this disk when it is here, else where it lies, by ranges. A plan or an
- * inspection of a 40 GB model reads a few MB. Refuses to be more than a look: what is computed with is downloaded.
+ * Opens a model of the Hub for inspection or planning: from this disk if it is here, otherwise remotely by ranges,
+ * which reads a few MB of a 40 GB model. Models that are to be run are downloaded instead.
  */
 import { bufferSource } from "../buffer-source.ts";
 import type { Checkpoint } from "../checkpoint.ts";
@@ -15,13 +15,13 @@ import { HubFileReader, type Sink } from "./reader.ts";
 
 export interface HubModel {
   readonly checkpoint: Checkpoint;
-  /** On this disk; null: it was opened on the Hub. */
+  /** The path on this disk; null: it was opened on the Hub. */
   readonly path: string | null;
-  /** Of the weights' files. */
+  /** The size of the files of weights. */
   readonly bytes: number;
 }
 
-/** Throws what `pull` throws, except for wrong bytes, which only a whole download can tell. */
+/** Throws what `pull` throws, except for wrong bytes, which only a complete download can detect. */
 export async function openHubModel(text: string, options: PullOptions = {}): Promise<HubModel> {
   const { found, missing } = await lookUp(text, options);
   if (found) {
@@ -37,9 +37,9 @@ export async function openHubModel(text: string, options: PullOptions = {}): Pro
   };
 }
 
-/** Text of up to this size is read at once: not every server of small files knows ranges. */
+/** Files up to this size are read at once: not every server of small files supports ranges. */
 const WHOLE_BYTES = 64 * 1024 * 1024;
-/** As the index names them, which is not read for a sum. */
+/** From their names in the listing; the index is not read for a sum. */
 const SHARD = /^model-\d{5}-of-\d{5}\.safetensors$/;
 
 function weightBytes(files: readonly { readonly path: string; readonly bytes: number }[]): number {
@@ -57,12 +57,12 @@ async function openRemote(missing: Missing, options: PullOptions): Promise<Check
   return ggufCheckpoint(source, folder);
 }
 
-/** The repository's files under a path: "" or one that ends with "/". What is not listed is not asked for. */
+/** The repository's files under a path: "" or one that ends with "/". Files that are not listed are not requested. */
 function hubFolder(missing: Missing, under: string, options: PullOptions): Folder {
   const { name, settings, client, listing } = missing;
   const { token, endpoint } = settings;
   const { signal, stallMs, attempts, backoffMs } = options;
-  // fetch takes the header off where it is redirected to another origin.
+  // fetch removes the header when it is redirected to another origin.
   const headers = token === null ? undefined : { authorization: `Bearer ${token}` };
   return {
     name: name.text,

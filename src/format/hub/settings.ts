@@ -1,7 +1,6 @@
 /**
- * Where the Hub is, who we are there and where downloads lie: the environment variables of Python's huggingface_hub
- * (github.com/huggingface/huggingface_hub, constants.py), so that both find each other's models. Owns their names,
- * defaults and order (Node only).
+ * The Hub's address, our token and the cache folder: the environment variables of Python's huggingface_hub
+ * (github.com/huggingface/huggingface_hub, constants.py), so that both find each other's models (Node only).
  */
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
@@ -12,14 +11,17 @@ export interface HubSettings {
   /** "https://huggingface.co", without a slash at the end. */
   readonly endpoint: string;
   readonly token: string | null;
-  /** The folder that holds models--owner--name. */
+  /** The folder that contains models--owner--name. */
   readonly cache: string;
   readonly offline: boolean;
   /** Snapshots may link to blobs. */
   readonly symlinks: boolean;
 }
 
-/** Given ones go before the environment. ArgumentError: no URL, or a token that no header can carry. */
+/**
+ * Given settings take precedence over the environment. Throws ArgumentError for an invalid URL, or a token that cannot
+ * be sent in a header.
+ */
 export async function hubSettings(
   given: Partial<HubSettings> = {},
   environment: Readonly<Record<string, string | undefined>> = process.env,
@@ -50,7 +52,7 @@ function folder(path: string): string {
   return resolve(path.replace(/^~(?=$|[/\\])/, homedir()));
 }
 
-/** What `hf auth login` wrote; null: nothing. */
+/** The token that `hf auth login` saved; null: none. */
 async function tokenFile(path: string): Promise<string | null> {
   try {
     return (await readFile(path, "utf8")).trim() || null;
@@ -61,10 +63,10 @@ async function tokenFile(path: string): Promise<string | null> {
   }
 }
 
-/** The token itself is in no message. */
+/** Messages never contain the token itself. */
 function checkToken(token: string | null): string | null {
   if (token !== null && !/^[\x21-\x7e]+$/.test(token))
-    throw new ArgumentError("HF_TOKEN", "text with spaces or other signs", "the token alone: hf_...");
+    throw new ArgumentError("HF_TOKEN", "text with spaces or other characters", "the token alone: hf_...");
   return token;
 }
 

@@ -1,6 +1,6 @@
 /**
- * What a dot, brackets and slices give: attributes, methods, elements. As in Jinja2's sandbox, a dot looks for a method
- * first and brackets for an element, and methods that would change a value are not there.
+ * Attributes, methods, elements and slices. As in Jinja2's sandbox, a dot looks for a method first and brackets for an
+ * element; methods that would change a value do not exist.
  */
 import { bind, integerOrNone } from "./arguments.ts";
 import type { Meter } from "./meter.ts";
@@ -42,7 +42,7 @@ export function items(dict: Dict, meter: Meter): Value[] {
   return Array.from(dict.entries(), (entry) => new Tuple(entry));
 }
 
-/** Methods that the sandbox of Hugging Face keeps from templates, for they would change a value. */
+/** Methods that Hugging Face's sandbox denies to templates because they would change a value. */
 const CHANGING_DICTS = /^(?:clear|pop|popitem|setdefault|update)$/;
 const CHANGING_LISTS = /^(?:append|clear|extend|insert|pop|remove|reverse|sort)$/;
 
@@ -85,7 +85,7 @@ export function attribute(object: Value, name: string, meter: Meter): Value {
 export function element(object: Value, key: Value, meter: Meter): Value {
   if (object instanceof Undefined) object.fail();
   if (key instanceof Undefined) return nothing(object, "Undefined");
-  // Jinja2 takes a key that cannot be one as missing.
+  // Jinja2 treats a value that cannot be a key as missing.
   if (object instanceof Dict && !isHashable(key)) return nothing(object, typeName(key));
   const found = object instanceof Dict ? object.get(key) : elementAt(object, key, meter);
   if (found !== undefined) return found;
@@ -132,7 +132,7 @@ export function slice(object: Value, bounds: readonly (Value | undefined)[], met
   const to = place(stop, by > 0 ? most : least);
   const count = Math.max(0, Math.ceil((to - from) / by));
   if (by === 1 && typeof all === "string") return all.slice(from, to);
-  // One by one, a text is a list for the time being.
+  // For slices with a step, a text is split into a list of characters.
   meter.list(count);
   const taken = Array.from({ length: count }, (_, at) => all[from + at * by] as Value);
   if (typeof object === "string") return taken.join("");

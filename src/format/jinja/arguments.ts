@@ -1,7 +1,7 @@
-/** How functions of a template read what they are called with, by place or by name. */
+/** Reads the arguments of a template's function calls, by position or by name. */
 import { type Arguments, numberOf, TemplateError, typeName, Undefined, type Value } from "./values.ts";
 
-/** The arguments in the order of `names`; undefined where nothing was given. TemplateError for one too many. */
+/** The arguments in the order of `names`; undefined if not given. Throws TemplateError for one too many. */
 export function bind(
   what: string,
   { positional, named }: Arguments,
@@ -16,7 +16,7 @@ export function bind(
   return names.map((name, at) => (at < positional.length ? positional[at] : named.get(name)));
 }
 
-/** A whole number; `other` where nothing was given. */
+/** An integer; `other` if not given. */
 export function integer(what: string, value: Value | undefined, other: number): number {
   if (value === undefined) return other;
   if (value instanceof Undefined) value.fail();
@@ -24,7 +24,7 @@ export function integer(what: string, value: Value | undefined, other: number): 
   throw new TemplateError(`${what}: an integer is required, not '${typeName(value)}'`);
 }
 
-/** As `integer`, but None stands for nothing. */
+/** Like `integer`, but None counts as not given. */
 export function integerOrNone(what: string, value: Value | undefined, other: number): number {
   return value === null ? other : integer(what, value, other);
 }
@@ -35,7 +35,7 @@ export function text(what: string, value: Value | undefined): string {
   throw new TemplateError(`${what}: a string is required, not '${typeName(value ?? null)}'`);
 }
 
-/** A number as it counts, whatever its type. */
+/** The value as a number, whatever its type. */
 export function numeric(what: string, value: Value): number {
   if (value instanceof Undefined) value.fail();
   const number = numberOf(value);

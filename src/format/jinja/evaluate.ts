@@ -1,7 +1,7 @@
 /**
- * Runs a template's tree. Owns statements, scopes and expressions, as Jinja2 has them; what operators, filters, tests
- * and methods do is in the other files of this folder. The one idea: statements are a generator that stops at rounds of loops once
- * enough was done, so that a long conversation can be rendered in slices; every step is counted by the meter.
+ * Evaluates a template's tree: statements, scopes and expressions as in Jinja2. Operators, filters, tests and methods
+ * are in the other files of this folder. Statements run in a generator that pauses between iterations of loops, so that
+ * a long conversation can be rendered in slices; the meter counts every step.
  */
 import { attribute, element, slice } from "./access.ts";
 import { bind } from "./arguments.ts";
@@ -41,11 +41,11 @@ import {
   type Value,
 } from "./values.ts";
 
-/** How a block ended: at its end, or in the middle of a loop's round. */
+/** How a block ended: at its end, or by `break` or `continue`. */
 type Ending = "end" | "break" | "continue";
 type Steps<Result> = Generator<void, Result, void>;
 
-/** The `loop` of a for: one object for all rounds. depth: of loops that were called by `loop(...)`. */
+/** The `loop` variable of a for: one object for all iterations. depth: of loops called by `loop(...)`. */
 class Loop extends Thing {
   readonly type = "LoopContext";
   at = 0;
@@ -55,7 +55,7 @@ class Loop extends Thing {
     readonly items: readonly Value[],
     readonly meter: Meter,
     readonly depth: number,
-    /** The same loop over something else, as a text; null: the loop is not recursive. */
+    /** Runs the same loop over other items and returns the text; null: the loop is not recursive. */
     readonly again: ((items: Value) => string) | null,
   ) {
     super();
@@ -122,7 +122,7 @@ export class Evaluation {
     this.#out += text;
   }
 
-  /** What a block writes, as a text. */
+  /** The text that a block writes. */
   #captured(nodes: readonly Node[], scope: Scope): string {
     return this.#written(this.#block(nodes, scope));
   }
@@ -215,7 +215,7 @@ export class Evaluation {
     if (items.length === 0) yield* this.#block(defaultBlock, new Scope(scope));
   }
 
-  /** Gives names to a value's parts. */
+  /** Assigns a value, or its parts, to names. */
   #assign(target: Node, value: Value, scope: Scope): void {
     if (target.type === "Identifier") return scope.set(target.value, value);
     if (target.type === "MemberExpression" && !target.computed && target.property.type === "Identifier") {
@@ -236,7 +236,7 @@ export class Evaluation {
 
   #set(target: Node, value: Node | null, body: readonly Node[], scope: Scope): void {
     if (value !== null) return this.#assign(target, this.#evaluate(value, scope), scope);
-    // {% set name | filter %}...{% endset %}: the name lies innermost.
+    // {% set name | filter %}...{% endset %}: the name is innermost.
     const filters: (Name | Call)[] = [];
     let name = target;
     for (; name.type === "FilterExpression"; name = name.operand) filters.unshift(name.filter);
@@ -364,7 +364,7 @@ export class Evaluation {
         if (operator.value === "or") return isTrue(first) ? first : this.#evaluate(right, scope);
         if (!isChained(operator, left))
           return operate(operator.value, first, this.#evaluate(right, scope), this.#meter);
-        // a < b < c: what the left comparison ended with is compared again.
+        // a < b < c: the last operand of the left comparison is compared again.
         if (!isTrue(first)) return first;
         return operate(
           operator.value,
@@ -400,7 +400,7 @@ function filterName(node: Name | Call): string {
   throw new TemplateError(`the filter ${name.type}`);
 }
 
-/** The filters and tests of a tree that are not known, for a word before the template is needed. */
+/** The unknown filters and tests in a tree, to report them before the template is needed. */
 export function unknownNames(tree: Node): string[] {
   const found = new Set<string>();
   const visit = (part: unknown): void => {

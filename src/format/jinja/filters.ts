@@ -21,7 +21,7 @@ import {
 
 export type Filter = (value: Value, given: Arguments, meter: Meter) => Value;
 
-/** A filter over the text of a value, whatever it is, without arguments. */
+/** A filter over the text of any value, without arguments. */
 const ofText =
   (work: (text: string) => Value): Filter =>
   (value, given, meter) => {
@@ -169,14 +169,14 @@ export const FILTERS: Readonly<Record<string, Filter>> = {
   }),
 };
 
-/** Python's round: of two equally near numbers the even one. places: digits after the point, or zeros when below 0. */
+/** Python's round: half to even. places: digits after the point, or zeros if negative. */
 function rounded(number: number, places: number): number {
   if (!Number.isFinite(number) || places > 100) return number;
   const scale = 10 ** Math.max(0, -places);
   return Math.sign(number) * Number(fixed(Math.abs(number) / scale, Math.max(0, places))) * scale;
 }
 
-/** Characters of a number that is written out; more are no number, and cost no time. */
+/** Characters of a written number; a longer text is not a number, and costs no time. */
 const LONGEST_NUMBER = 400;
 
 function parseNumber(source: string): number | null {
@@ -190,7 +190,7 @@ function parseNumber(source: string): number | null {
   return /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/.test(plain) ? Number(plain) : null;
 }
 
-/** int(text, base), or else the whole part of float(text). */
+/** int(text, base), or else the integer part of float(text). */
 function parseInteger(source: string, base: number): number | null {
   if (source.length > LONGEST_NUMBER) return null;
   const plain = source
@@ -207,7 +207,7 @@ function parseInteger(source: string, base: number): number | null {
   return parseNumber(source);
 }
 
-/** What `join` and the like put together: the texts of elements. */
+/** The texts of the elements, for `join` and the like. */
 export function texts(values: readonly Value[], meter: Meter): string[] {
   meter.list(values.length);
   return values.map((value) => toText(value, meter));

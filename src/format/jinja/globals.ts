@@ -1,4 +1,4 @@
-/** The functions that templates find: Jinja2's own and the two of Hugging Face. */
+/** The global functions of templates: Jinja2's own and Hugging Face's two. */
 import { bind, integer, text } from "./arguments.ts";
 import type { Meter } from "./meter.ts";
 import {
@@ -16,7 +16,7 @@ import {
 /** The exception of a template that calls raise_exception. */
 export class Raised extends Error {}
 
-/** What `namespace()` makes: the only value that a template may change. */
+/** The result of `namespace()`: the only value that a template may change. */
 export class Namespace extends Thing {
   readonly type = "Namespace";
   readonly #attributes = new Map<string, Value>();
@@ -37,7 +37,7 @@ export function globals(now: Date, meter: Meter): Map<string, Value> {
     },
     strftime_now: (given) => {
       const format = text("strftime_now", bind("strftime_now", given, ["format"])[0]);
-      // A code becomes at most some twenty characters.
+      // A code becomes at most about twenty characters.
       meter.text(format.length * 20);
       meter.read(format.length * 20);
       return strftime(now, format);
@@ -64,7 +64,7 @@ export function globals(now: Date, meter: Meter): Map<string, Value> {
   return new Map(Object.entries(functions).map(([name, call]) => [name, new Callable(call)]));
 }
 
-/** A dict of pairs, or of another dict, with what is given by name. */
+/** A dict from pairs or another dict, plus named arguments. */
 function dict(what: string, { positional, named }: Arguments, meter: Meter): Dict {
   if (positional.length > 1)
     throw new TemplateError(`${what} expected at most 1 argument, got ${positional.length}`);
@@ -122,7 +122,7 @@ function cycler(items: readonly Value[]): Value {
   return new Cycler(items);
 }
 
-/** Python's strftime in English; an unknown code stays as it is. "-" in front of a code leaves out the zeros. */
+/** Python's strftime in English; unknown codes are kept. "-" before a code drops leading zeros. */
 function strftime(now: Date, format: string): string {
   const two = (value: number) => String(value).padStart(2, "0");
   const name = (options: Intl.DateTimeFormatOptions) => new Intl.DateTimeFormat("en-US", options).format(now);

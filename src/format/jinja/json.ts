@@ -1,4 +1,4 @@
-/** The filter `tojson` as Hugging Face gives it to templates: Python's json.dumps, with non-ASCII characters as they are. */
+/** The filter `tojson` as Hugging Face defines it: Python's json.dumps with non-ASCII characters kept. */
 import { LITERAL } from "../tokenizer.ts";
 import { bind, integerOrNone, text } from "./arguments.ts";
 import { type Meter, Writer } from "./meter.ts";
@@ -16,7 +16,7 @@ import {
 
 interface Form {
   readonly ascii: boolean;
-  /** Of one level; null: all on one line. */
+  /** Indentation of one level; null: everything on one line. */
   readonly indent: string | null;
   readonly between: string;
   readonly afterKey: string;
@@ -44,14 +44,14 @@ export function toJson(value: Value, given: Arguments, meter: Meter): string {
   return writer.text;
 }
 
-/** margin: a new line with the indentation of what is around. */
+/** margin: a line break with the indentation of the surrounding level. */
 function write(value: Value, form: Form, margin: string, writer: Writer): void {
   const elements = elementsOf(value);
   if (elements) {
     writeAll("[", "]", elements, form, margin, writer, (item, inner) => write(item, form, inner, writer));
   } else if (value instanceof Dict) {
     let entries = [...value.entries()].map(([key, item]) => [keyText(key), item] as const);
-    // As Python, by code points.
+    // As in Python, by code points.
     if (form.sorted) entries = entries.sort(([a], [b]) => (a < b ? -1 : 1));
     writeAll("{", "}", entries, form, margin, writer, ([key, item], inner) => {
       writer.add(quoted(key, form, writer.meter));
@@ -82,7 +82,7 @@ function writeAll<Item>(
   writer.add(close);
 }
 
-/** What is neither text nor list nor dict; also as a key. */
+/** Everything but texts, lists and dicts; also as a key. */
 function keyText(value: Value): string {
   if (typeof value === "string") return value;
   if (value === null) return "null";
@@ -97,7 +97,7 @@ const jsonNames: Record<string, string> = { NaN: "NaN", Infinity: "Infinity", "-
 function quoted(value: string, { ascii }: Form, meter: Meter): string {
   meter.read(value.length);
   const json = JSON.stringify(value);
-  // The mark of `Tokenizer.protect` stays, or it would not mark any more.
+  // The mark of `Tokenizer.protect` is kept unescaped so that it still works.
   const spelled = (unit: string) =>
     unit === LITERAL ? unit : `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return ascii ? json.replace(/[\x7f-\uffff]/g, spelled) : json;

@@ -1,6 +1,5 @@
 /**
- * Jinja2's filters over lists, and all filters by name. None and what is undefined count as empty where Jinja2 takes
- * them so.
+ * Jinja2's filters over lists, and the table of all filters. None and undefined count as empty where Jinja2 does so.
  */
 import { element, items } from "./access.ts";
 import { bind, text } from "./arguments.ts";
@@ -24,7 +23,7 @@ import {
   type Value,
 } from "./values.ts";
 
-/** "a.b.0", or a number: what it gives of an element. None: the element itself. */
+/** "a.b.0", or a number: the attribute to read from an element. None: the element itself. */
 function getter(path: Value | undefined, meter: Meter, other?: Value): (item: Value) => Value {
   if (path === undefined || path === null) return (item) => item;
   const steps = (typeof path === "number" ? [path] : text("attribute", path).split(".")).map((step) =>
@@ -36,7 +35,7 @@ function getter(path: Value | undefined, meter: Meter, other?: Value): (item: Va
   };
 }
 
-/** Texts without their case, unless it counts. */
+/** Compares texts without case, unless it is case-sensitive. */
 function sortable(item: Value, withCase: Value, meter: Meter): Value {
   if (typeof item !== "string" || isTrue(withCase)) return item;
   meter.read(item.length);
@@ -77,7 +76,7 @@ function extreme(sign: 1 | -1): Filter {
 /** select, reject, selectattr, rejectattr: the elements for which a test holds, or does not. */
 function selecting(byAttribute: boolean, wanted: boolean): Filter {
   return (value, { positional, named }, meter) => {
-    // As Jinja2: nothing to walk over is nothing to choose from, be it None.
+    // As in Jinja2: an empty value, None included, gives nothing.
     if (!isTrue(value)) return [];
     if (byAttribute && positional.length === 0)
       throw new TemplateError("Missing parameter for attribute name");

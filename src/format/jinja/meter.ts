@@ -1,11 +1,11 @@
 /**
- * What a template may spend. A template is code out of a downloaded file, so each step is counted, and each piece of
- * work is paid for before it is done: by the characters it reads or the elements it makes.
+ * A budget for templates. A template is code from a downloaded file, so each step is counted, and work is charged
+ * before it is done: by the characters it reads or the elements it makes.
  */
 import { FormatError } from "../errors.ts";
 
 export interface Bounds {
-  /** Steps: evaluated nodes, rounds of loops, elements made, and 32 characters read. */
+  /** Steps: evaluated nodes, iterations of loops, elements made, and each 32 characters read. */
   readonly steps: number;
   /** Characters in one value, and so in the result. */
   readonly characters: number;
@@ -13,7 +13,7 @@ export interface Bounds {
   readonly elements: number;
 }
 
-/** Steps between two places where the work may pause: some milliseconds. */
+/** Steps between two places where the work may pause: a few milliseconds. */
 const PAUSE = 20_000;
 
 export class Meter {
@@ -32,38 +32,38 @@ export class Meter {
     return this.bounds.steps - this.#left;
   }
 
-  /** FormatError when the steps are used up. */
+  /** Throws FormatError if the steps are used up. */
   spend(steps: number): void {
     this.#left -= steps;
     this.#untilPause -= steps;
     if (!(this.#left >= 0)) throw this.#tooMuch("more steps than a template needs", this.bounds.steps);
   }
 
-  /** Before as many characters are read or copied. */
+  /** Called before this many characters are read or copied. */
   read(characters: number): void {
     this.spend(1 + Math.ceil(characters / 32));
   }
 
-  /** Before a text of that length is made. */
+  /** Called before a text of this length is made. */
   text(characters: number): void {
     if (!(characters <= this.bounds.characters))
       throw this.#tooMuch(`a text of ${characters} characters`, this.bounds.characters);
   }
 
-  /** Before a list of that length is made. */
+  /** Called before a list of this length is made. */
   list(elements: number): void {
     if (!(elements <= this.bounds.elements))
       throw this.#tooMuch(`a list of ${elements}`, this.bounds.elements);
     this.spend(elements);
   }
 
-  /** Before one more element is put into a list, which then has that many. */
+  /** Called before an element is added to a list, which then has this many. */
   element(elements: number): void {
     if (elements > this.bounds.elements) this.list(elements);
     this.spend(1);
   }
 
-  /** Whether enough was done since the last pause. */
+  /** Whether it is time for a pause. */
   wantsPause(): boolean {
     if (this.#untilPause > 0) return false;
     this.#untilPause = PAUSE;
@@ -75,7 +75,7 @@ export class Meter {
   }
 }
 
-/** A text that grows piece by piece inside the bounds. */
+/** A text that grows piece by piece within the limits. */
 export class Writer {
   text = "";
 

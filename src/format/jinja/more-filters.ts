@@ -1,6 +1,6 @@
 /**
- * Jinja2's filters that chat templates hardly use. Those for web pages that need a library (striptags, urlize,
- * wordwrap, xmlattr), pprint and random are not there: a template that names one says so when it is read.
+ * Jinja2's filters that chat templates rarely use. Missing are those for web pages that need a library (striptags,
+ * urlize, wordwrap, xmlattr), pprint and random: a template that names one is reported when it is read.
  */
 import { element, items } from "./access.ts";
 import { bind, integer, numeric } from "./arguments.ts";
@@ -8,7 +8,7 @@ import type { Filter } from "./filters.ts";
 import type { Meter } from "./meter.ts";
 import { Dict, iterate, TemplateError, toText, type Value } from "./values.ts";
 
-/** Lists of `count`; the last one is filled up, unless with None. */
+/** Lists of `count` elements; the last one is padded, unless with None. */
 const batch: Filter = (value, given, meter) => {
   const [count, filler = null] = bind("batch", given, ["linecount", "fill_with"]);
   const size = integer("batch", count, 0);
@@ -22,7 +22,7 @@ const batch: Filter = (value, given, meter) => {
   return lists;
 };
 
-/** `count` lists, the first of them longer by one where they cannot be equal, the others filled up. */
+/** `count` lists whose lengths differ by at most one, longer ones first; shorter ones are padded. */
 const slice: Filter = (value, given, meter) => {
   const [count, filler = null] = bind("slice", given, ["slices", "fill_with"]);
   const lists = integer("slice", count, 0);
@@ -38,7 +38,7 @@ const slice: Filter = (value, given, meter) => {
   });
 };
 
-/** As Python's urllib.parse.quote. */
+/** Like Python's urllib.parse.quote. */
 function quoted(value: Value, meter: Meter, alsoSlash: boolean): string {
   const text = toText(value, meter);
   meter.read(9 * text.length);

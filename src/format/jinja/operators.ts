@@ -1,4 +1,4 @@
-/** What the operators of an expression do, as in Python. Work is paid for before it is done. */
+/** The operators of expressions, as in Python. Work is charged before it is done. */
 import type { Meter } from "./meter.ts";
 import { printf } from "./printf.ts";
 import {
@@ -60,7 +60,7 @@ function divisor(value: Value): number {
   return number;
 }
 
-/** Whole numbers stay whole; beyond 2^53 JavaScript would round them in silence. */
+/** Integers stay integers; beyond 2^53 JavaScript would round them silently. */
 function arithmetic(
   sign: string,
   left: Value,
@@ -92,7 +92,7 @@ function add(left: Value, right: Value, meter: Meter): Value {
   return arithmetic("+", left, right, (a, b) => a + b);
 }
 
-/** Texts are joined without a copy, so what counts is the shorter one. */
+/** Texts are joined without a copy, so the shorter one is charged. */
 function joined(left: string, right: string, meter: Meter): string {
   meter.read(Math.min(left.length, right.length));
   meter.text(left.length + right.length);

@@ -1,4 +1,4 @@
-/** Python's two ways to put values into a text, "%s" and "{}", with the forms of numbers that both share. */
+/** Python's two ways to format values, "%s" and "{}", and the number formats that they share. */
 import { integer, numeric, text } from "./arguments.ts";
 import type { Meter } from "./meter.ts";
 import { Writer } from "./meter.ts";
@@ -18,17 +18,17 @@ import {
   type Value,
 } from "./values.ts";
 
-/** Digits after the point; JavaScript has no more. */
+/** Digits after the point; JavaScript's limit. */
 const MOST_DIGITS = 100;
 
 interface NumberForm {
-  /** d, x, o, b, X, e, E, f, F, g, G, % or "" for a number as it is. */
+  /** d, x, o, b, X, e, E, f, F, g, G, % or "" for the default. */
   readonly type: string;
-  /** Digits after the point, or significant ones; null: as many as the type has. */
+  /** Digits after the point, or significant digits; null: the type's default. */
   readonly precision: number | null;
-  /** "#": 0x in front. */
+  /** "#": the prefix 0x. */
   readonly marked: boolean;
-  /** Between groups of three digits; "": none. */
+  /** Separator of groups of three digits; "": none. */
   readonly group: string;
 }
 
@@ -55,11 +55,11 @@ function digits(value: Value, { type, precision, marked, group }: NumberForm): s
   return type === "X" || type === "E" || type === "G" ? found.toUpperCase() : found;
 }
 
-/** As toFixed, but of two equally near numbers the even one. number: not negative, finite. */
+/** Like toFixed, but half to even. number: not negative, finite. */
 export function fixed(number: number, places: number): string {
   if (number >= 1e21) return BigInt(number).toString() + (places > 0 ? `.${"0".repeat(places)}` : "");
   const found = number.toFixed(places);
-  // More digits than any number has that lies halfway between two with that many places.
+  // A number halfway between two with this many places never has more digits.
   const isHalf = /^50*$/.test(
     number
       .toFixed(Math.min(MOST_DIGITS, places + 40))
@@ -90,7 +90,7 @@ function isNegative(value: Value): boolean {
   return number < 0 || Object.is(number, -0);
 }
 
-/** Fills up to a width, inside the bounds. align: "<", ">", "^", or "=" between sign and digits. */
+/** Pads to a width, within the limits. align: "<", ">", "^", or "=" between sign and digits. */
 function padded(
   sign: string,
   body: string,
@@ -202,7 +202,7 @@ function formatValue(value: Value, spec: string, meter: Meter): string {
   return padded(sign, body, Number(width), filling, align ?? (zero ? "=" : ">"), meter);
 }
 
-/** text.format(...). `look`: an attribute or element of a value, as the template would get it. */
+/** text.format(...). `look` reads an attribute or element of a value as the template would. */
 export function format(
   pattern: string,
   given: Arguments,
@@ -257,7 +257,7 @@ export function format(
   return written(pattern, 0);
 }
 
-/** Where the field that opens at `at` closes; -1: nowhere. */
+/** The end of the field that opens at `at`; -1: it does not close. */
 function closing(source: string, at: number): number {
   let depth = 0;
   for (; at < source.length; at++) {
@@ -267,7 +267,7 @@ function closing(source: string, at: number): number {
   return -1;
 }
 
-/** What % takes besides a tuple: a dict for names, and lists as one value. */
+/** What % accepts besides a tuple: a dict for names, and a list as one value. */
 export function printfArguments({ positional, named }: Arguments): Value {
   if (positional.length > 0 && named.size > 0)
     throw new TemplateError("can't handle positional and keyword arguments at the same time");

@@ -1,4 +1,7 @@
-/** The names that a place in a template sees. A `set` is seen in its own scope only: a loop's round, a macro, a block. */
+/**
+ * The names visible at a place in a template. A `set` is visible in its own scope only: a loop's iteration, a macro, a
+ * block.
+ */
 import { Undefined, type Value } from "./values.ts";
 
 export class Scope {

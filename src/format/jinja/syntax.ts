@@ -1,12 +1,12 @@
 /**
- * A template's text as a tree. The kept library (@huggingface/jinja) reads the language; this file owns what it does not
- * read, by rewriting text and tokens into what it does: {% raw %}, {%+ and +%}, line ends of Windows, tests with
- * arguments, tuples that end with a comma, {% with %}, recursive loops, numbers such as 1e3 and 1_000.
+ * Parses a template into a tree. @huggingface/jinja reads the language; this file rewrites the text and tokens that it
+ * does not read into ones that it does: {% raw %}, {%+ and +%}, Windows line ends, tests with arguments, tuples that
+ * end with a comma, {% with %}, recursive loops, numbers such as 1e3 and 1_000.
  */
 import { parse, tokenize } from "@huggingface/jinja";
 
-// The library's declarations import each other without endings, which "nodenext" does not resolve (@huggingface/jinja
-// 0.5.11): what is used of its tree is declared here, until that resolves.
+// The library's declarations import each other without file extensions, which "nodenext" does not resolve
+// (@huggingface/jinja 0.5.11). Until that is fixed, the parts of its tree that are used are declared here.
 interface Block {
   readonly body: readonly Node[];
 }
@@ -80,11 +80,11 @@ export type Node =
 interface Token {
   readonly type: string;
   readonly value: string;
-  /** How many brackets are open around it: which comparisons are one chain, a < b < c. */
+  /** The depth of brackets around it, which shows which comparisons form one chain, a < b < c. */
   depth?: number;
 }
 
-/** Names that no template can write: what a rewritten place is called in the tree. */
+/** Names that no template can write, for rewritten places in the tree. */
 const TUPLE_END = "(end of tuple)";
 const WITH = "(with)";
 const RECURSIVE = "(recursive)";
@@ -100,7 +100,7 @@ export function parseTemplate(source: string): Node {
   return parse(rewritten(tokens) as Parameters<typeof parse>[0]) as unknown as Node;
 }
 
-/** The test that a filter of the tree stands for; null: it is a filter. */
+/** The test that a filter node stands for; null: it is a filter. */
 export function testOf(filter: string): { readonly name: string; readonly negated: boolean } | null {
   if (filter.startsWith(IS_NOT)) return { name: filter.slice(IS_NOT.length), negated: true };
   return filter.startsWith(IS) ? { name: filter.slice(IS.length), negated: false } : null;
@@ -111,17 +111,17 @@ export function withArguments(test: Node): readonly Node[] | null {
   return test.type === "CallExpression" && isNamed(test.callee, WITH) ? test.args : null;
 }
 
-/** What a recursive loop goes over first; null: it is none. */
+/** The iterable of a recursive loop; null: the loop is not recursive. */
 export function recursiveOver(iterable: Node): Node | null {
   return iterable.type === "CallExpression" && isNamed(iterable.callee, RECURSIVE) ? iterable.args[0] : null;
 }
 
-/** The elements of a list or tuple as they were written. */
+/** The elements of a list or tuple as written. */
 export function elementNodes(nodes: readonly Node[]): readonly Node[] {
   return nodes.filter((node) => !isNamed(node, TUPLE_END));
 }
 
-/** Whether `left` is what `operator` goes on with, as in a < b < c. */
+/** Whether `operator` continues the comparison `left`, as in a < b < c. */
 export function isChained(operator: Token, left: Node): left is Binary {
   return (
     left.type === "BinaryExpression" && operator.depth !== undefined && left.operator.depth === operator.depth
@@ -135,7 +135,7 @@ function isNamed(node: Node, name: string): boolean {
 const RAW = /\{%([-+]?)\s*raw\s*(-?)%\}/y;
 const END_RAW = /\{%([-+]?)\s*endraw\s*([-+]?)%\}/g;
 
-/** What stands in {% raw %} as a text in an expression; {%+ and +%} as what keeps the blanks around them. */
+/** Turns {% raw %} into a text in an expression, and {%+ and +%} into tags that keep the whitespace around them. */
 function withoutRaw(source: string): string {
   let out = "";
   let from = 0;
@@ -156,7 +156,7 @@ function withoutRaw(source: string): string {
       text = open[2] === "-" ? text.trimStart() : text;
       text =
         close[1] === "-" ? text.trimEnd() : close[1] === "+" ? text : text.replace(/(?<=^|\n)[ \t]+$/, "");
-      // Comments, whose blanks the library takes away as it does those of a block.
+      // Comments, whose whitespace the library strips as it does for blocks.
       const kept = (sign: string) => (sign === "-" ? "-" : "");
       out += source.slice(from, at) + (open[1] === "+" ? '{{""}}' : `{#${kept(open[1])} #}`);
       out += `{{ ${JSON.stringify(text).replace(/[{}]/g, (brace) => (brace === "{" ? "\\x7b" : "\\x7d"))} }}`;
@@ -185,7 +185,7 @@ function endsOperand(token: Token | undefined): boolean {
   return token !== undefined && (CLOSE.has(token.type) || /Literal$/.test(token.type));
 }
 
-/** Whether a test without brackets has this token as the beginning of its argument, as Jinja2 decides it. */
+/** Whether this token begins the argument of a test without brackets, by Jinja2's rules. */
 function beginsArgument(token: Token | undefined): boolean {
   if (token?.type === "Identifier") return !WORDS.has(token.value);
   return (
@@ -193,7 +193,7 @@ function beginsArgument(token: Token | undefined): boolean {
   );
 }
 
-/** Where the operand that begins at `from` ends, with its calls, attributes and elements. */
+/** The end of the operand that begins at `from`, with its calls, attributes and elements. */
 function operandEnd(tokens: readonly Token[], from: number): number {
   let depth = 0;
   for (let at = from; at < tokens.length; at++) {
@@ -208,15 +208,15 @@ function operandEnd(tokens: readonly Token[], from: number): number {
   return tokens.length;
 }
 
-/** Where the statement that holds `at` ends. */
+/** The end of the statement that contains `at`. */
 function statementEnd(tokens: readonly Token[], at: number): number {
   while (at < tokens.length && !/Statement$/.test(tokens[at].type)) at++;
   return at;
 }
 
 /**
- * The places where what a recursive loop goes over begins and ends, by the place of its `for`; null: the loop is not
- * recursive. Its tokens: for, names, in, what it goes over, if and a condition, recursive.
+ * For each `for` of a recursive loop, where its iterable begins and ends; null: the loop is not recursive. Its tokens:
+ * for, names, in, iterable, if and a condition, recursive.
  */
 function recursiveLoop(
   tokens: readonly Token[],
@@ -236,7 +236,7 @@ function recursiveLoop(
   return begin < 0 ? null : { begin, end: mark, mark };
 }
 
-/** What the library reads of a number that begins here, and where it ends. */
+/** The number that the library reads from here, and its end. */
 function numberAt(tokens: readonly Token[], at: number): { value: string; end: number } {
   const { value } = tokens[at];
   const after = tokens[at + 1];
@@ -250,7 +250,7 @@ function numberAt(tokens: readonly Token[], at: number): { value: string; end: n
   const written = /^(?:_\d+)*(?:e(\d*))?$/i.exec(rest);
   if (written === null) return { value, end: at };
   const digits = value + rest.replace(/e.*$/i, "").replaceAll("_", "");
-  // With a point: a number with an exponent is none of the whole ones.
+  // With a decimal point: a number with an exponent is a float.
   const float = value.includes(".") ? digits : `${digits}.0`;
   if (written[1] === undefined) return { value: digits, end: at + 1 };
   if (written[1] !== "") return { value: `${float}e${written[1]}`, end: at + 1 };
@@ -260,18 +260,18 @@ function numberAt(tokens: readonly Token[], at: number): { value: string; end: n
   return { value: `${float}e${sign.value}${exponent.value}`, end: at + 3 };
 }
 
-/** Statements that need other files, and what is said of them. */
+/** Statements that need other files, and the error for them. */
 const OTHER_FILES = new Set("include import from extends block".split(" "));
 
-/** Tests as arguments of tests: each looks for the end of its own. */
+/** Limit for tests nested in arguments of tests: each looks for its own end. */
 const DEEPEST = 64;
 
 function rewritten(tokens: readonly Token[]): Token[] {
   const out: Token[] = [];
   const add = (type: string, value: string) => out.push({ type, value });
-  /** Of each open bracket: whether it is a tuple's or a group's. */
+  /** For each open bracket: whether it belongs to a tuple or a group. */
   const open: boolean[] = [];
-  /** Where arguments that had no brackets end, innermost last. */
+  /** The ends of arguments without brackets, innermost last. */
   const ends: number[] = [];
   let loop = null as ReturnType<typeof recursiveLoop>;
   for (let at = 0; at < tokens.length; at++) {

@@ -1,4 +1,4 @@
-/** The tests of `is`, of select and of selectattr: Jinja2's, by name. */
+/** The tests of `is`, select and selectattr: Jinja2's, by name. */
 import type { Meter } from "./meter.ts";
 import { operate } from "./operators.ts";
 import { isLower, isUpper } from "./text-methods.ts";
@@ -37,7 +37,7 @@ const less = compared("<", (order) => order < 0);
 const atLeast = compared(">=", (order) => order >= 0);
 const atMost = compared("<=", (order) => order <= 0);
 
-/** Whether a number is a multiple of another; Python's % for what is none. */
+/** Whether a number is a multiple of another; for other values Python's % raises. */
 function divides(value: Value, by: Value, meter: Meter): boolean {
   return isEqual(operate("%", value, by, meter), 0, meter);
 }
@@ -76,7 +76,7 @@ const TESTS: Readonly<Record<string, Test>> = {
   upper: (value, _, meter) => isUpper(toText(value, meter)),
 };
 
-/** Other spellings, which a name in `is` cannot have but a text in `select` can. */
+/** Other spellings, which cannot follow `is` but can be a text in `select`. */
 const SIGNS: Readonly<Record<string, string>> = {
   "==": "eq",
   "!=": "ne",

@@ -1,4 +1,4 @@
-/** The methods of Python's str that templates can call. Names that are not here are undefined, as in Python. */
+/** The methods of Python's str that templates can call. Other names are undefined, as in Python. */
 import { bind, integer, integerOrNone, text } from "./arguments.ts";
 import type { Meter } from "./meter.ts";
 import {
@@ -17,11 +17,11 @@ import {
 
 export type Method<Self> = (self: Self, given: Arguments, meter: Meter) => Value;
 
-/** Python's str.isspace, which is not JavaScript's \s: U+FEFF is none, and the separators of ASCII are. */
+/** Python's str.isspace. It differs from JavaScript's \s: U+FEFF is not included, the ASCII separators are. */
 const BLANK = "[\\t-\\r\\x1c-\\x20\\x85\\p{Z}]";
 const BLANKS = new RegExp(`${BLANK}+`, "gu");
 
-/** The same for one character, quicker. */
+/** The same for one character, faster. */
 function isBlank(character: string): boolean {
   const code = character.charCodeAt(0);
   if (code < 0x1680)
@@ -33,11 +33,11 @@ function isBlank(character: string): boolean {
   );
 }
 
-/** Of str.splitlines, the separators of ASCII among them. */
+/** Line ends of str.splitlines, including the ASCII separators. */
 const LINE_ENDS = "\\r\\n|[\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029]";
 const LINE_END = new RegExp(LINE_ENDS, "g");
 
-/** str.strip and its two halves. chars: the characters to take away; null: blanks. */
+/** str.strip, lstrip and rstrip. chars: the characters to remove; null: whitespace. */
 export function strip(
   self: string,
   chars: string | null,
@@ -77,7 +77,7 @@ export function lines(self: string, keepEnds: boolean, meter: Meter): string[] {
 export function replace(self: string, old: string, fresh: string, most: number, meter: Meter): string {
   meter.read(self.length);
   let count = 0;
-  // Between all characters, where the old text is empty.
+  // Between all characters if the old text is empty.
   if (old === "") count = lengthOf(self, meter) + 1;
   else for (let at = self.indexOf(old); at >= 0; at = self.indexOf(old, at + old.length)) count++;
   count = most < 0 ? count : Math.min(count, most);
@@ -104,7 +104,7 @@ export function join(separator: string, items: readonly string[], meter: Meter):
   return items.join(separator);
 }
 
-/** Characters for which `test` holds, and no other; not of an empty text. */
+/** Whether `test` holds for all characters; false for an empty text. */
 const all = (self: string, test: RegExp) => self !== "" && test.test(self);
 
 export function isUpper(self: string): boolean {
@@ -164,7 +164,7 @@ function split(self: string, given: Arguments, meter: Meter, fromRight: boolean)
   return fromRight ? found.reverse() : found;
 }
 
-/** What stands between start and end, counted in characters, and where it begins in UTF-16 units. */
+/** The text between start and end, counted in characters, and its offset in UTF-16 units. */
 function window(
   self: string,
   start: Value | undefined,

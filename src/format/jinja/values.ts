@@ -1,12 +1,12 @@
 /**
- * The values of a template, which are Python's: None, True, 1 and 1.0, texts, lists, tuples, dicts and what is
- * undefined. Owns what they are when they are tested, compared and written. Where JavaScript has the same (texts, lists,
- * booleans, whole numbers, null for None) it is used as it is.
+ * The values of a template, which are Python's: None, True, 1 and 1.0, texts, lists, tuples, dicts and undefined, with
+ * their truth, comparison and printing. JavaScript's own values are used where they behave the same (texts, lists,
+ * booleans, integers, null for None).
  */
 import { LITERAL } from "../tokenizer.ts";
 import { type Meter, Writer } from "./meter.ts";
 
-/** A number is Python's int; `Float` its float, also when it is whole. */
+/** A number is Python's int; `Float` is its float, also for whole numbers. */
 export type Value =
   | null
   | boolean
@@ -20,7 +20,7 @@ export type Value =
   | Callable
   | Undefined;
 
-/** What Python would raise: the template cannot do this with these values. */
+/** What Python would raise: the operation is not defined for these values. */
 export class TemplateError extends Error {}
 
 export class Float {
@@ -31,7 +31,7 @@ export class Tuple {
   constructor(readonly items: readonly Value[]) {}
 }
 
-/** What `groupby` gives: a pair that has names. */
+/** An element of `groupby`: a pair with names. */
 export class Group extends Tuple {
   constructor(
     readonly grouper: Value,
@@ -41,7 +41,7 @@ export class Group extends Tuple {
   }
 }
 
-/** The value of a name or an element that is not there: empty when written or walked over, an error for most else. */
+/** The value of a missing name or element: empty when printed or iterated, an error for most else. */
 export class Undefined {
   constructor(readonly why: string) {}
 
@@ -50,7 +50,7 @@ export class Undefined {
   }
 }
 
-/** A value that may not be there. Not with `??`, which would take None for missing. */
+/** A value that may be missing. Not with `??`, which would treat None as missing. */
 export function orUndefined(value: Value | undefined, why: string): Value {
   return value === undefined ? new Undefined(why) : value;
 }
@@ -64,7 +64,7 @@ export class Callable {
   constructor(readonly call: (given: Arguments) => Value) {}
 }
 
-/** An object with attributes: a namespace, the `loop` of a for. */
+/** An object with attributes: a namespace, or the `loop` of a for. */
 export abstract class Thing {
   abstract readonly type: string;
   abstract attribute(name: string): Value | undefined;
@@ -93,7 +93,7 @@ export class Dict {
     this.#entries.set(known, [this.#entries.get(known)?.[0] ?? key, value]);
   }
 
-  /** Key and value, in order of insertion. */
+  /** Keys and values in order of insertion. */
   entries(): Iterable<readonly [Value, Value]> {
     return this.#entries.values();
   }
@@ -119,7 +119,7 @@ function keyOf(key: Value): Key {
   throw new TemplateError(`unhashable type: '${typeName(key)}'`);
 }
 
-/** JSON and the like as values; what has no such form becomes its entries. */
+/** Converts JSON and the like into values; other objects become their entries. */
 export function toValue(input: unknown, meter: Meter): Value {
   meter.read(typeof input === "string" ? input.length : 0);
   if (input === null || typeof input === "boolean" || typeof input === "string") return input;
@@ -153,7 +153,7 @@ export function isTrue(value: Value): boolean {
   return Array.isArray(value) ? value.length > 0 : Boolean(value);
 }
 
-/** The number that a value is, where Python takes it for one; null otherwise. */
+/** The value as a number if Python treats it as one; null otherwise. */
 export function numberOf(value: Value): number | null {
   if (typeof value === "number") return value;
   if (typeof value === "boolean") return Number(value);
@@ -166,7 +166,7 @@ export function elementsOf(value: Value): readonly Value[] | null {
   return Array.isArray(value) ? value : null;
 }
 
-/** What a `for` walks over. */
+/** What a `for` iterates over. */
 export function iterate(value: Value, meter: Meter): readonly Value[] {
   const elements = elementsOf(value);
   if (elements) return elements;
@@ -222,7 +222,7 @@ export function isEqual(a: Value, b: Value, meter: Meter): boolean {
   return some.length === others.length && some.every((item, at) => isEqual(item, others[at], meter));
 }
 
-/** Below 0, 0, above 0. `sign`: of the comparison, for the error. */
+/** Negative, 0 or positive. `sign`: the operator, for the error. */
 export function compare(a: Value, b: Value, meter: Meter, sign = "<"): number {
   meter.spend(1);
   for (const value of [a, b]) if (value instanceof Undefined) value.fail();
@@ -289,7 +289,7 @@ function writeRepr(value: Value, writer: Writer): void {
   }
 }
 
-/** As Python writes a text in a list. The mark of `Tokenizer.protect` is not shown, or it would not mark any more. */
+/** A text as Python prints it in a list. The mark of `Tokenizer.protect` is kept unescaped so that it still works. */
 function quoted(text: string): string {
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
   const escaped = text.replace(/[\\'"]|(?! )[\p{C}\p{Z}]/gu, (character) => {

@@ -1,6 +1,6 @@
 /**
- * What a family says of itself: how its files are recognised, which of their keys it reads, the config that follows, the
- * names of its tensors, and its forward pass. One file a family; `registry.ts` is their list.
+ * The interface of a family: how its files are recognised, which of their keys it reads, the config that follows, the
+ * names of its tensors, and its forward pass. One file for each family; `registry.ts` lists them.
  */
 import type { Value } from "../../device/contract.ts";
 import type { Recorder } from "../../device/recorder.ts";
@@ -15,10 +15,10 @@ import type { NamedFamily, PartOf } from "../names.ts";
 import type { Metadata } from "../read.ts";
 import type { Key } from "../written-keys.ts";
 
-/** Whether a tensor that no graph takes changes nothing. */
+/** Whether a tensor that no graph uses is harmless. */
 export type Harmless = (name: string, config: ModelConfig) => boolean;
 
-/** A `model_type` of config.json, as transformers' class of that name reads it. */
+/** A `model_type` of config.json, read as transformers' class of that name reads it. */
 export interface FolderType extends FolderReading {
   config(file: FolderFile): ModelConfig | Promise<ModelConfig>;
   readonly harmless?: Harmless;
@@ -26,7 +26,7 @@ export interface FolderType extends FolderReading {
   readonly architecture?: string;
 }
 
-/** A `general.architecture`, as llama.cpp's class of that name reads it. */
+/** A `general.architecture`, read as llama.cpp's class of that name reads it. */
 interface GgufType extends GgufReading {
   config(file: GgufCheckpoint): ModelConfig | Promise<ModelConfig>;
   readonly harmless?: Harmless;
@@ -37,19 +37,22 @@ export interface Family extends NamedFamily {
   readonly gguf: Readonly<Record<string, GgufType>>;
   /** By `model_type`. */
   readonly folders: Readonly<Record<string, FolderType>>;
-  /** A tensor of a file under the convention that devices expect: RoPE in halves, plain norm weights. Default: as it is. */
+  /**
+   * Converts a tensor of a file to the convention of the devices: RoPE in halves, plain norm weights. Default:
+   * unchanged.
+   */
   view?(tensor: Tensor, of: PartOf & Pick<Checkpoint, "kind" | "tensors">): Tensor;
-  /** A tensor of a folder as a GGUF of the family has it. Default: as `view` gives it. */
+  /** Converts a tensor of a folder to the convention of the family's GGUFs. Default: as `view` gives it. */
   written?(
     tensor: Tensor,
     of: PartOf & Pick<Checkpoint, "kind" | "tensors"> & { readonly architecture: string },
   ): Tensor;
-  /** What a GGUF of the family says besides what all say. Default: nothing. */
+  /** GGUF keys of this family besides the common ones. Default: none. */
   writtenKeys?(config: ModelConfig): readonly Key[];
   forward(op: Recorder, parts: Parts): Value;
 }
 
-/** Attributes that most classes share. */
+/** Attributes of most classes. */
 export const DEFAULTS: Metadata = {
   hidden_act: "silu",
   rms_norm_eps: 1e-6,

@@ -1,6 +1,6 @@
 /**
- * Gemma 2 (arXiv 2408.00118): the Llama block with a second norm after attention and after the feed-forward, soft caps on
- * scores and logits, scaled embeddings, GELU, and every other layer sliding.
+ * Gemma 2 (arXiv 2408.00118): the Llama block with additional norms after attention and after the feed-forward, soft
+ * caps on scores and logits, scaled embeddings, GELU, and a window in every other layer.
  */
 import { BOUNDS } from "../bounds.ts";
 import { all, only } from "../keys.ts";
@@ -57,7 +57,7 @@ export const gemma2: Family = {
       keys: folderKeys({
         ...all("read", "hidden_activation", "query_pre_attn_scalar", "attention_bias", "sliding_window"),
         ...all("read", "layer_types", "final_logit_softcapping", "attn_logit_softcapping"),
-        // transformers reads it in Gemma 2 no more: hidden_activation says it.
+        // transformers no longer reads it for Gemma 2; hidden_activation takes its place.
         hidden_act: "harmless",
         use_bidirectional_attention: only(null, false),
       }),
@@ -79,7 +79,7 @@ export const gemma2: Family = {
     },
   },
   names: SANDWICH_NAMES,
-  // As in Gemma 3, Hugging Face stores what is added to 1.
+  // As in Gemma 3, Hugging Face stores the weight minus 1.
   view: (tensor, { kind, name }) =>
     kind === "safetensors" && name.endsWith("Norm") ? plusOne(tensor) : tensor,
   forward: sandwichModel,

@@ -1,7 +1,7 @@
 /**
- * Gemma 3 (arXiv 2503.19786): the Llama block with a second norm after attention and after the feed-forward, norms on q
- * and k, scaled embeddings, GELU, and five sliding layers to one that sees everything. As text alone (`gemma3_text`), or
- * as the language model of one that also sees images, whose published files leave out what equals the defaults.
+ * Gemma 3 (arXiv 2503.19786): the Llama block with additional norms after attention and after the feed-forward, norms
+ * on q and k, scaled embeddings, GELU, and five sliding layers for each full one. Either text only (`gemma3_text`), or
+ * the language model of a multimodal one, whose published files leave out values that equal the defaults.
  */
 import { BOUNDS } from "../bounds.ts";
 import type { FolderFile } from "../folder-file.ts";
@@ -19,10 +19,10 @@ import {
   QKV_BIASES,
 } from "./family.ts";
 
-/** Five local layers to one global. */
+/** Five sliding layers for each full one. */
 const PATTERN = 6;
 
-/** What Gemma's files say of images: text does not pass through these. */
+/** Image keys of Gemma's files; text does not use them. */
 const EYES = /^(model\.)?(vision_tower|multi_modal_projector)\./;
 
 /** Factor on the embeddings. */
@@ -38,9 +38,9 @@ const text: FolderType = {
   keys: folderKeys({
     ...all("read", "hidden_activation", "query_pre_attn_scalar", "attention_bias", "final_logit_softcapping"),
     ...all("read", "sliding_window", "sliding_window_pattern", "layer_types", "rope_local_base_freq"),
-    // Transformers overwrites it with sliding_window_pattern's value.
+    // transformers overwrites it with sliding_window_pattern's value.
     _sliding_window_pattern: "harmless",
-    // Read by transformers and not applied; a file that asks for it means another computation.
+    // transformers reads it and does not apply it; a file that asks for it means another computation.
     attn_logit_softcapping: only(null),
     use_bidirectional_attention: only(null, false),
   }),
@@ -90,7 +90,7 @@ export const gemma3: Family = {
         // The 27B (62 layers) scales queries by hidden / heads, the other sizes by the head size.
         const scale = 1 / Math.sqrt(layers === 62 ? Math.floor(hidden / heads[0]) : headDim);
         const full = await file.rope({ dims });
-        // Local layers keep base 10,000 and no scaling (the report's section 2).
+        // Sliding layers keep base 10,000 and no scaling (section 2 of the report).
         const sliding = file.plainRope("rope.freq_base_swa", 10_000, dims);
         return {
           ...file.whole({
@@ -108,7 +108,7 @@ export const gemma3: Family = {
   },
   folders: {
     gemma3_text: text,
-    // Transformers' class for it does not soft-cap logits, nor have its published files a cap.
+    // transformers' class for it has no soft cap on logits, nor do its published files have one.
     gemma3: { ...text, nested: true, keys: { ...text.keys, final_logit_softcapping: only(null) } },
   },
   names: SANDWICH_NAMES,

@@ -1,8 +1,8 @@
 /**
- * Gemma 4 (Google, 2026): Gemma's block with norms on q, k and (unweighted) v instead of a score factor, full layers of
- * their own head size whose values may be their keys, proportional RoPE, a factor on each layer's output. E2B and E4B:
- * inputs of each layer by token, and last layers that attend to the caches of earlier ones. 26B-A4B: experts next to the
- * feed-forward.
+ * Gemma 4 (Google, 2026): Gemma's block with norms on q, k and (unweighted) v instead of a score factor, full layers
+ * with their own head size and values that may be the key projection, proportional RoPE, and a factor on each layer's
+ * output. E2B and E4B add per-layer inputs for each token and last layers that use the caches of earlier ones. 26B-A4B
+ * runs experts besides the feed-forward.
  */
 import type { Value } from "../../device/contract.ts";
 import type { Recorder } from "../../device/recorder.ts";
@@ -39,7 +39,7 @@ function forward(op: Recorder, parts: Parts): Value {
     let fed = feedForward(op, parts, i, norm(op, parts, h, "ffnNorm", i));
     const mixture = layers[i].feedForward.experts;
     if (mixture) {
-      // The router sees what the norms of both do not: h, over its root mean square, times a vector of its own.
+      // The router's input has a norm of its own: h over its root mean square, times a weight vector.
       const router = op.rmsNorm(h, parts.vector("routerNorm", h.cols, i), normEpsilon);
       const weights = parts.vector("expertScale", mixture.count, i);
       const chosen = experts(op, parts, i, norm(op, parts, h, "expertNorm", i), { router, weights });
@@ -58,7 +58,7 @@ function forward(op: Recorder, parts: Parts): Value {
   });
 }
 
-/** x [tokens, hidden], as embedded -> [tokens, layers * perLayerInput]: what each layer is told of its token. */
+/** The per-layer inputs: embedded x [tokens, hidden] -> [tokens, layers * perLayerInput]. */
 function perLayerInputs(op: Recorder, parts: Parts, x: Value): Value {
   const { layers, vocab, normEpsilon, perLayerInput } = parts.config;
   const cols = layers.length * perLayerInput;
@@ -100,12 +100,15 @@ const names: NameTables = {
 };
 
 const SCALARS = /\b(layer_output_scale\.weight|layer_scalar)$/;
-/** What sees and hears: text does not pass through it. */
+/** Tensors of the vision and audio encoders; text does not use them. */
 const SENSES = /^(model\.)?(vision|audio|embed_vision|embed_audio|multi_modal|multimodal)/;
 const UNUSED =
   /\b(?:blk|layers)\.(\d+)\.(?:attn_(?:k|v|k_norm)|self_attn\.(?:k_proj|v_proj|k_norm))\.weight$/;
 
-/** Factors that are read with the config; keys and values of layers that take them from others; other senses. */
+/**
+ * Harmless here: factors that are read with the config, keys and values of layers that share another's cache, vision
+ * and audio.
+ */
 function harmless(name: string, config: ModelConfig): boolean {
   const unused = UNUSED.exec(name);
   if (unused)
@@ -115,7 +118,7 @@ function harmless(name: string, config: ModelConfig): boolean {
   return SCALARS.test(name) || SENSES.test(name) || isRopeTensor(name);
 }
 
-/** The config with the layers' factors, which are tensors of one value. */
+/** The config with the layers' output factors, which are stored as tensors of one value. */
 async function withScales(file: GgufCheckpoint | FolderFile, config: ModelConfig): Promise<ModelConfig> {
   const scales = config.layers.map(async (_, layer) => {
     const found = findTensor(file.checkpoint, names, config, "outputScale", layer);
@@ -125,7 +128,7 @@ async function withScales(file: GgufCheckpoint | FolderFile, config: ModelConfig
   return { ...config, layers: config.layers.map((layer, i) => ({ ...layer, outputScale: found[i] })) };
 }
 
-/** Whose cache a layer attends to: of the last `shared` the last one before them with the same window. */
+/** The layer whose cache each layer uses: for the last `shared` layers, the last earlier layer with the same window. */
 function cachesOf(windows: readonly (number | null)[], shared: number): number[] {
   const first = windows.length - shared;
   return windows.map((window, layer) =>
@@ -173,7 +176,7 @@ async function fromGguf(file: GgufCheckpoint): Promise<ModelConfig> {
   });
 }
 
-/** Head size and KV heads of each layer: `per_layer_config`, or the older keys, which concern the full layers. */
+/** Head size and KV heads of each layer: `per_layer_config`, or the older keys, which apply to the full layers. */
 function headsByLayer(file: FolderFile, types: readonly LayerType[]) {
   const { config, headDim, kvHeads } = file;
   const overrides = config.object("per_layer_config");
@@ -206,7 +209,7 @@ function fromFolder(file: FolderFile): Promise<ModelConfig> {
       { length: layers },
       (_, i): LayerType => ((i + 1) % 6 === 0 ? "full_attention" : "sliding_attention"),
     );
-  // The last layer always sees everything.
+  // The last layer always attends to all positions.
   const types = said.map((type, i) => (i === layers - 1 ? "full_attention" : type));
   const window = config.number("sliding_window", BOUNDS.window);
   const windows = types.map((type) => (type === "full_attention" ? null : window));
@@ -264,7 +267,7 @@ const KEYS: Keys = folderKeys({
   ...all("read", "attention_k_eq_v", "num_kv_shared_layers", "use_double_wide_mlp"),
   ...all("read", "hidden_size_per_layer_input", "vocab_size_per_layer_input"),
   ...all("read", "enable_moe_block", "num_experts", "top_k_experts", "moe_intermediate_size"),
-  // "vision" concerns images alone.
+  // "vision" concerns images only.
   use_bidirectional_attention: only(null, false, "vision"),
 });
 
@@ -282,7 +285,7 @@ const text: FolderType = {
   harmless,
 };
 
-/** The 12B: its images need no tower, and it has neither per-layer inputs nor experts. */
+/** The 12B: images need no encoder; no per-layer inputs and no experts. */
 const unified: FolderType = {
   ...text,
   defaults: {
@@ -315,7 +318,7 @@ export const gemma4: Family = {
   names,
   view: (tensor, { name, config }) =>
     name === "routerNorm" ? mapped(tensor, (x) => x * config.hidden ** -0.5) : tensor,
-  // Both kinds of file have the router's vector as it is.
+  // Both kinds of files store the router's vector unchanged.
   written: (tensor) => tensor,
   writtenKeys(config) {
     const attentions = attentionsOf(config).map(({ spec }) => spec);

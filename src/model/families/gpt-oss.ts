@@ -1,6 +1,6 @@
 /**
- * gpt-oss (OpenAI, arXiv 2508.10925): Llama's block with a sink for each head, every other layer sliding, biases
- * everywhere, YaRN, and experts with a clamped SwiGLU, whose weights are published in MXFP4.
+ * gpt-oss (OpenAI, arXiv 2508.10925): Llama's block with a sink for each head, a window in every other layer, biases
+ * everywhere, YaRN, and experts with a clamped SwiGLU. The experts' weights are published in MXFP4.
  */
 import { BOUNDS } from "../bounds.ts";
 import type { BiasName } from "../config.ts";
@@ -11,14 +11,14 @@ import { regroupRows, regroupValues, transposeEach } from "../tensors.ts";
 import { ATTENTION_BIASES, DEFAULTS, type Family, folderKeys, ggufKeys } from "./family.ts";
 
 const PATTERN = 2;
-/** Of gate and up; openai/gpt-oss, torch/model.py. GGUF does not say it. */
+/** The clamp of gate and up, from openai/gpt-oss, torch/model.py. GGUF does not contain it. */
 const LIMIT = 7;
 
 const EXPERT_BIASES: readonly BiasName[] = ["router", "expertGate", "expertUp", "expertDown"];
 
 /**
- * Rows of gate and up take turns in one matrix for each expert. Hugging Face keeps floats [experts, in, out], and MXFP4 as
- * [experts, out, in].
+ * Gate and up rows alternate in one matrix for each expert. Hugging Face stores floats as [experts, in, out], and MXFP4
+ * as [experts, out, in].
  */
 const ofGateUp: TakePart = (tensor, { name, config, layer }) => {
   const { width } = layer.feedForward.experts!;
@@ -54,7 +54,8 @@ export const gptOss: Family = {
         const { fields, headDim } = file;
         file.same("rope.dimension_count", headDim);
         const windows = file.windows(PATTERN);
-        // The model was trained without: llama.cpp begins at whole pairs, a difference of 0.1 pairs at both ends.
+        // The model was trained with an exact ramp. llama.cpp rounds its ends to whole pairs, a difference of 0.1 pairs
+        // at both ends.
         const rope = await file.rope({ truncate: false });
         const sliding = fields.has("rope.freq_base_swa")
           ? await file.rope({ truncate: false, baseKey: "rope.freq_base_swa" })
@@ -94,7 +95,7 @@ export const gptOss: Family = {
       keys: folderKeys({
         ...all("read", "sliding_window", "layer_types", "attention_bias", "swiglu_limit"),
         ...all("read", "num_local_experts", "num_experts", "num_experts_per_tok"),
-        // The published files say these twice.
+        // The published files have these keys twice.
         ...all("harmless", "experts_per_token", "initial_context_length"),
         ...all("harmless", "router_aux_loss_coef", "output_router_logits"),
         hidden_act: only("silu"),

@@ -71,7 +71,7 @@ export const granite: Family = {
     },
   },
   names: LLAMA_NAMES,
-  // As Llama's: llama.cpp's converter puts RoPE's pairs side by side.
+  // As for Llama, llama.cpp's converter makes RoPE pairs adjacent.
   view: llama.view,
   written: llama.written,
   writtenKeys(config) {

@@ -1,6 +1,6 @@
 /**
- * Llama 2 and 3 (arXiv 2307.09288, 2407.21783), and what was published under their name: Granite Code and Bielik have
- * biases everywhere; in GGUF, Mistral's and Mixtral's models too.
+ * Llama 2 and 3 (arXiv 2307.09288, 2407.21783), and other models published under this name: Granite Code and Bielik
+ * have biases everywhere; GGUFs of Mistral and Mixtral use it, too.
  */
 
 import { BOUNDS } from "../bounds.ts";
@@ -24,7 +24,7 @@ export const llama: Family = {
         const count = file.fields.number("expert_count", BOUNDS.expertsOrNone, 0);
         const k = count > 0 ? file.fields.number("expert_used_count", BOUNDS.experts) : 0;
         const dense = file.dense();
-        // Mixtral's experts are as wide as the file says of its feed-forward.
+        // Mixtral's experts have the file's feed-forward width.
         const feedForward = (layer: number): FeedForwardSpec =>
           count === 0
             ? dense(layer)
@@ -44,7 +44,8 @@ export const llama: Family = {
       },
       keys: folderKeys(all("read", "hidden_act", "attention_bias", "mlp_bias", "layer_types")),
       config(file) {
-        // LlamaConfig has no window: one that a conversion from Mistral left is not obeyed. MLX's llama reads the kinds.
+        // LlamaConfig has no window: one left over from a conversion from Mistral has no effect. MLX's llama does read
+        // layer_types.
         if (file.layerTypes()?.includes("sliding_attention"))
           throw file.config.error("layer_types", "sliding_attention", '"full_attention" in llama');
         const rope = file.rope();
@@ -57,7 +58,7 @@ export const llama: Family = {
     },
   },
   names: LLAMA_NAMES,
-  // llama.cpp's converter puts RoPE's pairs side by side in this architecture alone.
+  // Of all architectures, llama.cpp's converter makes RoPE pairs adjacent in this one only.
   view: (tensor, { kind, name, layer }) =>
     kind === "gguf" && /^(query|key)(Bias)?$/.test(name)
       ? unpermuteHeads(tensor, attentionIn(layer).headDim)

@@ -1,4 +1,4 @@
-/** Mistral (arXiv 2310.06825): Llama with a window over all layers, in its first version. Its GGUFs are Llama's. */
+/** Mistral (arXiv 2310.06825): Llama, in the first version with a window in all layers. Its GGUFs are Llama's. */
 import { BOUNDS } from "../bounds.ts";
 import { all } from "../keys.ts";
 import { DEFAULTS, type Family, folderKeys } from "./family.ts";
@@ -18,7 +18,7 @@ export const mistral: Family = {
       keys: folderKeys(all("read", "hidden_act", "sliding_window", "layer_types")),
       config(file) {
         const window = file.config.numberOrNull("sliding_window", BOUNDS.window);
-        // With kinds of layers transformers takes it for Ministral, whose layers differ.
+        // With layer_types transformers reads it as Ministral, whose layers differ.
         const windows = file.windows(() => window !== null, window);
         const rope = file.rope();
         return {

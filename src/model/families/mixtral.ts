@@ -5,7 +5,7 @@ import { at, LLAMA_NAMES } from "../names.ts";
 import { DEFAULTS, type Family, folderKeys } from "./family.ts";
 import { llama } from "./llama.ts";
 
-/** As published, as mlx-lm has them, and as transformers 5 holds them in memory. */
+/** As published, as mlx-lm stores them, and as transformers 5 holds them in memory. */
 const expert = (own: string, mlx: "gate" | "up" | "down") => {
   const { gguf, folder } = LLAMA_NAMES.layer[`expert${mlx[0].toUpperCase()}${mlx.slice(1)}`];
   return at(gguf, [
@@ -35,7 +35,7 @@ export const mixtral: Family = {
           "num_experts",
           "num_experts_per_tok",
         ),
-        // Only when training, and what transformers gives back.
+        // Training only, and what transformers returns.
         ...all("harmless", "router_aux_loss_coef", "output_router_logits", "router_jitter_noise"),
         layer_types: only(null),
       }),

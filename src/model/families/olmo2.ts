@@ -1,6 +1,6 @@
 /**
- * OLMo 2 (arXiv 2501.00656): attention and feed-forward are normed after, not before, and q and k over all their heads at
- * once. Its GGUF architecture serves OLMo 3, too, of which three in four layers slide.
+ * OLMo 2 (arXiv 2501.00656): norms after attention and feed-forward instead of before, and norms of q and k over all
+ * heads at once. OLMo 3 uses the same GGUF architecture; three in four of its layers slide.
  */
 import type { Value } from "../../device/contract.ts";
 import type { Recorder } from "../../device/recorder.ts";
@@ -31,7 +31,7 @@ export const olmo2: Family = {
         const windows = file.windows(4);
         const rope = await file.rope();
         const base = fields.number("rope.freq_base", BOUNDS.ropeBase, 10_000);
-        // Without the scaling of the others.
+        // Sliding layers have no scaling.
         const sliding = file.plainRope("rope.freq_base_swa", base, headDim);
         return {
           ...file.whole(),

@@ -1,6 +1,6 @@
 /**
- * Phi-3, 3.5 and 4 (arXiv 2404.14219): Llama with q, k, v in one matrix and gate and up in another, RoPE over a part of
- * the head, LongRoPE, and a window over all layers in some sizes.
+ * Phi-3, 3.5 and 4 (arXiv 2404.14219): Llama with q, k, v in one matrix and gate and up in another, RoPE on a part of
+ * the head, LongRoPE, and, in some sizes, a window in all layers.
  */
 import { BOUNDS } from "../bounds.ts";
 import { isRopeTensor } from "../gguf-file.ts";
@@ -16,7 +16,7 @@ export const phi3: Family = {
   gguf: {
     phi3: {
       keys: ggufKeys({
-        // llama.cpp does not slide here: its converter wrote windows of models that have none.
+        // llama.cpp ignores the window here: its converter wrote windows for models that have none.
         ...all("harmless", "attention.sliding_window", "attention.sliding_window_pattern"),
       }),
       biases: [],
@@ -37,7 +37,7 @@ export const phi3: Family = {
       },
       keys: folderKeys({
         ...all("read", "hidden_act", "sliding_window", "partial_rotary_factor"),
-        // Only when training.
+        // Training only.
         ...all("harmless", "embd_pdrop", "resid_pdrop"),
       }),
       config(file) {

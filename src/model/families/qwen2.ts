@@ -17,7 +17,7 @@ export const QWEN_DEFAULTS: Metadata = {
 
 export const QWEN_WINDOW_KEYS = ["use_sliding_window", "sliding_window", "max_window_layers", "layer_types"];
 
-/** `max_window_layers` is how many first layers see everything; `layer_types` overrules it. */
+/** `max_window_layers` is the number of first layers that attend to all positions; `layer_types` takes precedence. */
 export function qwenWindows(file: FolderFile): (number | null)[] {
   const { config } = file;
   const on = config.flag("use_sliding_window");
@@ -35,7 +35,7 @@ export const qwen2: Family = {
   gguf: {
     qwen2: {
       keys: ggufKeys(),
-      // Biases of a file without any (fine-tunes of Qwen 2's shape) are not missed.
+      // Files of Qwen 2's shape without any biases (some fine-tunes) are accepted.
       biases: [...QKV_BIASES, "output"],
       async config(file) {
         file.same("rope.dimension_count", file.headDim);

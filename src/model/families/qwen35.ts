@@ -1,7 +1,8 @@
 /**
- * Qwen 3.5, 3.6 and 3.8, dense and as mixtures, and Qwen3-Next: three gated delta nets to one layer of attention, whose
- * output is gated, too; norms of 1 + weight, except the delta net's own. Read from transformers' modeling_qwen3_5.py,
- * modeling_qwen3_5_moe.py and modeling_qwen3_next.py (5.24) and llama.cpp's qwen35.cpp, qwen35moe.cpp and qwen3next.cpp.
+ * Qwen 3.5, 3.6 and 3.8, dense and mixtures, and Qwen3-Next: three gated delta nets for each layer of attention, whose
+ * output is gated, too; norms of 1 + weight, except the delta net's own. Written after transformers'
+ * modeling_qwen3_5.py, modeling_qwen3_5_moe.py and modeling_qwen3_next.py (5.24) and llama.cpp's qwen35.cpp,
+ * qwen35moe.cpp and qwen3next.cpp.
  */
 import type { Value } from "../../device/contract.ts";
 import type { Recorder } from "../../device/recorder.ts";
@@ -44,7 +45,7 @@ import {
 
 const deltaIn = ({ mixer }: LayerSpec): DeltaSpec | null => (mixer.kind === "delta" ? mixer : null);
 
-/** Of each head, the rows of its query, then those of its gate. */
+/** For each head: the rows of its query, then those of its gate. */
 const ofQuery: TakePart = (tensor, { name, layer }) => {
   const { heads, headDim } = attentionIn(layer);
   const isBias = name.endsWith("Bias");
@@ -53,7 +54,7 @@ const ofQuery: TakePart = (tensor, { name, layer }) => {
   return (isBias ? regroupValues : regroupRows)(tensor, { group: 2 * headDim, from, count: headDim }, name);
 };
 
-/** Of each key head: q, k, the values of its value heads, and what gates those. */
+/** For each key head: q, k, the values of its value heads, and their gates. */
 const ofMixedAndGate: TakePart = (tensor, { name, layer }) => {
   const spec = deltaIn(layer);
   if (!spec) return null;
@@ -68,7 +69,7 @@ const ofMixedAndGate: TakePart = (tensor, { name, layer }) => {
   return stackRows([part(0, keyDim), part(keyDim, keyDim), part(2 * keyDim, each)], title);
 };
 
-/** Of each key head: b of its value heads, then a. */
+/** For each key head: b of its value heads, then a. */
 const ofBetaAndAlpha: TakePart = (tensor, { name, layer }) => {
   const spec = deltaIn(layer);
   if (!spec || tensor.rows !== 2 * spec.valueHeads) return null;
@@ -140,7 +141,7 @@ const NAMES: NameTables = {
   },
 };
 
-/** mlx-lm writes its convolutions as [channels, kernel, 1], and its norms as what they multiply by. */
+/** mlx-lm stores convolutions as [channels, kernel, 1], and norms as the factor itself (1 + weight). */
 const CONVOLUTION = /linear_attn\.conv1d\.weight$/;
 function isMlx(tensors: ReadonlyMap<string, Tensor>): boolean {
   for (const [name, { cols }] of tensors) if (CONVOLUTION.test(name)) return cols === 1;
@@ -157,8 +158,9 @@ function view(
 }
 
 /**
- * As Qwen 3.5's GGUFs have it: value heads that share a key head stand one of each key head in turn, not side by side
- * (`DeltaSpec.tiled`). Qwen3-Next's have them side by side, too. A convolution is [channels, kernel].
+ * The order of Qwen 3.5's GGUFs: of the value heads, first one for each key head, then the next for each
+ * (`DeltaSpec.tiled`). Elsewhere, and in Qwen3-Next's GGUFs, value heads of one key head are adjacent. A convolution is
+ * [channels, kernel].
  */
 function written(tensor: Tensor, of: Parameters<NonNullable<Family["written"]>>[1]): Tensor {
   const { name, layer, architecture } = of;
@@ -268,7 +270,7 @@ const SHARED_KEYS = {
   ...all("read", "partial_rotary_factor", "linear_conv_kernel_dim", "linear_key_head_dim"),
   ...all("read", "linear_value_head_dim", "linear_num_key_heads", "linear_num_value_heads"),
   attn_output_gate: only(true),
-  // The extra block that predicts a second token is not run; weights say their own types.
+  // The block that predicts a second token is not run; weights carry their own types.
   ...all("harmless", "mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "num_nextn_predict_layers"),
   ...all("harmless", "mamba_ssm_dtype", "mlp_only_layers"),
 };
@@ -278,7 +280,7 @@ const EXPERT_KEYS = {
   ...all("harmless", "router_aux_loss_coef", "output_router_logits"),
 };
 
-/** Images do not pass through text, nor does text through the block that predicts a second token. */
+/** Text uses neither the image encoder nor the block that predicts a second token. */
 const UNUSED = /^(model\.)?(visual|vision_tower|mtp)\.|^language_model\.(model\.)?mtp\./;
 const unused: Harmless = (name) => UNUSED.test(name);
 
@@ -302,7 +304,7 @@ const mixture: FolderType = {
     ...{ num_key_value_heads: 2, max_position_embeddings: 32_768, num_experts: 256, num_experts_per_tok: 8 },
     ...{ moe_intermediate_size: 512, shared_expert_intermediate_size: 512, norm_topk_prob: true },
   },
-  // Its router always normalises.
+  // Its router always normalizes.
   keys: folderKeys({
     ...SHARED_KEYS,
     ...EXPERT_KEYS,
@@ -338,7 +340,7 @@ const next: FolderType = {
   },
 };
 
-/** Blocks that predict further tokens stand after the layers, and are counted among them. */
+/** Blocks that predict further tokens come after the layers, and the file counts them among the layers. */
 function mainLayers({ fields, layers }: GgufCheckpoint): number {
   return layers - fields.number("nextn_predict_layers", { least: 0, most: layers - 1, whole: true }, 0);
 }
@@ -386,14 +388,14 @@ const GGUF_KEYS: Keys = {
   ...all("read", "ssm.conv_kernel", "ssm.state_size", "ssm.group_count", "ssm.time_step_rank"),
   ...all("read", "ssm.inner_size", "full_attention_interval", "attention.recurrent_layers"),
   nextn_predict_layers: "read",
-  // Ollama's: false where value heads are not tiled.
+  // Ollama's key: false if value heads are not tiled.
   "ssm.v_head_reordered": only(true),
 };
 const GGUF_EXPERT_KEYS = all(
   "read",
   ...["expert_count", "expert_used_count", "expert_feed_forward_length", "expert_shared_feed_forward_length"],
 );
-/** Of the blocks after the layers. */
+/** Tensors of the blocks after the layers. */
 const beyond: Harmless = (name, { layers }) => Number(/^blk\.(\d+)\./.exec(name)?.[1]) >= layers.length;
 const ggufMixture = (tiled: boolean) => ({
   keys: ggufKeys({ ...GGUF_KEYS, ...GGUF_EXPERT_KEYS }),

@@ -49,7 +49,7 @@ export const qwen3moe: Family = {
       }),
       config(file) {
         const { config } = file;
-        // Of all layers, whatever max_window_layers says.
+        // For all layers, whatever max_window_layers says.
         const window = config.flag("use_sliding_window")
           ? config.numberOrNull("sliding_window", BOUNDS.window)
           : null;

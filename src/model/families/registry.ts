@@ -1,4 +1,4 @@
-/** The families that Nibble knows. */
+/** The list of supported families. */
 import type { Family } from "./family.ts";
 import { gemma2 } from "./gemma2.ts";
 import { gemma3 } from "./gemma3.ts";

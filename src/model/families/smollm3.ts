@@ -1,4 +1,4 @@
-/** SmolLM3 (Hugging Face, 2025): Llama, of which every fourth layer does not turn q and k by position. */
+/** SmolLM3 (Hugging Face, 2025): Llama with every fourth layer without position encoding. */
 import { BOUNDS } from "../bounds.ts";
 import { all } from "../keys.ts";
 import { preNormModel } from "../layers.ts";
@@ -6,7 +6,7 @@ import { LLAMA_NAMES } from "../names.ts";
 import { ATTENTION_BIASES, DEFAULTS, type Family, folderKeys, ggufKeys, MLP_BIASES } from "./family.ts";
 import { llama } from "./llama.ts";
 
-/** Every N layers one has no RoPE. */
+/** Every Nth layer has no RoPE. */
 const INTERVAL = 4;
 
 export const smollm3: Family = {
@@ -45,7 +45,7 @@ export const smollm3: Family = {
         const turns = config.list("no_rope_layers");
         if (turns && turns.length !== layers)
           throw config.error("no_rope_layers", turns, `${layers} values, one for each layer`);
-        // 1: the layer has RoPE, whatever the key's name.
+        // 1 means that the layer has RoPE, despite the key's name.
         const hasRope = (layer: number) => (turns ? !!turns[layer] : (layer + 1) % interval !== 0);
         const on = config.flag("use_sliding_window") && config.value("sliding_window") !== null;
         const windows = file.windows((layer) => on && !hasRope(layer));
@@ -63,7 +63,7 @@ export const smollm3: Family = {
     },
   },
   names: LLAMA_NAMES,
-  // As Llama's: llama.cpp's converter puts RoPE's pairs side by side.
+  // As for Llama, llama.cpp's converter makes RoPE pairs adjacent.
   view: llama.view,
   written: llama.written,
   forward: preNormModel,

@@ -1,17 +1,17 @@
-// Attention's two products on a float16 block: query times keys, weights times values, in float32.
-// Both are the same product: 8 rows by up to 4 columns, one k at a time, float16 read into registers as tiny floats
-// (kv-half.ts). The other operand brings the factor 2^112: prepared queries, and weights as the softmax leaves them.
+// Attention's two products on a float16 block: query times keys, weights times values, in float32. Both are the same
+// product: 8 rows by up to 4 columns, one k at a time, with float16 loaded into registers as tiny floats (kv-half.ts).
+// The other operand contains the factor 2^112: the prepared queries, and the softmax weights.
 import { Four, Keys, One, Three, Two, Values, columnsOf, isKeys } from "./attend-work";
 import { paddedDims, queriesAt, SCORE_ROW_BYTES, SCORES, totalsAt } from "./attend-work";
 import { madd } from "./exp";
 import { TINY, tinyHigh, tinyLow } from "./kv-half";
 import { BLOCK, HALF_ROWS_BYTES, OCTETS } from "./kv-layout";
 
-/** Bytes from one k to the next and from one column to the next in queries [k][column]; weights are [column][k]. */
+/** Bytes between consecutive k and between consecutive columns of queries [k][column]; weights are [column][k]. */
 const QUERY_K: usize = 16;
 const QUERY_COLUMN: usize = 4;
 
-/** One k of a column, in every lane. AssemblyScript wants literal offsets, hence the cases. */
+/** One k of a column, in every lane. AssemblyScript requires literal offsets, hence the cases. */
 // @ts-ignore: decorator
 @inline
 function operand<K>(x: usize, column: i32): v128 {
@@ -28,8 +28,8 @@ function operand<K>(x: usize, column: i32): v128 {
 }
 
 /**
- * 8 rows x C columns (1..4) over `count` k. Scores are stored [column][token], the only writer; weighted
- * values are added to totals [panel][column][4].
+ * 8 rows x C columns (1..4) over `count` k. Scores are stored as [column][token], with no other writer; weighted values
+ * are added to totals [panel][column][4].
  */
 // @ts-ignore: decorator
 @inline
@@ -103,8 +103,8 @@ function weighQuad<C>(values: usize, weights: usize, headDim: i32, totals: usize
 }
 
 /**
- * query [headDim] f32 over `largest` (its largest magnitude, or 0: scores 0 everywhere) and times 2^112, interleaved
- * with the other columns of its quad. Returns what a raw score of 1 is worth.
+ * Prepares query [headDim] f32: divided by `largest` (its largest magnitude, or 0: scores 0 everywhere), times 2^112,
+ * interleaved with the other columns of its quad. Returns the value of a raw score of 1.
  */
 export function prepareQueryF16(work: usize, column: i32, query: usize, largest: f32, headDim: i32): f32 {
   const at = queriesAt(work, headDim, column >> 2) + usize(column & 3) * QUERY_COLUMN;

@@ -1,8 +1,8 @@
-// Attention's two products on an int4 block, nibbles read in place: query times keys, weights times values.
-// Both are the same integer product: 8 rows of codes 0..15 by up to 4 columns of int8 operands over 32 k, summed
-// exactly. scale * code + zero is applied to sums. Codes average 7.5, so what rounding an operand loses is returned
-// as 7.5 times the lost sum: the error left is that of an operand against codes centred on zero.
-// rq4 (attend-rq4.ts) and packed pages (attend-packed.ts) run through the same product.
+// Attention's two products on an int4 block, nibbles read in place: query times keys, weights times values. Both are
+// the same integer product: 8 rows of codes 0..15 by up to 4 columns of int8 operands over 32 k, summed exactly. scale
+// * code + zero is applied to sums. Codes average 7.5, so the error of rounding an operand is corrected by 7.5 times
+// the lost sum: what is left is the error against codes centred on zero. rq4 (attend-rq4.ts) and packed pages
+// (attend-packed.ts) use the same product.
 import { Four, Keys, One, Three, Two, Values, columnsOf, isChannelKeys, isKeys, isRotatedKeys } from "./attend-work";
 import { OPERAND_BYTES, OPERAND_SCALES, OPERANDS, QUERY_TILE_BYTES, SCORE_ROW_BYTES, SCORES } from "./attend-work";
 import { VALUE_CENTRES, VALUE_SCALES, offsetsAt, paddedDims, queriesAt, totalsAt } from "./attend-work";
@@ -14,12 +14,12 @@ import { CODES_BYTES, GROUP, KEY_TILE_BYTES, OCTETS, VALUE_PAIRS_BYTES, groupsOf
 export const HALF_RANGE: f32 = 7.5;
 /** Slices of a vector of codes: low and high halves of all bytes, or of the even bytes, then of the odd ones. */
 const SLICES: i32 = RELAXED ? 2 : 4;
-/** The low four bits of each byte, then of each i16, then ones: loaded, as V8 rebuilds constants in every round. */
+/** The low four bits of each byte, then of each i16, then ones. Loaded, because V8 rebuilds constants at each use. */
 const CONSTANTS = memory.data<u16>([
   0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 0x0f0f, 15, 15, 15, 15, 15, 15, 15, 15, 1, 1, 1, 1, 1, 1, 1,
   1,
 ]);
-/** The largest scale of a group of queries: scales are integers, so that applying one is part of an integer product. */
+/** The largest scale of a group of queries: scales are integers, so applying one is part of an integer product. */
 const SCALE_MOST: f32 = 32767;
 
 /** Products of one 32-bit step of k for 4 rows: int8 pairs to i16 (relaxed) or i16 pairs to i32 (plain). */
@@ -32,9 +32,9 @@ function addProducts(sums: v128, operand: v128, codes: v128): v128 {
 }
 
 /**
- * Adds scale * sums + zero * querySum to eight tokens' raw scores of a column, in the query's unit. params: the column's
- * integer scale (an i16 pair, or f32 in the plain binary) and, 16 bytes on, its sum.
- * |sum of 16 bits| <= 30480 + 120 (16 products of 127 and 15, and the correction), so that two times 32767 fit 32 bits.
+ * Adds scale * sums + zero * querySum to eight tokens' raw scores of a column, in the query's unit. params: the
+ * column's integer scale (an i16 pair, or f32 in the plain binary) and, 16 bytes later, its sum. |sum of 16 bits| <=
+ * 30480 + 120 (16 products of 127 and 15, and the correction), so that two times 32767 fit 32 bits.
  */
 // @ts-ignore: decorator
 @inline
@@ -82,7 +82,7 @@ function addScaled(out: usize, scale: usize, a: v128, b: v128, ones: v128): void
   v128.store(out, madd(y, unit, v128.load(out, 16)), 16);
 }
 
-/** What a column's sums begin with: for queries, the correction. */
+/** The initial value of a column's sums: for queries, the correction. */
 // @ts-ignore: decorator
 @inline
 function begin<K>(params: usize, column: usize): v128 {
@@ -90,9 +90,9 @@ function begin<K>(params: usize, column: usize): v128 {
 }
 
 /**
- * 8 rows x C columns (1..4) over 32 k. codes: two panels; operands: [4] of OPERAND_BYTES; params: 4 bytes a column, for
- * keys three times (correction, scale, sum), for rotated keys integer scales, else f32 scales; out: raw scores
- * [column][token] of the first token, or totals [panel][column][4] of the first dim.
+ * 8 rows x C columns (1..4) over 32 k. codes: two panels; operands: [4] of OPERAND_BYTES; params: 4 bytes for each
+ * column, three times for keys (correction, scale, sum), integer scales for rotated keys, else f32 scales; out: raw
+ * scores [column][token] of the first token, or totals [panel][column][4] of the first dim.
  */
 // @ts-ignore: decorator
 @inline
@@ -110,7 +110,7 @@ export function multiply<C, K>(codes: usize, operands: usize, params: usize, out
     let a = v128.load(codes + vector);
     let b = v128.load(codes + vector, 64);
     let x = operands + (vector >> 2);
-    // One slice a round: as fast as all written out, where V8 loads everything first and spills the sums.
+    // One slice per iteration: as fast as unrolled code, for which V8 would load everything first and spill the sums.
     for (let slice = 0; slice < SLICES; slice++) {
       const rowsA = v128.and(a, mask);
       const rowsB = v128.and(b, mask);
@@ -218,8 +218,8 @@ export function roundFour(x: v128, inverse: v128): v128 {
 }
 
 /**
- * query [headDim] f32 as int8 operands with an integer scale per 32 dims. largest: its largest magnitude, or 0 for a
- * query that scores 0 everywhere. Returns what a raw score of 1 is worth.
+ * Converts query [headDim] f32 into int8 operands with an integer scale per 32 dims. largest: its largest magnitude, or
+ * 0 for a query that scores 0 everywhere. Returns the value of a raw score of 1.
  */
 export function prepareQueryInt4(work: usize, column: i32, query: usize, largest: f32, headDim: i32): f32 {
   const unit = largest / (127 * SCALE_MOST);
@@ -255,7 +255,7 @@ export function prepareQueryInt4(work: usize, column: i32, query: usize, largest
     const sum = f32x4.extract_lane(sumLanes(sums), 0) * inverseUnit;
     const lost = i32(Mathf.round(scale > 0 ? HALF_RANGE * (sum / scale - codeSum) : 0));
     const params = tile + 4 * OPERAND_BYTES + usize(column & 3) * 4;
-    // Relaxed: sums are pairs of i16 of which the first takes the correction.
+    // Relaxed: sums are pairs of i16, and the first gets the correction.
     store<i32>(params, RELAXED ? lost & 0xffff : lost);
     if (RELAXED) store<i32>(params, i32(scale) * 0x10001, 16);
     else store<f32>(params, scale, 16);
@@ -291,8 +291,9 @@ function decodePairs(pairs: usize, work: usize): void {
 }
 
 /**
- * A column's weights [32 tokens] times the group's scales as an int8 operand with one scale of its own; what is the
- * same for all dims of the group (weights times centres, less 7.5 times the rounded weights) goes to `offset`.
+ * Converts a column's weights [32 tokens] times the group's scales into an int8 operand with its own scale; the part
+ * that is the same for all dims of the group (weights times centres, minus 7.5 times the rounded weights) goes to
+ * `offset`.
  */
 function prepareWeights(work: usize, column: i32, weights: usize, offset: usize): void {
   const scales = work + VALUE_SCALES;

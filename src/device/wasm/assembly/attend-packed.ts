@@ -1,7 +1,8 @@
-// Attention's two products on a packed page whose keys are scaled by channel and whose values are rotated. Both run through
-// the integer products of int4 and rq4; codes of fewer than four bits are first spread to four, once for all columns.
-// Keys: a page's scales go into the query, q.k = sum of (q_c scale_c) code_c + sum of q_c zero_c, so that its 32 tokens have
-// none of their own. Values: rq4's; their sums stay in the rotated space until no packed page follows (settle).
+// Attention's two products on a packed page whose keys are scaled by channel and whose values are rotated. Both use the
+// integer products of int4 and rq4; codes of fewer than four bits are first expanded to four, once for all columns.
+// Keys: a page's scales are multiplied into the query, q.k = sum of (q_c scale_c) code_c + sum of q_c zero_c, so that
+// its 32 tokens have no scales of their own. Values: as in rq4; their sums stay in the rotated space until no packed
+// page follows (settle).
 import { ChannelKeys, columnsOf, Four, One, Three, Two } from "./attend-work";
 import {
   channelsAt,
@@ -24,24 +25,27 @@ import { bitsOf, CODES_BYTES, GROUP, groupsOf, OCTETS, scalesBytes } from "./kv-
 import { unpackTiles } from "./kv-pack";
 
 const I16_MOST: f32 = 32767;
-/** The inverse of less is not finite. */
+/** The inverse of anything smaller is not finite. */
 const LEAST_NUMBER: f32 = 1e-36;
 
-/** The middle of codes: they stand for numbers around it. */
+/** The middle of codes, around which their numbers lie. */
 // @ts-ignore: decorator
 @inline
 function middleOf(bits: i32): f32 {
   return f32((1 << bits) - 1) * 0.5;
 }
 
-/** f32 [groups][4]: what 1 of a quad's queries is worth. Behind the first of them, which takes half of its room. */
+/** f32 [groups][4]: the value of 1 in a quad's queries. After the first query, which takes half of its space. */
 // @ts-ignore: decorator
 @inline
 function queryUnitsAt(work: usize, headDim: i32, column: i32): usize {
   return plainQueryAt(work, headDim, column & ~3) + usize(paddedDims(headDim)) * 2;
 }
 
-/** query [headDim] f32 over `largest`, its largest magnitude (0: it scores 0 everywhere), as i16 [padded dims] and units. */
+/**
+ * Writes query [headDim] f32 over `largest`, its largest magnitude (0: it scores 0 everywhere), as i16 [padded dims]
+ * and units.
+ */
 export function prepareQueryPacked(work: usize, column: i32, query: usize, largest: f32, headDim: i32): void {
   const out = plainQueryAt(work, headDim, column);
   let unitAt = queryUnitsAt(work, headDim, column) + usize(column & 3) * 4;
@@ -75,9 +79,9 @@ export function tilesOf(codes: usize, work: usize, headDim: i32, bits: i32): usi
 }
 
 /**
- * A page's channels, to channelsAt: scales as i16 [padded dims], exact but where a group's largest is 2^11 times as large;
- * 2 * (zero + middle) as i16 [padded dims]; f32 [groups], what 1 of a query's product with them is worth in the query's
- * unit. The only reader of what kv-pack.ts writes.
+ * Prepares a page's channels at channelsAt: scales as i16 [padded dims], exact unless a group's largest is 2^11 times
+ * as large; 2 * (zero + middle) as i16 [padded dims]; f32 [groups], the value of 1 in a query's product with them, in
+ * the query's unit. The only reader of what kv-pack.ts writes.
  */
 function decodeChannels(bytes: usize, work: usize, headDim: i32, bits: i32): void {
   let scales = channelsAt(work, headDim);
@@ -114,7 +118,7 @@ function largestByte(x: v128): i32 {
   return max(i32(i8x16.extract_lane_u(x, 0)), i32(i8x16.extract_lane_u(x, 8)));
 }
 
-/** Sixteen scales as i16: M << (11 - what their exponent is below the group's). */
+/** Sixteen scales as i16: M << (11 - how far their exponent is below the group's). */
 // @ts-ignore: decorator
 @inline
 function storeScales(out: usize, bytes: v128, exponent: i32): void {
@@ -133,7 +137,10 @@ const POWERS = memory.data<u8>([
   0, 0, 0, 0, 128, 64, 32, 16, 8, 4, 2, 1, 0, 0, 0, 0, 8, 4, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ]);
 
-/** Of a group of a query times the page's scales, all i16: the largest magnitudes of four parts, in the low halves of i32. */
+/**
+ * For a group of a query times the page's scales, all i16: the largest magnitudes of four parts, in the low halves of
+ * i32.
+ */
 // @ts-ignore: decorator
 @inline
 function magnitudes(query: usize, scales: usize): v128 {
@@ -146,8 +153,8 @@ function magnitudes(query: usize, scales: usize): v128 {
 }
 
 /**
- * One column's int8 operand of a group. factors: what its products are multiplied with, over 2^15, an i32 lane a column;
- * units, losses: what 1 of its products with zeros, and of its codes, adds to `start`, f32 [4], to be added up.
+ * One column's int8 operand of a group. factors: multipliers of its products, over 2^15, one i32 lane for each column;
+ * units, losses: what 1 of its products with zeros, and of its codes, adds to `start`, f32 [4], to be summed.
  */
 // @ts-ignore: decorator
 @inline
@@ -172,7 +179,7 @@ function fold<C>(query: usize, scales: usize, zeros: usize, factors: v128, units
   v128.store(start, madd(f32x4.convert_i32x4_s(codes), lane<C>(losses), sum));
 }
 
-/** The lane of the last of C columns in every lane. */
+/** The lane of the last of C columns, in every lane. */
 // @ts-ignore: decorator
 @inline
 function lane<C>(x: v128): v128 {
@@ -182,14 +189,14 @@ function lane<C>(x: v128): v128 {
   return v128.shuffle<i32>(x, x, 3, 3, 3, 3);
 }
 
-/** The low half of each i32 in both halves. */
+/** The low half of each i32, in both halves. */
 // @ts-ignore: decorator
 @inline
 function halves(x: v128): v128 {
   return v128.or(v128.and(x, i32x4.splat(0xffff)), i32x4.shl(x, 16));
 }
 
-/** A quad of queries, from `column` on, against a page's keys: C rows of 32 raw scores. */
+/** A quad of queries, starting with `column`, against a page's keys: C rows of 32 raw scores. */
 // @ts-ignore: decorator
 @inline
 function scoreQuad<C>(codes: usize, work: usize, column: i32, headDim: i32, middle: f32, scores: usize): void {
@@ -212,7 +219,7 @@ function scoreQuad<C>(codes: usize, work: usize, column: i32, headDim: i32, midd
     const a = i16x8.max_s(v128.shuffle<i32>(m0, m1, 0, 4, 1, 5), v128.shuffle<i32>(m0, m1, 2, 6, 3, 7));
     const b = i16x8.max_s(v128.shuffle<i32>(m2, m3, 0, 4, 1, 5), v128.shuffle<i32>(m2, m3, 2, 6, 3, 7));
     const largest = i16x8.max_s(v128.shuffle<i32>(a, b, 0, 1, 4, 5), v128.shuffle<i32>(a, b, 2, 3, 6, 7));
-    // Products become bytes when multiplied by a factor over 2^15: the largest at most 127.
+    // Products become bytes by multiplication with a factor over 2^15: the largest at most 127.
     const ratios = f32x4.div(f32x4.splat(127 * 32768), f32x4.convert_i32x4_s(largest));
     const factors = f32x4.floor(f32x4.pmin(ratios, f32x4.splat(I16_MOST)));
     const integers = f32x4.add(factors, f32x4.splat(ROUNDER));
@@ -275,7 +282,7 @@ export function weighPagePacked(values: usize, work: usize, columns: i32, first:
   weighRotated(values, codes, work, columns, first, headDim, middleOf(bits));
 }
 
-/** Rotated totals and their offsets become what sums of vectors as they come are. */
+/** Converts rotated totals and their offsets into sums of unpacked vectors. */
 export function settle(work: usize, columns: i32, headDim: i32): void {
   const vector = tilesAt(work, headDim);
   for (let column = 0; column < columns; column++) {

@@ -1,6 +1,7 @@
 // Attention's two products on an rq4 block: rotated query times codes, weights times codes; the caller rotates the sum
-// back. The integer product is int4's (attend-int4.ts). With one scale a token and none a group, scores stay integers
-// over all groups, weights are rounded once for all dims, and the codes' 7.5 leaves through sums of the operands.
+// back. The integer product is int4's (attend-int4.ts). With one scale per token and none per group, scores stay
+// integers over all groups, weights are rounded once for all dims, and the codes' 7.5 is subtracted through sums of the
+// operands.
 import { Four, One, RotatedKeys, Three, Two, columnsOf } from "./attend-work";
 import { OPERAND_BYTES, OPERAND_SCALES, OPERANDS, QUERY_TILE_BYTES, SCORE_ROW_BYTES, SCORES } from "./attend-work";
 import { VALUE_SCALES, offsetsAt, paddedDims, queriesAt, totalsAt } from "./attend-work";
@@ -11,10 +12,10 @@ import { TINY, tinyHigh, tinyLow } from "./kv-half";
 import { CODES_BYTES, GROUP, OCTETS, ROTATED_SCALES_BYTES, groupsOf } from "./kv-layout";
 import { hadamard, rotationFactor, flipSigns } from "./kv-rotate";
 
-/** Scores of all groups sum up to 2^31: 32 products of 127 and 7.5 a group, times its scale. */
+/** Scores of all groups sum up to 2^31: 32 products of 127 and 7.5 in each group, times its scale. */
 const SCALES_MOST: i32 = 70000;
 const SCALE_MOST: i32 = 32767;
-/** In a query's first tile behind scales: what its scores begin with, i32 [4]. */
+/** In a query's first tile, after the scales: the initial value of its scores, i32 [4]. */
 const STARTS: usize = 4 * OPERAND_BYTES + 32;
 
 /** out = R x times a factor, [headDim] f32. */
@@ -32,8 +33,8 @@ export function rotateBack(x: usize, headDim: i32): void {
 }
 
 /**
- * query [headDim] f32, rotated, as int8 operands with an integer scale per 32 dims. largest: its largest magnitude, or
- * 0 for a query that scores 0 everywhere. Uses the totals. Returns what a raw score of 1 is worth.
+ * Rotates query [headDim] f32 and converts it into int8 operands with an integer scale per 32 dims. largest: its
+ * largest magnitude, or 0 for a query that scores 0 everywhere. Uses the totals. Returns the value of a raw score of 1.
  */
 export function prepareQueryRq4(work: usize, column: i32, query: usize, largest: f32, headDim: i32): f32 {
   const x = totalsAt(work, headDim, 0);
@@ -139,8 +140,8 @@ function decodeScales(scales: usize, work: usize): void {
 }
 
 /**
- * A column's weights [32 tokens] times the tokens' scales as an int8 operand with one scale; what the codes' middle, `half`,
- * adds to every dim is taken from `offset`.
+ * Converts a column's weights [32 tokens] times the tokens' scales into an int8 operand with one scale; what the codes'
+ * middle, `half`, adds to every dim is subtracted from `offset`.
  */
 function prepareWeights(work: usize, column: i32, weights: usize, half: f32, offset: usize): void {
   const scales = work + VALUE_SCALES;
@@ -177,7 +178,7 @@ export function weighBlockRq4(values: usize, work: usize, columns: i32, first: i
   weighRotated(values, values + ROTATED_SCALES_BYTES, work, columns, first, headDim, HALF_RANGE);
 }
 
-/** The same from scales and tiles of 4 bits, of codes whose middle is `half`. */
+/** The same for scales and tiles of 4 bits, of codes whose middle is `half`. */
 export function weighRotated(
   tokenScales: usize, codes: usize, work: usize, columns: i32, first: i32, headDim: i32, half: f32,
 ): void {

@@ -1,8 +1,8 @@
-// Scores where one vector serves as key and value (Cache.turned in ../../kv.ts): a key is the dims that turn by position, held
-// as keys, and then the token's value; a query is [turned | headDim]. Its two parts meet keys and values by the products of their
-// format, each in a work area of its own, and the sum of both is the score.
-// One idea: a block of values is a block of keys whose rows and columns are exchanged, in all formats; so it is turned over, as
-// codes, once for all columns of a unit.
+// Scores where one vector serves as key and value (Cache.turned in ../../kv.ts): a key is the rotated dims, stored as
+// keys, followed by the token's value; a query is [turned | headDim]. Its two parts are multiplied with keys and values
+// by the products of their format, each in its own work area, and the sum of both is the score. In all formats a block
+// of values is a block of keys with rows and columns exchanged; so it is transposed, as codes, once for all columns of
+// a unit.
 import { prepareQueryF16, scoreBlockF16 } from "./attend-f16";
 import { prepareQueryInt4, scoreBlockInt4 } from "./attend-int4";
 import { prepareQueryPacked, scorePagePacked, tilesOf } from "./attend-packed";
@@ -29,21 +29,24 @@ import {
   vectorFormat,
 } from "./kv-layout";
 
-/** Of a thread's work area: that of the turned dims; its FACTORS are what their raw scores count, its SUMS what values' do. */
+/**
+ * In a thread's work area, the part for the rotated dims; its FACTORS are factors of their raw scores, its SUMS those
+ * of the values'.
+ */
 // @ts-ignore: decorator
 @inline
 function turnedAt(work: usize, headDim: i32, format: i32): usize {
   return work + attendWorkBytes(headDim, isPacked(format));
 }
 
-/** Of packed formats: that of values as rotated keys; its FACTORS are what their raw scores count. */
+/** For packed formats: the part for values as rotated keys; its FACTORS are factors of their raw scores. */
 // @ts-ignore: decorator
 @inline
 function rotatedAt(work: usize, headDim: i32, turned: i32, format: i32): usize {
   return turnedAt(work, headDim, format) + attendWorkBytes(turned, isPacked(format));
 }
 
-/** A block of values as one of keys. */
+/** A block of values, transposed into a block of keys. */
 // @ts-ignore: decorator
 @inline
 function blockKeysAt(work: usize, headDim: i32, turned: i32, format: i32): usize {
@@ -60,11 +63,11 @@ export function largestOf(x: usize, dims: i32): f32 {
   let most = f32x4.splat(0);
   for (let i: usize = 0; i < usize(dims) * 4; i += 16) most = f32x4.pmax(most, f32x4.abs(v128.load(x + i)));
   const largest = f32x4.extract_lane(maxLanes(most), 0);
-  // The inverse of less would not be finite.
+  // The inverse of anything smaller would not be finite.
   return largest > 1e-30 ? largest : 0;
 }
 
-/** A query over vectors of a format. Returns what a raw score of 1 is worth. */
+/** Prepares a query for vectors of a format. Returns the value of a raw score of 1. */
 export function prepareQuery(work: usize, column: i32, query: usize, largest: f32, headDim: i32, format: i32): f32 {
   if (format == KV_INT4) return prepareQueryInt4(work, column, query, largest, headDim);
   if (format == KV_RQ4) return prepareQueryRq4(work, column, query, largest, headDim);
@@ -78,7 +81,10 @@ export function scoreBlock(keys: usize, work: usize, columns: i32, first: i32, h
   else scoreBlockF16(keys, work, columns, first, headDim);
 }
 
-/** query [turned + headDim] f32. Returns what a score of 1 is worth: its largest magnitude. meetsPacked: packed blocks, too. */
+/**
+ * query [turned + headDim] f32. Returns the value of a score of 1: its largest magnitude. meetsPacked: for packed
+ * blocks, too.
+ */
 export function prepareQueryTurned(
   work: usize, column: i32, query: usize, headDim: i32, turned: i32, format: i32, meetsPacked: bool,
 ): f32 {
@@ -117,7 +123,7 @@ export function scoreBlockTurned(
   join(work, work, own + SUMS, own, columns, first);
 }
 
-/** The same of a packed block. */
+/** The same for a packed block. */
 export function scorePageTurned(
   page: usize, work: usize, columns: i32, first: i32, headDim: i32, turned: i32, format: i32,
 ): void {
@@ -135,7 +141,10 @@ export function scorePageTurned(
   join(work, rotated, rotated + FACTORS, own, columns, first);
 }
 
-/** SCORES of `work` = those of `from` times `factors` + those of `own` times its FACTORS, by column, of a block's tokens. */
+/**
+ * SCORES of `work` = those of `from` times `factors` + those of `own` times its FACTORS, by column, for a block's
+ * tokens.
+ */
 function join(work: usize, from: usize, factors: usize, own: usize, columns: i32, first: i32): void {
   for (let column = 0; column < columns; column++) {
     const a = f32x4.splat(load<f32>(factors + usize(column) * 4));
@@ -146,7 +155,7 @@ function join(work: usize, from: usize, factors: usize, own: usize, columns: i32
   }
 }
 
-/** Four rows of four bytes, and their columns. */
+/** Transposes four rows of four bytes. */
 // @ts-ignore: decorator
 @inline
 function turnFours(x: v128): v128 {
@@ -154,8 +163,8 @@ function turnFours(x: v128): v128 {
 }
 
 /**
- * 32 dims by 32 tokens of 4 bits: tiles of values, one dim octet after another, to tiles of keys, `stride` bytes from a token
- * octet to the next; each code plus what `more` has in each half byte.
+ * Transposes 32 dims by 32 tokens of 4 bits: tiles of values, one dim octet after another, to tiles of keys, `stride`
+ * bytes between token octets; adds `more` to the codes of each half byte.
  */
 // @ts-ignore: decorator
 @inline
@@ -174,7 +183,7 @@ function turnGroup(from: usize, to: usize, stride: usize, more: v128): void {
   }
 }
 
-/** Scales and tiles of rotated values, to a block of rq4's keys; each code plus `more`. */
+/** Transposes scales and tiles of rotated values into a block of rq4's keys; adds `more` to each code. */
 function turnRotated(scales: usize, codes: usize, keys: usize, headDim: i32, more: i32): void {
   const groups = groupsOf(headDim);
   memory.copy(keys, scales, ROTATED_SCALES_BYTES);
@@ -201,7 +210,7 @@ function turnInt4(values: usize, keys: usize, headDim: i32): void {
   }
 }
 
-/** Eight dims by eight tokens at a time. Rows are read, and columns written, in the order that half-words have in a vector. */
+/** Eight dims by eight tokens at a time. Rows are read, and columns written, in the order of half-words in a vector. */
 function turnF16(values: usize, keys: usize, headDim: i32): void {
   for (let octet: usize = 0; octet < usize(OCTETS); octet++) {
     let from = values + octet * 8 * HALF_ROWS_BYTES;

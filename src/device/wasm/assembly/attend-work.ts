@@ -1,10 +1,10 @@
-// One thread's work area for attention: where its parts lie. Its size depends on the head size only, never on the
-// context. Columns are the (query token, query head) pairs that one pass over a KV head serves; they are kept in
-// quads, so that the products address four columns with constant offsets from one pointer.
+// The layout of one thread's work area for attention. Its size depends on the head size only, not on the context.
+// Columns are the (query token, query head) pairs that one pass over a KV head serves; they are stored in quads, so
+// that the products address four columns with constant offsets from one pointer.
 import { RELAXED } from "./build";
 import { BLOCK, CODES_BYTES, groupsOf, OCTETS } from "./kv-layout";
 
-// Facts as type arguments: AssemblyScript decides conditions on types while compiling, on inlined arguments only later,
+// Facts as type arguments: AssemblyScript decides conditions on types at compile time, on inlined arguments only later,
 // when it may already have merged the cases into one with tests in the innermost loop.
 // @ts-ignore: decorator
 @unmanaged
@@ -60,13 +60,13 @@ export function isChannelKeys<K>(): bool {
   return offsetof<K>() == offsetof<ChannelKeys>();
 }
 
-/** Most columns of a unit. */
+/** Maximum columns of a unit. */
 export const COLUMNS: i32 = 64;
 /** Tokens whose scores are held at a time. */
 export const TILE: i32 = 2 * BLOCK;
 export const SCORE_ROW_BYTES: usize = TILE * 4;
 
-/** Bytes of an int8 operand of 32 k: as bytes for the relaxed dot product, widened to i16 for the plain one. */
+/** Bytes of an int8 operand of 32 k: bytes for the relaxed dot product, i16 for the plain one. */
 export const OPERAND_BYTES: usize = RELAXED ? 32 : 64;
 /** Four columns' int8 query of a group of 32 dims, then [4] each: correction, scale, sum (attend-int4.ts). */
 export const QUERY_TILE_BYTES: usize = 4 * OPERAND_BYTES + 48;
@@ -90,7 +90,7 @@ export function paddedDims(headDim: i32): i32 {
   return groupsOf(headDim) * 32;
 }
 
-/** f32 [COLUMNS][groups][4]: to be added to every dim of the group, spread over four lanes. */
+/** f32 [COLUMNS][groups][4]: added to every dim of the group, in four lanes. */
 // @ts-ignore: decorator
 @inline
 export function offsetsAt(work: usize, headDim: i32, column: i32): usize {
@@ -104,7 +104,7 @@ export function totalsAt(work: usize, headDim: i32, quad: i32): usize {
   return offsetsAt(work, headDim, COLUMNS) + usize(quad * paddedDims(headDim)) * 16;
 }
 
-/** [quad]: prepared queries in the format's own arrangement. */
+/** [quad]: prepared queries in the format's own layout. */
 // @ts-ignore: decorator
 @inline
 export function queriesAt(work: usize, headDim: i32, quad: i32): usize {
@@ -127,7 +127,7 @@ export function channelsAt(work: usize, headDim: i32): usize {
   return plainQueryAt(work, headDim, COLUMNS);
 }
 
-/** f32 [4][4], each to be added up: what the scores of a quad begin with. */
+/** f32 [4][4], to be summed: the initial value of the scores of a quad. */
 // @ts-ignore: decorator
 @inline
 export function startsAt(work: usize, headDim: i32): usize {

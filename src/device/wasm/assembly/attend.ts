@@ -1,11 +1,11 @@
-// Attention over a layer's cache: causal, windowed, grouped heads; online softmax in powers of two.
-// A run is the queries of one text. Its work is cut into units (KV head, tile of queries, span of tokens), each of which any thread may take. A unit
-// serves all query heads of its KV head and all its queries in one pass over its span of the cache. With one span the
-// unit writes the output; otherwise it leaves a partial per (row, span) that attendMerge joins after a barrier.
-// The cut depends on shapes only, never on threads: any number of them gives the same bits.
-// Packed formats: blocks from `kept` to `packed` lie in pages of the format, the others in pages of vectors as they came. A
-// unit meets the packed ones first; raw scores and, once settled, sums are in the same units.
-// Refuses to know how a format stores keys and values.
+// Attention over a layer's cache: causal, windowed, grouped heads; online softmax in powers of two. A run is the
+// queries of one text. Its work is divided into units (KV head, tile of queries, span of tokens), each of which any
+// thread may take. A unit serves all query heads of its KV head and all its queries in one pass over its span of the
+// cache. With one span the unit writes the output; otherwise it writes a partial result per (row, span), which
+// attendMerge joins after a barrier. The division depends on shapes only, not on threads: any number of them gives the
+// same bits.
+// Packed formats: blocks from `kept` to `packed` are in packed pages, the others in pages of unpacked vectors. A unit
+// processes the packed ones first; raw scores and, once settled, sums have the same units.
 
 import { weighBlockF16 } from "./attend-f16";
 import { weighBlockInt4 } from "./attend-int4";
@@ -33,9 +33,9 @@ import {
 
 /** Enough units to keep many threads evenly busy while one query attends to a long context. */
 const UNITS: i32 = 64;
-/** Fewer tokens than this are not worth a span of their own. */
+/** The minimum of tokens for a span. */
 const SPAN_BLOCKS: i32 = 8;
-/** f32 before the weighted values of a partial: maximum (log2), sum of weights, two unused. */
+/** f32 numbers before the weighted values of a partial: maximum (log2), sum of weights, two unused. */
 const PARTIAL_HEADER: i32 = 4;
 
 const LOG2_E: f32 = 1.4426950408889634;
@@ -43,12 +43,12 @@ const LOG2_E: f32 = 1.4426950408889634;
 const HIDDEN: f32 = -3e38;
 const NO_MAXIMUM: f32 = -1e30;
 /**
- * Bounds of what a raw score of 1 counts: times HIDDEN it is still far below any score, and may be -infinity. With 2^112 in
- * it the factor of queries of 1e4 is 1e31, so the upper one is all that float32 has.
+ * Bounds of the value of a raw score of 1: times HIDDEN it is still far below any score, and may be -infinity. With
+ * 2^112 included, the factor for queries of 1e4 is 1e31, so the upper bound is float32's.
  */
 const LEAST_FACTOR: f32 = 1e-30;
 const MOST_FACTOR: f32 = 3e38;
-/** A new maximum rescales what was summed only when it exceeds the old by 2^8: weights up to 2^8 cost no accuracy. */
+/** A new maximum rescales the sums only if it exceeds the old one by 2^8: weights up to 2^8 cost no accuracy. */
 const MARGIN: f32 = 8;
 
 // @ts-ignore: decorator
@@ -63,14 +63,14 @@ export function attendTiles(tokens: i32, heads: i32, kvHeads: i32): i32 {
   return (tokens + queries - 1) / queries;
 }
 
-/** The first block that a query at `position` sees. window 0: all. */
+/** The first block that a query at `position` attends to. window 0: all. */
 // @ts-ignore: decorator
 @inline
 function firstBlock(position: i32, window: i32): i32 {
   return window > 0 ? max(0, position - window + 1) / BLOCK : 0;
 }
 
-/** Spans into which a run's tokens are cut. tiles: of all runs of the step. */
+/** The number of spans for a run's tokens. tiles: of all runs of the step. */
 export function attendSpans(tokens: i32, tiles: i32, kvHeads: i32, position: i32, window: i32): i32 {
   const blocks = (position + tokens - 1) / BLOCK + 1 - firstBlock(position, window);
   const others = kvHeads * tiles;
@@ -82,7 +82,7 @@ export function attendUnits(tokens: i32, tiles: i32, heads: i32, kvHeads: i32, p
   return kvHeads * attendTiles(tokens, heads, kvHeads) * attendSpans(tokens, tiles, kvHeads, position, window);
 }
 
-/** Units of `attendMerge`: rows (query token, head), or none when there is nothing to join. */
+/** Units of `attendMerge`: rows (query token, head), or none if there is nothing to join. */
 export function attendMergeUnits(tokens: i32, tiles: i32, heads: i32, kvHeads: i32, position: i32, window: i32): i32 {
   return attendSpans(tokens, tiles, kvHeads, position, window) > 1 ? tokens * heads : 0;
 }
@@ -93,7 +93,7 @@ function partialAt(partials: usize, row: i32, spans: i32, span: i32, headDim: i3
   return partials + usize(row * spans + span) * usize(headDim + PARTIAL_HEADER) * 4;
 }
 
-/** Of a run's partials: none where there is nothing to join. */
+/** Bytes of a run's partials: none if there is nothing to join. */
 export function partialBytes(
   tokens: i32, tiles: i32, heads: i32, kvHeads: i32, headDim: i32, position: i32, window: i32,
 ): usize {
@@ -101,7 +101,9 @@ export function partialBytes(
   return spans > 1 ? partialAt(0, tokens * heads, spans, 0, headDim) : 0;
 }
 
-/** Prepares a column's query [turned + headDim] and its running maximum and sum. meetsPacked: packed blocks, too. */
+/**
+ * Prepares a column's query [turned + headDim] and its running maximum and sum. meetsPacked: for packed blocks, too.
+ */
 function startColumn(
   work: usize, column: i32, query: usize, headDim: i32, turned: i32, scale: f32, cap: f32, format: i32, meetsPacked: bool,
 ): void {
@@ -120,7 +122,7 @@ function startColumn(
   store<f32>(at + SUMS, 0);
 }
 
-/** Multiplies what a column has summed of values. */
+/** Multiplies a column's sums of values. */
 function scaleColumn(work: usize, column: i32, headDim: i32, factor: f32): void {
   const factors = f32x4.splat(factor);
   const totals = totalsAt(work, headDim, column >> 2) + usize(column & 3) * 16;
@@ -133,7 +135,7 @@ function scaleColumn(work: usize, column: i32, headDim: i32, factor: f32): void 
   }
 }
 
-/** Raw scores to tanh(raw * factor), in place: soft-capped scores over the cap. */
+/** Raw scores to tanh(raw * factor), in place: soft-capped scores divided by the cap. */
 function capScores(row: usize, bytes: usize, factor: f32): void {
   const factors = f32x4.splat(factor);
   for (let i: usize = 0; i < bytes; i += 16) {
@@ -154,7 +156,10 @@ function hideScores(row: usize, bytes: usize, position: i32, from: i32, to: i32)
   }
 }
 
-/** Scores (times `factor`: log2 of weights) to weights times `gain`, in place; keeps the running maximum and sum. */
+/**
+ * Converts scores (times `factor`: log2 of weights) to weights times `gain`, in place, and updates the running maximum
+ * and sum.
+ */
 function weights(work: usize, column: i32, bytes: usize, factor: f32, gain: f32, headDim: i32): void {
   const at = work + usize(column) * 4;
   const row = work + SCORES + usize(column) * SCORE_ROW_BYTES;
@@ -170,7 +175,7 @@ function weights(work: usize, column: i32, bytes: usize, factor: f32, gain: f32,
     maximum = largest;
     store<f32>(at + MAXIMA, maximum);
   }
-  // Not fused: the largest score has to be rounded here as it was in `largest`, for huge ones differ by thousands.
+  // Not fused: the largest score must be rounded here as it was in `largest`, since huge ones differ by thousands.
   const maxima = f32x4.splat(maximum);
   const factors = f32x4.splat(factor);
   const gains = f32x4.splat(gain);
@@ -183,21 +188,21 @@ function weights(work: usize, column: i32, bytes: usize, factor: f32, gain: f32,
   store<f32>(at + SUMS, sum + f32x4.extract_lane(sumLanes(sums), 0));
 }
 
-/** A head's sink as log2 of a weight; none where sinks, f32 [heads], is 0. */
+/** A head's sink as log2 of a weight; none if sinks, f32 [heads], is 0. */
 // @ts-ignore: decorator
 @inline
 function sinkOf(sinks: usize, head: i32): f32 {
   return sinks == 0 ? f32.NEGATIVE_INFINITY : load<f32>(sinks + usize(head) * 4) * LOG2_E;
 }
 
-/** 1 over the sum of all weights, with a sink's, which has no value; for weights relative to `maximum` (log2). */
+/** 1 over the sum of all weights, including a sink's, which has no value; for weights relative to `maximum` (log2). */
 function inverseSum(sum: f32, maximum: f32, sink: f32): f32 {
   const largest = max(maximum, sink);
   const unit = exp2Scalar(maximum - largest);
   return unit / (unit * sum + exp2Scalar(sink - largest));
 }
 
-/** A column's weighted sum of values [headDim] times `factor`, to out; of rq4 in the rotated space. */
+/** Writes a column's weighted sum of values [headDim] times `factor` to out; for rq4 in the rotated space. */
 function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format: i32, out: usize): void {
   const totals = totalsAt(work, headDim, column >> 2) + usize(column & 3) * 16;
   const offsets = offsetsAt(work, headDim, column);
@@ -211,11 +216,11 @@ function writeColumn(work: usize, column: i32, headDim: i32, factor: f32, format
 }
 
 /**
- * Attends with units [first, last) of attendUnits(...) of one run.
- * queries [tokens, heads, turned + headDim], out [tokens, heads, headDim]: f32, the queries at position, position + 1, ..., whose
- * keys are in the cache; table: the text's pages; partials: the run's own, shared by all threads; work: attendWorkBytes or
- * turnedWorkBytes, this thread's own; window, cap, sinks: 0 is none. Cache bytes that were never appended to must be zero. Blocks from `kept` to `packed` are read from packedCache by
- * packedTable; 0 and 0 for formats of vectors.
+ * Computes units [first, last) of attendUnits(...) of one run. queries [tokens, heads, turned + headDim], out [tokens,
+ * heads, headDim]: f32, the queries at position, position + 1, ..., whose keys are in the cache; table: the text's
+ * pages; partials: the run's own, shared by all threads; work: attendWorkBytes or turnedWorkBytes, this thread's own;
+ * window, cap, sinks: 0 is none. Cache bytes that were never appended to must be zero. Blocks from `kept` to `packed`
+ * are read from packedCache by packedTable; 0 and 0 for formats of vectors.
  */
 export function attend(
   cache: usize,
@@ -358,7 +363,7 @@ export function attendMerge(
   const format = vectorFormat(wholeFormat);
   const spans = attendSpans(tokens, tiles, kvHeads, position, window);
   for (let row = first; row < last; row++) {
-    // The sink counts here, once: no span has it.
+    // The sink counts here, once: no span includes it.
     const sink = sinkOf(sinks, row % heads);
     let maximum: f32 = max(NO_MAXIMUM, sink);
     for (let span = 0; span < spans; span++) {

@@ -1,6 +1,6 @@
-// Reading and nothing else: what memory gives to one thread at best. `nibble doctor` times it on all of them.
+// Only reads: the best rate at which memory serves one thread. `nibble doctor` times it on all of them.
 
-/** Reads [from, to), a multiple of 128 bytes; the result depends on every byte, so that no load can be left out. */
+/** Reads [from, to), a multiple of 128 bytes; the result depends on every byte, so that no load can be removed. */
 export function readBytes(from: usize, to: usize): i32 {
   let a = v128.load(from);
   let b = a;

@@ -1,6 +1,6 @@
-// Where worker threads meet between operations. Owns three words of the control block: arrivals, generation and
-// sleepers, each on its own cache line. One idea: arriving last advances the generation; the others watch it, spinning
-// a while (0.5 us a meeting) before they sleep (50 to 100 us; lab/LOG.md, 2026-11-23, the engine).
+// The barrier of the worker threads between operations. It uses three words of the control block: arrivals, generation
+// and sleepers, each on its own cache line. The last thread to arrive advances the generation; the others watch it,
+// spinning for a while (0.5 us per barrier) before they sleep (50 to 100 us; lab/LOG.md, 2026-11-23, the engine).
 
 // @ts-ignore: decorator
 @inline const ARRIVED: usize = 64;
@@ -8,17 +8,17 @@
 @inline const GENERATION: usize = 128;
 // @ts-ignore: decorator
 @inline const SLEEPERS: usize = 192;
-/** Set by the host or a failing worker; everyone leaves at the next meeting. */
+/** Set by the host or a failing worker; all threads leave at the next barrier. */
 // @ts-ignore: decorator
 @inline export const STOP: usize = 256;
-/** How often to look before sleeping; the host writes 0 when there are more threads than cores. */
+/** How often to look before sleeping; the host writes 0 if there are more threads than cores. */
 // @ts-ignore: decorator
 @inline const SPINS: usize = 260;
 
-/** A sleeper looks at STOP this often; a worker that traps cannot wake the others itself. */
+/** A sleeper checks STOP at this interval; a worker that traps cannot wake the others itself. */
 const SLEEP_NANOSECONDS: i64 = 5_000_000;
 
-/** Waits for all threads; false when the step was stopped. control: address of the control block. */
+/** Waits for all threads; false if the step was stopped. control: address of the control block. */
 export function barrier(control: usize, threads: u32): bool {
   const generation = atomic.load<u32>(control + GENERATION);
   if (atomic.add<u32>(control + ARRIVED, 1) == threads - 1) {

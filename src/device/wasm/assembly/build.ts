@@ -3,7 +3,7 @@
 /** True in the relaxed-SIMD binary; a branch on it is removed at compile time. */
 export const RELAXED: bool = ASC_FEATURE_RELAXED_SIMD;
 
-/** 1 when this binary uses relaxed SIMD: lets the host check that it loaded the one it meant. */
+/** 1 if this binary uses relaxed SIMD: lets the host check that it loaded the right one. */
 export function relaxed(): i32 {
   return RELAXED ? 1 : 0;
 }

@@ -1,5 +1,5 @@
-// The causal convolution over the runs of a step, each from the slot that its run reads to the one that it writes. Meaning as
-// in device/reference/recurrent.ts; states lie as the contract has them.
+// The causal convolution over the runs of a step, each from the slot that its run reads to the one that it writes.
+// Defined in device/reference/recurrent.ts; the layout of states is the contract's.
 import { madd } from "./exp";
 import { silu } from "./gate";
 import { firstOf, runAt, runCount, slotOf, tokensOf } from "./runs";
@@ -17,7 +17,7 @@ export function convRuns(
   const rowBytes = usize(channels) * 4;
   for (let c = first; c < last; c += CHANNELS) {
     const count = min(CHANNELS, last - c);
-    // The taps of a block, by place in the kernel.
+    // The taps of a block, by their index in the kernel.
     for (let j = 0; j < kernel; j++)
       for (let i = 0; i < CHANNELS; i++)
         store<f32>(
@@ -71,7 +71,7 @@ function convBlock(
   }
 }
 
-/** Where the input of token t lies, which may be before the run; 0: before the text, where it is 0. */
+/** The address of the input of token t, which may be before the run; 0: before the text, where it is 0. */
 // @ts-ignore: decorator
 @inline function inputAt(t: i32, x: usize, before: usize, rowBytes: usize, past: i32): usize {
   if (t >= 0) return x + usize(t) * rowBytes;

@@ -1,23 +1,24 @@
-// The gated delta rule for prompts: chunks of 16 tokens, as test/device/delta-chunks.ts writes them down (Gated Delta Networks,
-// arXiv 2412.06464; the WY form of DeltaNet, arXiv 2406.06484). What a chunk's tokens ask of the state and what they add to it
-// are products of small matrices, whose numbers stay in registers; the tokens' effects on one another are solved forward.
-// The state of a unit lies in panels of 8 rows, as float weights do, so one kernel serves both.
+// The gated delta rule for prompts: chunks of 16 tokens, derived in test/device/delta-chunks.ts (Gated Delta Networks,
+// arXiv 2412.06464; the WY form of DeltaNet, arXiv 2406.06484). The state's products with a chunk's tokens and their
+// changes to it are small matrix products that stay in registers; the tokens' effects on one another are solved by
+// forward substitution. The state of a unit is stored in panels of 8 rows, like float weights, so one kernel serves
+// both.
 import { madd } from "./exp";
 import { floatPanel } from "./matmul-float";
 import { F32 } from "./matmul-layout";
 
-/** Tokens of a chunk: the products among them grow with it, the times that the state is read shrink. */
+/** Tokens of a chunk: the larger it is, the more products among its tokens, and the fewer passes over the state. */
 export const CHUNK: i32 = 16;
 /**
- * Products of decays below it, 2^-96, are 0: beside what has come since they vanish in float32, and a state times such a number is
- * denormal, which some CPUs take a hundred clocks for.
+ * Products of decays below this, 2^-96, are 0: next to later tokens they vanish in float32, and a state times such a
+ * number is denormal, which takes some CPUs a hundred clocks.
  */
 const LEAST_DECAY: f32 = 1.262177448e-29;
 /** Rows of a panel. */
 export const PANEL: i32 = 8;
 const PANEL_BYTES: usize = 32;
 
-/** A thread's work area: where its parts lie. */
+/** The layout of a thread's work area. */
 @unmanaged export class DeltaWork {
   keyDim!: i32;
   /** [CHUNK] of the chunk's tokens. */
@@ -29,10 +30,10 @@ const PANEL_BYTES: usize = 32;
   /** Unit vectors: [CHUNK, keyDim] keys, then queries; keys in panels of tokens, [CHUNK / 8, keyDim, 8]. */
   vectors!: usize;
   keyPanels!: usize;
-  /** [CHUNK, CHUNK]: what token t takes from the change of an earlier token i, and what it says of that. */
+  /** [CHUNK, CHUNK]: how the change of an earlier token i affects token t, and its output. */
   coupling!: usize;
   saying!: usize;
-  /** Of one panel: [2 CHUNK, 8] the state's products with keys and queries; [CHUNK, 8] changes. */
+  /** For one panel: [2 CHUNK, 8] the state's products with keys and queries; [CHUNK, 8] changes. */
   sums!: usize;
   changes!: usize;
   /** [rows / 8, keyDim, 8] */
@@ -82,13 +83,16 @@ export function storePanels(w: DeltaWork, state: usize, rows: i32): void {
   }
 }
 
-/** Where a row's first number lies among the panels. */
+/** The offset of a row's first number among the panels. */
 // @ts-ignore: decorator
 @inline function placeOf(w: DeltaWork, row: i32): usize {
   return w.panels + usize(row / PANEL * w.keyDim) * PANEL_BYTES + usize(row % PANEL) * 4;
 }
 
-/** The panels take in `count` tokens, whose unit vectors, decays and betas are in the work area. v, out: of the first token. */
+/**
+ * Updates the panels with `count` tokens, whose unit vectors, decays and betas are in the work area. v, out: of the
+ * first token.
+ */
 export function takeChunk(
   w: DeltaWork, out: usize, outStride: usize, v: usize, vStride: usize, rows: i32, count: i32,
 ): void {
@@ -105,7 +109,7 @@ export function takeChunk(
   }
 }
 
-/** sums [4, 8]: a panel times the vectors [first + t, first + t + 4); past the last token it is that one's again. */
+/** sums [4, 8]: a panel times the vectors [first + t, first + t + 4); past the last token, that one is repeated. */
 // @ts-ignore: decorator
 @inline
 function multiply(w: DeltaWork, sums: usize, panel: usize, first: i32, t: i32, count: i32): void {
@@ -122,7 +126,7 @@ function multiply(w: DeltaWork, sums: usize, panel: usize, first: i32, t: i32, c
   return next < LEAST_DECAY ? 0 : next;
 }
 
-/** What the tokens are to one another: coupling, saying, and the products of their decays. */
+/** The products among the tokens: those of keys, of queries with keys, and of their decays. */
 function coupleTokens(w: DeltaWork, count: i32): void {
   const panelBytes = usize(w.keyDim) * PANEL_BYTES;
   for (let t = 0; t < count; t++) {
@@ -158,7 +162,7 @@ function coupleTokens(w: DeltaWork, count: i32): void {
   }
 }
 
-/** Changes and outputs of a panel's rows, forward over the tokens; then the changes as they are after the last one. */
+/** Changes and outputs of a panel's rows, forward over the tokens; then the changes scaled to after the last one. */
 function solve(w: DeltaWork, out: usize, outStride: usize, v: usize, vStride: usize, count: i32): void {
   const end = usize(count) * PANEL_BYTES;
   let coupling = w.coupling;

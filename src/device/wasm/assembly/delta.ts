@@ -1,12 +1,14 @@
-// The gated delta rule over the runs of a step, each from the slot that its run reads to the one that it writes. Meaning as in
-// device/reference/recurrent.ts; states lie as the contract has them. Owns what both forms share, and that of short runs,
-// token by token; delta-chunks.ts has the form of prompts.
-// One idea: rows of a state are independent of one another, so threads share heads in blocks of rows.
+// The gated delta rule over the runs of a step, each from the slot that its run reads to the one that it writes.
+// Defined in device/reference/recurrent.ts; the layout of states is the contract's. This file has the shared parts and
+// the token-by-token form for short runs; delta-chunks.ts has the form for prompts. Rows of a state are independent of
+// one another, so threads share heads in blocks of rows.
 import { CHUNK, DeltaWork, PANEL, storePanels, takeChunk, takePanels } from "./delta-chunks";
 import { madd, sumLanes } from "./exp";
 import { firstOf, runAt, runCount, slotOf, TOKENS, tokensOf } from "./runs";
 
-/** Rows of a state that are one unit: few, for threads to share alike; in chunks many, which share the products of tokens. */
+/**
+ * Rows of a state in one unit: few, so that threads share evenly; in chunks more, which share the products of tokens.
+ */
 const ROWS: i32 = 32;
 const CHUNKED_ROWS: i32 = 128;
 
@@ -28,8 +30,8 @@ export function deltaWorkBytes(work: usize, keyDim: i32): usize {
 }
 
 /**
- * Units [first, last): blocks of rows, of each value head of each run. least: tokens of a run that goes in chunks.
- * work: deltaWorkBytes.
+ * Units [first, last): blocks of rows, of each value head of each run. least: the fewest tokens of a run that is
+ * computed in chunks. work: deltaWorkBytes.
  */
 export function deltaRuns(
   control: usize, out: usize, x: usize, a: usize, b: usize, rates: usize, bias: usize, states: usize, keyHeads: i32,
@@ -82,7 +84,9 @@ export function deltaRuns(
   }
 }
 
-/** `rows` rows of a state take in a token: s = decay s + change k, with change = beta (v - decay s.k); out = s.q. */
+/**
+ * Updates `rows` rows of a state with a token: s = decay s + change k, with change = beta (v - decay s.k); out = s.q.
+ */
 function takeToken(
   out: usize, state: usize, q: usize, k: usize, v: usize, decay: f32, beta: f32, keyDim: i32, rows: i32,
 ): void {
@@ -91,8 +95,8 @@ function takeToken(
   for (let i: usize = 0; i < bytes; i += 16) both = madd(v128.load(q + i), v128.load(k + i), both);
   const qk = f32x4.extract_lane(sumLanes(both), 0);
   const decays = f32x4.splat(decay);
-  // Four rows at a time: one sum alone would wait for each of its additions. Past the last row it is that row again, all of
-  // which are read before any is written.
+  // Four rows at a time: a single sum would wait for each of its additions. Past the last row it is repeated; all four
+  // are read before any is written.
   for (let r = 0; r < rows; r += 4) {
     const s0 = state + usize(r) * bytes;
     const s1 = state + usize(min(r + 1, rows - 1)) * bytes;
@@ -134,7 +138,10 @@ function takeToken(
   }
 }
 
-/** How much of the key a row takes, in every lane; and what the new row says, from what the old one did: no second pass. */
+/**
+ * How much of the key a row takes, in every lane; and the new row's output, computed from the old one's without a
+ * second pass.
+ */
 // @ts-ignore: decorator
 @inline
 function changeOf(
@@ -158,7 +165,7 @@ function unitVector(to: usize, x: usize, size: i32, epsilon: f32, factor: f32): 
   for (let i: usize = 0; i < bytes; i += 16) v128.store(to + i, f32x4.mul(v128.load(x + i), inverse));
 }
 
-/** ln(1 + e^x), also where e^x is no number. */
+/** ln(1 + e^x), also if e^x overflows. */
 function softplus(x: f64): f64 {
   return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
 }

@@ -1,5 +1,5 @@
-// The small operations: norms, RoPE, slices, sums, factors, softcap. Each works on a range that its caller has cut
-// for one thread; meaning as in device/reference/ops.ts. Sizes are multiples of 4 (head sizes are multiples of 16).
+// The small operations: norms, RoPE, slices, sums, factors, softcap. Each works on one thread's range, chosen by its
+// caller; defined in device/reference/ops.ts. Sizes are multiples of 4 (head sizes are multiples of 16).
 import { madd, sumLanes, tanh } from "./exp";
 
 /** x, out: `count` vectors of `size`; weight [size] f32 or 0. */
@@ -32,7 +32,7 @@ export function rmsNorm(out: usize, x: usize, weight: usize, size: i32, epsilon:
 }
 
 /**
- * x, out: `tokens` rows of [heads, headDim]; turns: [tokens, 2, pairs] f32, cosines then sines, made by the host in
+ * x, out: `tokens` rows of [heads, headDim]; turns: [tokens, 2, pairs] f32, cosines then sines, computed by the host in
  * float64. Pairs are (i, i + pairs); dims from 2 * pairs on are copied.
  */
 export function rope(
@@ -81,7 +81,7 @@ export function scale(out: usize, x: usize, factor: f32, count: i32): void {
   for (let i: usize = 0; i < usize(count) * 4; i += 16) v128.store(out + i, f32x4.mul(v128.load(x + i), factors));
 }
 
-/** out: `count` vectors of `size`; x: as many of `width`, of which each gives its columns from x's first on. */
+/** Copies columns: x has `count` vectors of `width`, out the same number of `size`, each from x's first column on. */
 export function slice(out: usize, x: usize, size: i32, width: i32, count: i32): void {
   const bytes = usize(size) * 4;
   for (let n = 0; n < count; n++, out += bytes, x += usize(width) * 4) {
@@ -92,8 +92,8 @@ export function slice(out: usize, x: usize, size: i32, width: i32, count: i32): 
 }
 
 /**
- * x: `count` vectors of headDim; out: of each the `turning` first dims of pairs (i, i + pairs), the second ones, and where
- * there is a weight [headDim], all dims times it, 0 for those.
+ * x: `count` vectors of headDim; out: for each, the first dims of the `turning` rotated pairs (i, i + pairs), then the
+ * second ones, and with a weight [headDim] all dims times it, with 0 for the rotated ones.
  */
 export function takeTurned(
   out: usize, x: usize, weight: usize, headDim: i32, pairs: i32, turning: i32, count: i32,

@@ -1,7 +1,6 @@
-// One row of a packed matrix -> f32: the embedding of a token, from the matrix that the output may share. Owns nothing
-// but the loop; decode is matmul-decode.ts (quantized types) or matmul-float.ts.
-// One idea: four rows are decoded and one is kept; the others lie in the same cache lines. Values are bit for bit those
-// of format/blocks.ts: a scale, a code and their product fit f32, so that only adding a min rounds.
+// Decodes one row of a packed matrix to f32: the embedding of a token, from a matrix that the output may share. Four
+// rows are decoded and one is kept; the others are in the same cache lines. Values equal those of format/blocks.ts bit
+// for bit: a scale, a code and their product fit f32, so only adding a min rounds.
 import {
   BF16, PANEL_HEAD, PANEL_ROWS, blockBytes, blockCols, hasBytes, hasMin, isWide, panelBytes, typeOf, zero,
 } from "./matmul-layout";
@@ -52,7 +51,7 @@ export function embedPanelRow<T>(out: usize, panel: usize, row: usize, cols: i32
   embedGroup<T>(out + 48, planes, half * 4 + 3, row, scale, min, place);
 }
 
-/** Four columns. place: the byte places of the row's lane, four times. */
+/** Four columns. place: the byte indices of the row's lane, four times. */
 // @ts-ignore: decorator
 @inline function embedGroup<T>(
   out: usize, planes: usize, group: i32, row: usize, scale: v128, min: v128, place: v128,

@@ -1,8 +1,8 @@
-// Mixtures of experts: which experts a token takes (route), the tokens of each expert (groupPicks), products with their
-// rows of a stacked matrix (expertMatmul), and the weighted sum of what they give (combine).
+// Mixtures of experts: the experts of each token (route), the tokens of each expert (groupPicks), products with the
+// experts' rows of a stacked matrix (expertMatmul), and the weighted sum of the results (combine).
 //
-// One idea: a pick is a token's n-th expert, number t * k + n. Picks are sorted by expert once for all products that use
-// them, so that each chosen expert's panels are read, and in prompts unpacked, once for all its picks; no others are read.
+// A pick is a token's n-th expert, number t * k + n. Picks are sorted by expert once for all products, so that each
+// chosen expert's panels are read, and in prompts unpacked, once for all its picks; other panels are not read.
 import { exp2Scalar, madd } from "./exp";
 import { Product, multiply } from "./matmul";
 import { PANEL_ROWS } from "./matmul-layout";
@@ -10,9 +10,9 @@ import { PANEL_ROWS } from "./matmul-layout";
 const LOG2_E: f32 = 1.4426950408889634;
 
 /**
- * out [rows, 2k] f32: ids of the k largest of logits [rows, experts] (of equals the lower id first), then their weights:
- * softmax over all experts, divided by the sum of the chosen where `normalise`, times weights [experts] unless that is 0.
- * Where a logit is no number, the weights are none, and ids stay ids. Rows [first, last).
+ * out [rows, 2k] f32: ids of the k largest of logits [rows, experts] (ties: lowest id first), then their weights:
+ * softmax over all experts, divided by the sum of the chosen ones if `normalise`, times weights [experts] unless that
+ * is 0. If a logit is NaN, the weights are NaN and the ids are still valid. Rows [first, last).
  */
 export function routeRows(
   out: usize, logits: usize, experts: i32, k: i32, normalise: bool, weights: usize, first: i32, last: i32,
@@ -57,7 +57,7 @@ export function routeRows(
   }
 }
 
-/** e^(x - largest); NaN where that is none. */
+/** e^(x - largest); NaN if x is NaN. */
 // @ts-ignore: decorator
 @inline function powerOf(x: f32, largest: f32): f32 {
   const power = (x - largest) * LOG2_E;
@@ -65,8 +65,8 @@ export function routeRows(
 }
 
 /**
- * Picks [rows * k] sorted by expert, of equals in their order: order u32 [rows * k], and starts u32 [experts + 1], where
- * each expert's picks begin in it. picks: what routeRows wrote.
+ * Sorts picks [rows * k] by expert, ties in their order: order u32 [rows * k], and starts u32 [experts + 1], the start
+ * of each expert's picks in it. picks: written by routeRows.
  */
 export function groupPicks(order: usize, starts: usize, picks: usize, experts: i32, k: i32, rows: i32): void {
   memory.fill(starts, 0, usize(experts + 1) << 2);
@@ -81,7 +81,7 @@ export function groupPicks(order: usize, starts: usize, picks: usize, experts: i
     end += load<u32>(starts + (e << 2));
     store<u32>(starts + (e << 2), end);
   }
-  // From the last pick back, each takes the place before its expert's end, which so becomes its start.
+  // From the last pick back, each takes the place before its expert's end, which thereby becomes the start.
   for (let t = rows - 1; t >= 0; t--) {
     for (let n = k - 1; n >= 0; n--) {
       const start = starts + (usize(expertOf(picks, experts, k, t, n)) << 2);
@@ -98,7 +98,10 @@ export function groupPicks(order: usize, starts: usize, picks: usize, experts: i
   return id >= 0 && id < f32(experts) ? i32(id) : 0;
 }
 
-/** Most panels that the rows of one expert lie in: those that are no multiple of 8 begin and end within panels. */
+/**
+ * The most panels that the rows of one expert touch: if their number is not a multiple of 8 they begin and end within
+ * panels.
+ */
 // @ts-ignore: decorator
 @inline function panelsOf(rows: i32): i32 {
   return rows % PANEL_ROWS == 0 ? rows / PANEL_ROWS : rows / PANEL_ROWS + 2;
@@ -110,23 +113,23 @@ export function groupPicks(order: usize, starts: usize, picks: usize, experts: i
   return load<i32>(at, 4) - load<i32>(at);
 }
 
-/** Units of expertMatmul: (expert that was picked, panel). rows: of one expert. */
+/** Units of expertMatmul: (chosen expert, panel). rows: of one expert. */
 export function expertUnits(starts: usize, experts: i32, rows: i32): i32 {
   let picked = 0;
   for (let e = 0; e < experts; e++) picked += i32(picksOf(starts, e) > 0);
   return picked * panelsOf(rows);
 }
 
-/** The most units that a thread takes at once: more than one expert's would leave threads idle at the end. */
+/** The most units that a thread takes at once: with more than one expert's, threads would be idle at the end. */
 export function expertGrain(units: i32, rows: i32, pieces: i32): i32 {
   return max(1, min(panelsOf(rows), units / pieces));
 }
 
 /**
- * y [picks, rows] f32 = rows e * rows .. of W x + bias, e each pick's expert. x [picks / share, cols] f32 serves float
- * weights, q (quantizeRows of x) the others. w: packed matrix [experts * rows, cols]; bias [experts * rows] f32 or 0;
- * order, starts: groupPicks. Units [first, last). scratch: matmulScratchBytes() of the calling thread's own.
- * Returns how many panels of weights it has read.
+ * y [picks, rows] f32 = rows e * rows .. of W x + bias, where e is each pick's expert. x [picks / share, cols] f32 is
+ * for float weights, q (quantizeRows of x) for the others. w: packed matrix [experts * rows, cols]; bias [experts *
+ * rows] f32 or 0; order, starts: from groupPicks. Units [first, last). scratch: matmulScratchBytes(), this thread's
+ * own. Returns the number of panels of weights that it has read.
  */
 export function expertMatmul(
   y: usize, x: usize, q: usize, w: usize, type: i32, rows: i32, cols: i32, bias: usize, experts: i32, share: i32,

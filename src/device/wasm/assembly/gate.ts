@@ -1,8 +1,7 @@
 // Gated activations: out = f(gate) * up, element by element, or one gate value for several columns of up.
-// Owns the functions; exp and tanh are exp.ts.
 import { exp2, madd, tanh } from "./exp";
 
-// As records have them.
+// The numbers in records.
 const SILU: i32 = 0;
 const GELU: i32 = 1;
 const SIGMOID: i32 = 2;
@@ -21,11 +20,11 @@ const LOG2_E: f32 = 1.4426950408889634;
 // @ts-ignore: decorator
 @inline export function silu(x: v128): v128 { return f32x4.div(x, onePlusPower(x, 1)); }
 
-/** f(x). limit: of the clamped gate. */
+/** f(x). limit: for the clamped gate. */
 // @ts-ignore: decorator
 @inline function activated(activation: i32, x: v128, limit: f32): v128 {
   if (activation == SILU) return silu(x);
-  // A NaN must not be lost in exp2.
+  // exp2 would lose a NaN.
   if (activation == SIGMOID) return v128.or(f32x4.div(f32x4.splat(1), onePlusPower(x, 1)), f32x4.ne(x, x));
   if (activation == SWIGLU_OAI) {
     const clamped = f32x4.pmin(x, f32x4.splat(limit));
@@ -37,7 +36,7 @@ const LOG2_E: f32 = 1.4426950408889634;
   return f32x4.mul(f32x4.mul(f32x4.splat(0.5), x), f32x4.add(f32x4.splat(1), tanh(inner)));
 }
 
-/** What f(gate) is multiplied by. */
+/** The factor of f(gate). */
 // @ts-ignore: decorator
 @inline function other(activation: i32, up: v128, limit: f32): v128 {
   if (activation != SWIGLU_OAI) return up;
@@ -79,8 +78,8 @@ const LOG2_E: f32 = 1.4426950408889634;
 }
 
 /**
- * out, up: `count` times `width` f32; gate: `count`. With a width of 1 up to three more elements are computed: values'
- * places are multiples of 256 bytes, and threads' shares of 16 elements.
+ * out, up: `count` times `width` f32; gate: `count`. With a width of 1 up to three additional elements are computed:
+ * values start at multiples of 256 bytes, and threads' shares are multiples of 16 elements.
  */
 export function gated(
   activation: i32, out: usize, gate: usize, up: usize, count: i32, width: i32, limit: f32,

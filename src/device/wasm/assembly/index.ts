@@ -1,5 +1,5 @@
-// The WASM module's exports. Each kernel file is reached through the interpreter in run.ts; some are exported as
-// well for loading (repack) and for the conformance tests.
+// The WASM module's exports. The kernels are called by the interpreter in run.ts; some are also exported for loading
+// (repack) and for the conformance tests.
 export * from "./build";
 export { barrier } from "./barrier";
 export { attend, attendMerge, attendMergeUnits, attendSpans, attendTiles, attendUnits } from "./attend";

@@ -1,6 +1,6 @@
-// Appending keys and values: each head vector is encoded once, as it arrives, into its slot of its block.
-// Codes, scales and zeros equal src/cache/codec-int4.ts and codec-f16.ts: float32 arithmetic in the same order. rq4's
-// arithmetic has a file of its own.
+// Appends keys and values: each head vector is encoded once, as it arrives, into its slot of its block. Codes, scales
+// and zeros equal those of src/cache/codec-int4.ts and codec-f16.ts: float32 arithmetic in the same order. rq4's
+// arithmetic is in kv-rq4.ts.
 import { maxLanes } from "./exp";
 import { halfBits, halfValue } from "./kv-half";
 import {
@@ -20,7 +20,7 @@ import {
 } from "./kv-layout";
 import { appendKeyRq4, appendValueRq4 } from "./kv-rq4";
 
-/** What int4 holds at most. */
+/** The largest magnitude that int4 can hold. */
 const LARGEST: f32 = 65000;
 
 /** Zero | scale << 16, both float16 bits, of `dims` values at x. A constant group has scale 0. */
@@ -33,7 +33,7 @@ function encodePair(x: usize, dims: i32): u32 {
     least = f32x4.pmax(least, f32x4.neg(values));
   }
   most = held(maxLanes(most));
-  // Not neg: a zero becomes +0, whatever the order of comparing.
+  // Not neg: a zero becomes +0, whatever the order of the comparison.
   const min = held(f32x4.sub(f32x4.splat(0), maxLanes(least)));
   const scale = halfBits(f32x4.div(f32x4.sub(most, min), f32x4.splat(15)));
   return i32x4.extract_lane(v128.or(halfBits(min), i32x4.shl(scale, 16)), 0);
@@ -45,7 +45,7 @@ function held(x: v128): v128 {
   return f32x4.pmin(f32x4.pmax(x, f32x4.splat(-LARGEST)), f32x4.splat(LARGEST));
 }
 
-/** Codes 0..15 of four values as i32 lanes, against the rounded scale and zero. */
+/** Codes 0..15 of four values as i32 lanes, for the rounded scale and zero. */
 // @ts-ignore: decorator
 @inline
 function encodeFour(x: usize, zero: v128, inverse: v128): v128 {
@@ -78,7 +78,7 @@ function inverseOf(pair: u32): v128 {
   return v128.and(f32x4.div(f32x4.splat(1), scale), f32x4.gt(scale, f32x4.splat(0)));
 }
 
-/** key [headDim] f32 becomes row `slot` of the block's keys. */
+/** Writes key [headDim] f32 to row `slot` of the block's keys. */
 function appendKeyInt4(keys: usize, key: usize, slot: i32, headDim: i32): void {
   const groups = groupsOf(headDim);
   const row: usize = slot & 7;
@@ -101,7 +101,9 @@ function appendKeyInt4(keys: usize, key: usize, slot: i32, headDim: i32): void {
   }
 }
 
-/** value [headDim] f32 becomes column `slot` of the block's values: half a byte in each row, its neighbours kept. */
+/**
+ * Writes value [headDim] f32 to column `slot` of the block's values: half a byte in each row, the other half is kept.
+ */
 function appendValueInt4(values: usize, value: usize, slot: i32, headDim: i32): void {
   const shift = 8 * (slot & 3) + 4 * (slot >> 4);
   const mask = i32x4.splat(15 << shift);
@@ -146,9 +148,9 @@ function appendValueF16(values: usize, value: usize, slot: i32, headDim: i32): v
 }
 
 /**
- * Stores keys [tokens, kvHeads, turned or headDim] and values [tokens, kvHeads, headDim] f32 of KV heads [firstHead, lastHead) at positions position,
- * position + 1, ... of one text, whose pages `table` has. Heads are independent: any split over threads gives the same bytes. work: this thread's own,
- * rotatedWorkBytes; only rq4 needs it.
+ * Stores keys [tokens, kvHeads, turned or headDim] and values [tokens, kvHeads, headDim] f32 of KV heads [firstHead,
+ * lastHead) at positions position, position + 1, ... of one text, whose pages are in `table`. Heads are independent:
+ * any division among threads gives the same bytes. work: this thread's own, rotatedWorkBytes; only rq4 needs it.
  */
 export function appendKv(
   cache: usize,

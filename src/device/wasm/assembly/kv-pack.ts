@@ -1,6 +1,6 @@
-// Packing: the keys and values of one head in a page, as they came (f16), become codes of the whole page. Codes and scales
-// equal src/cache/codec-channel.ts and codec-rotated.ts: float32 arithmetic in the same order. Layouts: kv-layout.ts.
-// One idea: whatever the format, a page becomes a byte a code first, [32][padded dims], which one function arranges.
+// Packing: the keys and values of one head in an unpacked page (f16) become codes for the whole page. Codes and scales
+// equal those of src/cache/codec-channel.ts and codec-rotated.ts: float32 arithmetic in the same order. Layouts:
+// kv-layout.ts. In every format a page first becomes one byte per code, [32][padded dims], which one function arranges.
 import { TINY, tinyHigh, tinyLow } from "./kv-half";
 import {
   BLOCK,
@@ -26,12 +26,12 @@ const LARGEST: f32 = 32000;
 const FIRST_SCALE: i32 = 8;
 const LAST_SCALE: i32 = 0xf7;
 const ZEROS: f32 = 128;
-/** float32's exponent and three bits of its mantissa, less this, are a scale's eight bits. */
+/** float32's exponent and three bits of its mantissa, minus this, are the eight bits of a scale. */
 const SCALE_BIAS: i32 = 112 << 3;
 
 /**
- * A thread's work area: the page as f32 [32][headDim], its codes as bytes [32][padded dims], and a rotated vector or, [4] of
- * each, what four channels are encoded with.
+ * A thread's work area: the page as f32 [32][headDim], its codes as bytes [32][padded dims], and a rotated vector or,
+ * [4] of each, the parameters of four channels.
  */
 export function packWorkBytes(headDim: i32): usize {
   return vectorAt(0, headDim) + usize(headDim + 24) * 4;
@@ -91,7 +91,7 @@ function readValues(values: usize, page: usize, headDim: i32): void {
   }
 }
 
-/** The page in work to keys, or values, at `to`. */
+/** Encodes the page in work to keys, or values, at `to`. */
 function packPart(to: usize, headDim: i32, part: i32, keys: bool, work: usize): void {
   const padded = groupsOf(headDim) * GROUP;
   const codes = codesAt(work, headDim);
@@ -101,7 +101,7 @@ function packPart(to: usize, headDim: i32, part: i32, keys: bool, work: usize): 
   arrange(codes, to + scalesBytes(headDim, part), groupsOf(headDim), bitsOf(part), keys);
 }
 
-/** A scale for each token. */
+/** One scale for each token. */
 function encodeRows(scales: usize, headDim: i32, bits: i32, keys: bool, work: usize): void {
   const w = vectorAt(work, headDim);
   let codes = codesAt(work, headDim);
@@ -114,22 +114,22 @@ function encodeRows(scales: usize, headDim: i32, bits: i32, keys: bool, work: us
   }
 }
 
-/** Numbers as the format holds them; NaN becomes some number. */
+/** Clamps numbers to the format's range; NaN becomes some number. */
 // @ts-ignore: decorator
 @inline
 function held(x: v128): v128 {
   return f32x4.pmin(f32x4.pmax(f32x4.splat(-LARGEST), x), f32x4.splat(LARGEST));
 }
 
-/** A scale's number. */
+/** The value of a scale. */
 // @ts-ignore: decorator
 @inline
 function numberOf(scale: i32): f32 {
   return reinterpret<f32>((scale + SCALE_BIAS) << 20);
 }
 
-// A scale is M 2^e: x / scale, rounded, is floor((w + 8 M + 0.5) / 16 M), never near an integer, where w is x / 2^(e - 4)
-// rounded.
+// A scale is M 2^e: x / scale, rounded, is floor((w + 8 M + 0.5) / 16 M), which is never near an integer, where w is x
+// / 2^(e - 4) rounded.
 
 // @ts-ignore: decorator
 @inline
@@ -151,7 +151,7 @@ function ratio(x: f32, scale: i32): f32 {
   return Mathf.floor((nearest(x * wFactorOf(scale)) + (8 * mantissa + 0.5)) * (1 / (16 * mantissa)));
 }
 
-/** The least scale that holds all from low to high without clipping. */
+/** The smallest scale that holds all values from low to high without clipping. */
 function scaleFor(low: f32, high: f32, most: f32): i32 {
   const range = high - low;
   const largest = max(abs(low), abs(high));
@@ -212,8 +212,8 @@ function encodeChannels(scales: usize, headDim: i32, bits: i32, work: usize): vo
 }
 
 /**
- * Codes as bytes [32][groups * 32] to tiles. Keys: rows are tokens, k dims, [4 token octets][groups] tiles; values: rows are
- * dims, k tokens, [groups][4 dim octets].
+ * Arranges codes, bytes [32][groups * 32], into tiles. Keys: rows are tokens, k are dims, [4 token octets][groups]
+ * tiles; values: rows are dims, k are tokens, [groups][4 dim octets].
  */
 function arrange(codes: usize, to: usize, groups: i32, bits: i32, keys: bool): void {
   const width = usize(groups * GROUP);
@@ -262,7 +262,7 @@ function code(from: usize, k: usize, stride: usize): u32 {
   return load<u8>(from + k * stride);
 }
 
-/** Tiles of 2 or 3 bits as tiles of 4. */
+/** Expands tiles of 2 or 3 bits into tiles of 4. */
 export function unpackTiles(codes: usize, out: usize, tiles: i32, bits: i32): void {
   const low = v128.load(FIELDS);
   const top = v128.load(FIELDS, 16);
@@ -291,7 +291,7 @@ export function unpackTiles(codes: usize, out: usize, tiles: i32, bits: i32): vo
   }
 }
 
-/** The low two bits of each half byte, and the third: loaded, as V8 rebuilds constants in every round. */
+/** The low two bits of each half byte, and the third. Loaded, because V8 rebuilds constants at each use. */
 const FIELDS = memory.data<u32>([
   0x33333333, 0x33333333, 0x33333333, 0x33333333, 0x44444444, 0x44444444, 0x44444444, 0x44444444,
 ]);

@@ -1,11 +1,11 @@
-// The rotation of rq4 (host side, and what it means: ../../rotation.ts): the Walsh-Hadamard matrix on blocks of a head
-// vector and its sign diagonal, in place. Refuses to know codes.
-// One idea: two strides a pass, so that a vector of 128 dims is read and written four times and not seven.
+// The rotation of rq4 (host side and definition: ../../rotation.ts): the Walsh-Hadamard matrix on blocks of a head
+// vector and its sign diagonal, in place. Two strides are done in one pass, so that a vector of 128 dims is read and
+// written four times instead of seven.
 
-// Signs of the second and fourth, and of the third and fourth lane: loaded, as V8 rebuilds constants in every round.
+// Signs of the second and fourth, and of the third and fourth lane. Loaded, because V8 rebuilds constants at each use.
 const SIGNS = memory.data<u32>([0, 0x80000000, 0, 0x80000000, 0, 0, 0x80000000, 0x80000000]);
 
-/** Neighbouring dims that are mixed: the largest power of two that divides headDim, a multiple of 16. */
+/** Adjacent dims that are mixed: the largest power of two that divides headDim, a multiple of 16. */
 // @ts-ignore: decorator
 @inline
 function rotationBlock(headDim: i32): i32 {
@@ -19,14 +19,14 @@ export function rotationFactor(headDim: i32): f32 {
   return reinterpret<f32>((127 - ctz(headDim) / 2) << 23);
 }
 
-/** block * factor: H D on x, undone by R transposed, is x times this. */
+/** block * factor: applying H D to x and then R transposed gives x times this. */
 // @ts-ignore: decorator
 @inline
 export function rotationNorm(headDim: i32): f32 {
   return f32(rotationBlock(headDim)) * rotationFactor(headDim);
 }
 
-/** The sign bits that D turns in the dims of four lanes. */
+/** The sign bits that D flips in the dims of four lanes. */
 // @ts-ignore: decorator
 @inline
 function turned(dims: v128): v128 {

@@ -1,5 +1,6 @@
-// A head vector to rotated codes under one scale: rq4 has four bits a dim, packed pages (kv-pack.ts) also fewer. Codes and
-// scale equal src/cache/codec-rotated.ts, which says why the integers below make that easy; the names are its names.
+// Encodes a head vector into rotated codes with one scale: rq4 has four bits per dim, packed pages (kv-pack.ts) also
+// fewer. Codes and scale equal those of src/cache/codec-rotated.ts, which explains why the integers below make that
+// easy; names are the same.
 import { maxLanes } from "./exp";
 import { halfBits } from "./kv-half";
 import { CODES_BYTES, GROUP, ROTATED_SCALES_BYTES, groupsOf, rotatedScaleAt } from "./kv-layout";
@@ -8,7 +9,7 @@ import { hadamard, rotationNorm, flipSigns } from "./kv-rotate";
 const LARGEST: f32 = 65504;
 const LARGEST_PRODUCT: f32 = 65460;
 const SMALLEST: f32 = 9.094947017729282e-13;
-/** Of 2, 3 and 4 bits. */
+/** For 2, 3 and 4 bits. */
 const STEPS = memory.data<i32>([714, 816, 918, 1020, 1122, 420, 480, 540, 600, 660, 240, 275, 309, 343, 378]);
 const STEP_COUNT: usize = 5;
 const RQ4_BITS: i32 = 4;
@@ -61,8 +62,8 @@ function integers(w: usize): v128 {
 }
 
 /**
- * w [headDim] f32: the integers of x, left for codesFour. Returns the chosen step; the scale's float16 bits go behind w.
- * w has room for headDim + 4 numbers.
+ * w [headDim] f32: the integers of x, as input for codesFour. Returns the chosen step; the scale's float16 bits are
+ * stored after w. w has space for headDim + 4 numbers.
  */
 export function encodeRotated(x: usize, w: usize, headDim: i32, keys: bool, codeBits: i32): f32 {
   const levels = 1 << codeBits;
@@ -121,14 +122,14 @@ export function encodeRotated(x: usize, w: usize, headDim: i32, keys: bool, code
   return best;
 }
 
-/** Bytes that appending a head vector needs beside it. */
+/** Bytes of scratch for appending a head vector. */
 // @ts-ignore: decorator
 @inline
 export function rotatedWorkBytes(headDim: i32): usize {
   return usize(headDim + 4) * 4;
 }
 
-/** key [headDim] f32 becomes row `slot` of the block's keys. */
+/** Writes key [headDim] f32 to row `slot` of the block's keys. */
 export function appendKeyRq4(keys: usize, key: usize, slot: i32, headDim: i32, work: usize): void {
   const groups = groupsOf(headDim);
   const inverse = f32x4.splat(1 / encodeRotated(key, work, headDim, true, RQ4_BITS));
@@ -157,7 +158,9 @@ export function codesSixteen(w: usize, inverse: v128, bits: i32): v128 {
   );
 }
 
-/** value [headDim] f32 becomes column `slot` of the block's values: half a byte in each row, its neighbours kept. */
+/**
+ * Writes value [headDim] f32 to column `slot` of the block's values: half a byte in each row, the other half is kept.
+ */
 export function appendValueRq4(values: usize, value: usize, slot: i32, headDim: i32, work: usize): void {
   const inverse = f32x4.splat(1 / encodeRotated(value, work, headDim, false, RQ4_BITS));
   const shift = 8 * (slot & 3) + 4 * (slot >> 4);

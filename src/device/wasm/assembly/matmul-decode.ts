@@ -1,17 +1,17 @@
-// Packed weights -> codes and scales in registers. Owns how planes become codes and how a block's scales become f32;
-// the layout is matmul-layout.ts. Everything here is inlined with a type argument T, so only that type's branch remains.
+// Decodes packed weights into codes and scales in registers; the layout is in matmul-layout.ts. Everything here is
+// inlined with a type argument T, so only that type's branch remains.
 //
-// One idea: a function per thing a kernel needs (the codes of a group, the scale of a quad of rows), the same ones for
-// generation, prompts and embeddings. `quad` 0 or 1: rows 0..3 or 4..7 of the panel; `group` 0..7: columns 4 * group
-// to 4 * group + 3 of the 32; `sub`: which 32 columns of the block; `half`: which 16 of the 32. Given as
-// literals they become offsets inside load instructions.
+// There is one function for each thing that a kernel needs (the codes of a group, the scale of a quad of rows), the
+// same for generation, prompts and embeddings. `quad` 0 or 1: rows 0..3 or 4..7 of the panel; `group` 0..7: columns 4 *
+// group to 4 * group + 3 of the 32; `sub`: which 32 columns of the block; `half`: which 16 of the 32. As literals they
+// become offsets inside load instructions.
 import { RELAXED } from "./build";
 import {
   IQ4_NL, IQ4_XS, MXFP4, NVFP4, Q2_K, codeBytes, hasBytes, hasHalves, hasNibbles, hasPairs, hasSingles, hasTable, headBytes,
   isGrid, isGrid4, isMlx, isSuperblock, isWide, typeOf,
 } from "./matmul-layout";
 
-// Constants come from memory: V8 rebuilds a v128 constant at each use, a load costs nothing beside arithmetic.
+// Constants come from memory: V8 rebuilds a v128 constant at each use, and a load costs nothing next to arithmetic.
 const MASKS = memory.data<u32>([
   0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, 0x0f0f0f0f, // 0: nibbles
   0x01010101, 0x01010101, 0x01010101, 0x01010101, // 16: lowest bits
@@ -31,7 +31,7 @@ const MASKS = memory.data<u32>([
   0x002b1908, 0x00d5e7f8, 0, 0, // 240: iq2
   0x000901f9, 0x0007fff7, 0, 0, // 256: iq1
 ], 16);
-/** From MASKS to the table of the grid type that is at work: one class of code serves several (matmul-types.ts). */
+/** The offset from MASKS to the table of the current grid type: one class of code serves several (matmul-types.ts). */
 let gridTable: usize = 0;
 export const IQ3_S_TABLE: usize = 208;
 export const IQ3_XXS_TABLE: usize = 224;
@@ -72,7 +72,7 @@ export function useTable(table: usize): void {
   return v128.load(planes + group * 32 + quad * 16);
 }
 
-/** Bits moved up by `by` (down when negative) in 16-bit lanes; a mask must follow. */
+/** Bits shifted up by `by` (down if negative) in 16-bit lanes; a mask must follow. */
 // @ts-ignore: decorator
 @inline function shifted(x: v128, by: i32): v128 {
   if (by > 0) return i16x8.shl(x, by);
@@ -83,7 +83,7 @@ export function useTable(table: usize): void {
 /** Codes as i16 of the even (0, 2) or odd (1, 3) columns of a group, 4 rows x 2 columns. */
 // @ts-ignore: decorator
 @inline export function wideCodes<T>(planes: usize, quad: usize, group: i32, odd: bool): v128 {
-  // Byte planes hold the even columns of 4 rows, then the odd ones, to be widened by the load.
+  // Byte planes hold the even columns of 4 rows, then the odd ones, which the load widens.
   if (hasBytes(typeOf<T>())) {
     if (odd) return v128.load8x8_s(planes + group * 32 + quad * 16 + 8);
     return v128.load8x8_s(planes + group * 32 + quad * 16);
@@ -100,7 +100,7 @@ export function useTable(table: usize): void {
   return x;
 }
 
-/** Whether a type's products are of 16-bit numbers: for 8-bit codes, and for all where there is no relaxed SIMD. */
+/** Whether a type's products are of 16-bit numbers: for 8-bit codes, and for all if there is no relaxed SIMD. */
 // @ts-ignore: decorator
 @inline export function wide<T>(): bool {
   return !RELAXED || isWide(typeOf<T>());
@@ -112,7 +112,7 @@ export function useTable(table: usize): void {
   return block + headBytes(typeOf<T>()) + usize(sub) * codeBytes(typeOf<T>());
 }
 
-/** The scale that a block gives 4 rows, f32x4, to be multiplied by the panel's factor. */
+/** The block's scale of 4 rows, f32x4, to be multiplied by the panel's factor. */
 // @ts-ignore: decorator
 @inline export function blockScale<T>(block: usize, quad: usize): v128 {
   if (isMlx(typeOf<T>())) return v128.load(block + quad * 16);
@@ -121,15 +121,18 @@ export function useTable(table: usize): void {
   return shiftedF16x4(block + quad * 8);
 }
 
-/** The min of 4 rows, to be added; in K types what mins are multiples of. Call only for types that have one. */
+/** The min of 4 rows, to be added; in K types the unit of the mins. Only for types that have one. */
 // @ts-ignore: decorator
 @inline export function blockMin<T>(block: usize, quad: usize): v128 {
   if (isMlx(typeOf<T>())) return v128.load(block + 32 + quad * 16);
   const min = shiftedF16x4(block + 16 + quad * 8);
-  return isSuperblock(typeOf<T>()) ? f32x4.neg(min) : min; // K types subtract theirs
+  return isSuperblock(typeOf<T>()) ? f32x4.neg(min) : min; // K types subtract their mins.
 }
 
-/** The scale of a half of 32 columns: d times a small integer, both exact, their product too (17 bits); nvfp4: rounded once. */
+/**
+ * The scale of a half of 32 columns: d times a small integer; both and their product (17 bits) are exact; nvfp4:
+ * rounded once.
+ */
 // @ts-ignore: decorator
 @inline export function scaleOf<T>(block: usize, d: v128, sub: usize, half: usize, quad: usize): v128 {
   if (typeOf<T>() == NVFP4) return f32x4.mul(d, e4m3x4(block + (sub * 2 + half) * 8 + quad * 4));
@@ -137,7 +140,7 @@ export function useTable(table: usize): void {
   return f32x4.mul(d, f32x4.convert_i32x4_s(smallScale<T>(block, sub, half, quad)));
 }
 
-/** The min of a half of 32 columns, to be added. dMin: blockMin's. */
+/** The min of a half of 32 columns, to be added. dMin: from blockMin. */
 // @ts-ignore: decorator
 @inline export function minOf<T>(block: usize, dMin: v128, sub: usize, half: usize, quad: usize): v128 {
   if (!isSuperblock(typeOf<T>())) return dMin;
@@ -164,17 +167,17 @@ export function useTable(table: usize): void {
   return i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(at)));
 }
 
-/** Four packed f16 scales -> f32 times 2^-112: their bits moved to where f32 has them. */
+/** Four packed f16 scales -> f32 times 2^-112: their bits are moved to f32's positions. */
 // @ts-ignore: decorator
 @inline function shiftedF16x4(at: usize): v128 {
   return v128.and(i32x4.shl(v128.load16x4_s(at), 13), v128.load(MASKS, 192));
 }
 
 /**
- * Four f16 -> f32, exact for every finite value. Not by shifting the bits and scaling by 2^112: the subnormal f16 that
- * small weights are full of would be subnormal f32 on the way, and Intel takes 120 cycles for a product with one. Instead
- * the exponent is corrected as an integer (right for normal numbers, too large for others) and as an integer with a
- * subtraction of 2^-14 (right for subnormal numbers, too large for others): the smaller is right.
+ * Four f16 -> f32, exact for every finite value. Not by shifting the bits and scaling by 2^112: the many subnormal f16
+ * of small weights would be subnormal f32 on the way, and Intel takes 120 cycles for a product with one. Instead the
+ * exponent is corrected as an integer (right for normal numbers, too large for others) and as an integer with a
+ * subtraction of 2^-14 (right for subnormal numbers, too large for others): the smaller result is right.
  */
 // @ts-ignore: decorator
 @inline export function f16x4(at: usize): v128 {
@@ -186,7 +189,7 @@ export function useTable(table: usize): void {
   return v128.or(f32x4.pmin(normal, subnormal), v128.and(h, v128.load(MASKS, 96)));
 }
 
-/** Four unsigned e4m3 -> f32, as f16x4 has it: exponents corrected as integers, and subnormal ones by a subtraction. */
+/** Four unsigned e4m3 -> f32, like f16x4: exponents corrected as integers, subnormal ones by a subtraction. */
 // @ts-ignore: decorator
 @inline function e4m3x4(at: usize): v128 {
   const magnitude = i32x4.shl(bytes4(at), 20);
@@ -195,7 +198,7 @@ export function useTable(table: usize): void {
   return f32x4.pmin(normal, f32x4.sub(i32x4.add(magnitude, tiny), tiny));
 }
 
-/** Four exponents e -> 2^(e - 128); 0 and 1 give the subnormal f32 that this names. */
+/** Four exponents e -> 2^(e - 128); 0 and 1 give the corresponding subnormal f32. */
 // @ts-ignore: decorator
 @inline function halfPowers(at: usize): v128 {
   const e = bytes4(at);

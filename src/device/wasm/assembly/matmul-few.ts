@@ -1,8 +1,8 @@
-// Two to four tokens: panels of packed weights times quantized activations, each code decoded once, in registers, for all
-// tokens. Owns the tile of 8 rows x 2, 3 or 4 tokens for generation of several texts and for checking guessed tokens.
+// Two to four tokens: panels of packed weights times quantized activations. Each code is decoded once, in registers,
+// for all tokens. Used to generate several texts and to check guessed tokens.
 //
-// One idea: the products of matmul-tile.ts with the decoding of matmul-vector.ts. Unpacking a slice first pays for itself
-// only from a dozen tokens on, as it writes and reads all codes once more (lab/LOG.md, 2026-11-28).
+// It combines the products of matmul-tile.ts with the decoding of matmul-vector.ts. Unpacking a slice first is worth it
+// only from about a dozen tokens on, since it writes and reads all codes once more (lab/LOG.md, 2026-11-28).
 import { columnsOf } from "./attend-work";
 import { madd } from "./exp";
 import { blockMin, blockScale, codes, minOf, planesAt, scaleOf, wide, wideCodes } from "./matmul-decode";
@@ -13,8 +13,8 @@ import { BLOCK, CODES, HALF_SUM, SCALE, SCALE_PAIR, SUM } from "./quantize";
 
 /**
  * sums [2, 4, 8] f32: the products of panels a and b (which may be the same: then only the first are written) with C
- * tokens, to be multiplied by the tokens' units. inputs: the tokens' blocks, u32 [C]; cols: columns. Two panels far apart
- * in memory for the reason that vectorPanels gives.
+ * tokens, to be multiplied by the tokens' units. inputs: the tokens' blocks, u32 [C]; cols: columns. Two panels far
+ * apart in memory for the reason given at vectorPanels.
  */
 export function fewPanels<T, C>(sums: usize, a: usize, b: usize, inputs: usize, cols: i32): void {
   let x0 = load<usize>(inputs), x1 = load<usize>(inputs, 4);
@@ -54,8 +54,8 @@ function multiplySums(sums: usize, factor: f32): void {
 }
 
 /**
- * Parts in which 32 columns are summed: two where halves have scales, where the sums of eight products would leave 16 bits,
- * and where the widened codes of eight groups would be too long a piece of code.
+ * The number of parts in which 32 columns are summed: two if halves have scales, if sums of eight products would exceed
+ * 16 bits, or if the widened codes of eight groups would make too much code.
  */
 // @ts-ignore: decorator
 @inline function spansOf<T>(): i32 {
@@ -63,7 +63,7 @@ function multiplySums(sums: usize, factor: f32): void {
   return wide<T>() || hasHalves(typeOf<T>()) || typeOf<T>() == Q5_1 || typeOf<T>() == Q5_K ? 2 : 1;
 }
 
-/** Steps of a span (or of a round of it): groups, or halves of groups where codes are wide. */
+/** Steps of a span (or of one iteration over it): groups, or halves of groups if codes are wide. */
 // @ts-ignore: decorator
 @inline function stepsOf<T>(): i32 {
   return wide<T>() || spansOf<T>() == 1 ? 8 : 4;
@@ -76,7 +76,7 @@ function multiplySums(sums: usize, factor: f32): void {
   return codes<T>(planes, quad, from + index);
 }
 
-/** What a token's sums of a span begin with. */
+/** The initial value of a token's sums of a span. */
 // @ts-ignore: decorator
 @inline function start<T>(x: usize, span: i32): v128 {
   if (hasHalves(typeOf<T>())) {
@@ -102,7 +102,7 @@ function multiplySums(sums: usize, factor: f32): void {
   let wa: v128, wb: v128, x: v128;
   const end = planes + 256;
   let w = planes;
-  // The breaks are never taken; see matmul-tile.ts. A second round is of the other half of byte codes.
+  // The breaks are never taken; see matmul-tile.ts. A second iteration is for the other half of byte codes.
   do {
     wa = weights<T>(planes, 0, from, 0); wb = weights<T>(planes, 1, from, 0);
     x = v128.load32_splat(c0); a0 = step<T>(a0, x, wa); b0 = step<T>(b0, x, wb);
@@ -178,7 +178,7 @@ function multiplySums(sums: usize, factor: f32): void {
   if (columnsOf<C>() > 3) addMins(sums + 96, x3 + sum, minA, minB);
 }
 
-/** A token's sums += integer sums of 4 and 4 rows, scaled. */
+/** Adds integer sums of 4 and 4 rows, scaled, to a token's sums. */
 // @ts-ignore: decorator
 @inline function addScaled<T>(sums: usize, x: usize, a: v128, b: v128, scaleA: v128, scaleB: v128): void {
   const scale = wide<T>() ? v128.load32_splat(x, SCALE) : v128.load32_splat(x, SCALE_PAIR);

@@ -1,6 +1,6 @@
-// Float weights (f32, f16, bf16) times f32 activations. Owns their decode and the kernel of 8 rows x 4 tokens. Layout:
-// the 8 rows' values of a column lie side by side, so a broadcast activation meets 8 rows in two vectors.
-// One idea: these types serve small models and tests; one kernel does one token and many (one token repeats itself).
+// Float weights (f32, f16, bf16) times f32 activations. Layout: the 8 rows' values of a column are adjacent, so a
+// broadcast activation is multiplied with 8 rows in two vectors. These types serve small models and tests, so one
+// kernel of 8 rows x 4 tokens does one token and many (a single token is repeated).
 import { BF16, F32 } from "./matmul-layout";
 import { madd } from "./exp";
 import { f16x4 } from "./matmul-decode";
@@ -21,7 +21,7 @@ import { f16x4 } from "./matmul-decode";
   return i32x4.shl(v128.load16x4_u(at + quad * 8), 16);
 }
 
-/** sums [4, 8] = 8 rows of w times the tokens x0..x3, [cols] f32 each. Tokens that are the same cost nothing twice. */
+/** sums [4, 8] = 8 rows of w times the tokens x0..x3, [cols] f32 each. Equal tokens are not loaded twice. */
 export function floatPanel(
   sums: usize, w: usize, type: i32, cols: i32, x0: usize, x1: usize, x2: usize, x3: usize,
 ): void {

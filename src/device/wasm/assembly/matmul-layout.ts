@@ -1,11 +1,11 @@
-// How a matrix of each type lies in memory once packed: type ids, sizes and the few facts that tell types apart. Owns
-// these numbers (host mirror: ../packing.ts, checked by a test); decode is matmul-decode.ts, packing repack*.ts.
+// The memory layout of packed matrices: type ids, sizes and the facts that distinguish types (mirrored by
+// ../packing.ts, which a test checks); decoding is in matmul-decode.ts, packing in repack*.ts.
 //
-// One idea: 8 rows form a panel, a panel is a sequence of blocks along the columns, a block is [scales of the 8 rows]
-// then, for every 32 columns, planes of code bits. In each 16 bytes of a plane lie 4 rows x 4 neighbouring columns (a
-// "group"), so that one 4-byte group of activations, broadcast, meets 4 rows at once and sums stay in their rows' lanes.
-// Codes are the file's; only their order differs, and 3-, 5- and 6-bit codes are cut into planes of 4, 2 and 1 bits.
-// f16 scales may have 10 added to their exponents, which the panel's factor takes back (repack.ts): exact.
+// 8 rows form a panel, a panel is a sequence of blocks along the columns, a block is [scales of the 8 rows] then, for
+// every 32 columns, planes of code bits. Each 16 bytes of a plane hold 4 rows x 4 adjacent columns (a "group"), so that
+// one 4-byte group of activations, broadcast, is multiplied with 4 rows at once and sums stay in their rows' lanes.
+// Codes are the file's; only their order differs, and 3-, 5- and 6-bit codes are divided into planes of 4, 2 and 1
+// bits. f16 scales may have 10 added to their exponents, which the panel's factor compensates (repack.ts): exact.
 
 /** Rows of a panel: the unit in which threads share a matrix. */
 export const PANEL_ROWS: i32 = 8;
@@ -35,7 +35,7 @@ export const IQ2_XS: i32 = 20;
 export const IQ2_XXS: i32 = 21;
 export const IQ1_S: i32 = 22;
 export const IQ1_M: i32 = 23;
-// The host turns the others into q2_0.
+// The host converts the others into q2_0.
 export const TQ1_0: i32 = 24;
 export const TQ2_0: i32 = 25;
 export const Q1_0: i32 = 26;
@@ -47,7 +47,8 @@ export const MLX8_G32: i32 = 31;
 export const MLX8_G64: i32 = 32;
 export const MLX8_G128: i32 = 33;
 
-// A type as a type argument: `kernel<q4_0>()` is compiled for that type alone, every question below answered in advance.
+// A type as a type argument: `kernel<q4_0>()` is compiled for that type only, with every question below answered at
+// compile time.
 // @ts-ignore: decorator
 @unmanaged export class q4_0 { @inline get id(): i32 { return Q4_0; } }
 // @ts-ignore: decorator
@@ -107,7 +108,7 @@ export const MLX8_G128: i32 = 33;
   return T >= MLX4_G32;
 }
 
-/** Codes are places in a table of 16 values (isGrid4) or of 8. */
+/** Codes are indices into a table of 16 values (isGrid4) or of 8. */
 // @ts-ignore: decorator
 @inline export function isGrid(T: i32): bool {
   return T >= IQ3_S && T <= IQ1_M;
@@ -117,13 +118,13 @@ export const MLX8_G128: i32 = 33;
   return T == IQ3_S || T == IQ3_XXS;
 }
 
-/** Codes of two bits, less 1, under one f16 for 64 columns. */
+/** Codes of two bits, minus 1, with one f16 scale for 64 columns. */
 // @ts-ignore: decorator
 @inline export function isTernary(T: i32): bool {
   return T >= TQ1_0 && T <= Q2_0;
 }
 
-/** Types whose f16 `d` covers 256 columns, under small integer scales for 16 or 32 of them. */
+/** Types whose f16 `d` covers 256 columns, with small integer scales for 16 or 32 of them. */
 // @ts-ignore: decorator
 @inline export function isSuperblock(T: i32): bool {
   return (T >= Q2_K && T <= Q6_K) || T == IQ4_XS || isGrid(T);
@@ -139,7 +140,7 @@ export const MLX8_G128: i32 = 33;
   return 32;
 }
 
-/** Bytes of scales in front of a block's codes, for 8 rows. */
+/** Bytes of scales before a block's codes, for 8 rows. */
 // @ts-ignore: decorator
 @inline export function headBytes(T: i32): usize {
   if (T <= BF16) return 0;
@@ -154,7 +155,7 @@ export const MLX8_G128: i32 = 33;
   return 16; // [d f16 x 8]
 }
 
-/** The code bits that lie 8 to a byte (whole codes), 4 (nibbles), 2 and 1; a code is put together in that order. */
+/** The code bits that are stored 8 to a byte (whole codes), 4 (nibbles), 2 and 1; a code is assembled in that order. */
 // @ts-ignore: decorator
 @inline export function hasBytes(T: i32): bool {
   return T == Q8_0 || T >= MLX8_G32;
@@ -195,7 +196,7 @@ export const MLX8_G128: i32 = 33;
   if (isTernary(T)) return 1;
   if (T == Q6_K) return 32;
   if (T == Q3_K) return 4;
-  if (T >= MLX8_G32) return -128; // codes are kept less 128, to be signed bytes
+  if (T >= MLX8_G32) return -128; // codes are stored minus 128, as signed bytes
   return 0;
 }
 // @ts-ignore: decorator
@@ -209,7 +210,7 @@ export const MLX8_G128: i32 = 33;
   return T == NVFP4 || T == Q2_K || T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T));
 }
 
-/** Codes that are places in a table of signed 8-bit values. */
+/** Codes that are indices into a table of signed 8-bit values. */
 // @ts-ignore: decorator
 @inline export function hasTable(T: i32): bool {
   return T == IQ4_NL || T == IQ4_XS || isGrid(T);
@@ -222,7 +223,7 @@ export const MLX8_G128: i32 = 33;
 }
 
 /**
- * Bytes in front of a quantized panel's blocks: [factor f32], by which scales must still be multiplied (see packHalf in
+ * Bytes before a quantized panel's blocks: [factor f32], by which scales must still be multiplied (see packHalf in
  * repack-source.ts), and padding.
  */
 export const PANEL_HEAD: usize = 16;

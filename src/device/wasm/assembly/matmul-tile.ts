@@ -1,7 +1,7 @@
-// Several tokens: an unpacked slice of a panel times a chunk of a prompt. Owns the tile of 8 rows x 4 tokens.
+// Several tokens: an unpacked slice of a panel times a chunk of a prompt, in tiles of 8 rows x 4 tokens.
 //
-// One idea: eight sums of 16 bits stay in registers; a step is two vectors of codes, four broadcast groups of
-// activations, eight products, eight sums. Scaling happens once in 32 columns (16, where halves have scales).
+// Eight sums of 16 bits stay in registers; a step is two vectors of codes, four broadcast groups of activations, eight
+// products, eight sums. Scaling happens once per 32 columns (16, if halves have scales).
 import { hasHalves, hasMin, typeOf } from "./matmul-layout";
 import { madd } from "./exp";
 import { narrowProduct, wide } from "./matmul-decode";
@@ -9,8 +9,9 @@ import { scaleBytes } from "./matmul-unpack";
 import { BLOCK, CODES, HALF_SUM, HALF_ZERO, SCALE, SCALE_PAIR, SUM, ZERO } from "./quantize";
 
 /**
- * sums [4, 8] f32 += an unpacked slice of `cols` columns, 8 rows times 4 tokens, in units of the tokens' rows. x0..x3:
- * the tokens' blocks; wideOffset: from there to their i16 codes. T stands for all types of its kind (wide, halves, min).
+ * Adds an unpacked slice of `cols` columns to sums [4, 8] f32: 8 rows times 4 tokens, in units of the tokens' rows.
+ * x0..x3: the tokens' blocks; wideOffset: from there to their i16 codes. T stands for all types of its kind (wide,
+ * halves, min).
  */
 export function tile<T>(
   sums: usize, w: usize, cols: i32, x0: usize, x1: usize, x2: usize, x3: usize, wideOffset: usize,
@@ -36,7 +37,7 @@ export function tile<T>(
   return (wide<T>() ? 16 : 8) / (hasHalves(typeOf<T>()) ? 2 : 1);
 }
 
-/** sums += the columns under one scale. codes: from a token's block to its codes of these columns. */
+/** Adds the columns of one scale to sums. codes: from a token's block to its codes of these columns. */
 // @ts-ignore: decorator
 @inline function multiply<T>(
   sums: usize, w: usize, scales: usize, x0: usize, x1: usize, x2: usize, x3: usize, codes: usize, half: usize,
@@ -45,8 +46,9 @@ export function tile<T>(
   let b0 = a0, b1 = a1, b2 = a2, b3 = a3;
   let c0 = x0 + codes, c1 = x1 + codes, c2 = x2 + codes, c3 = x3 + codes;
   let wa: v128, wb: v128, x: v128;
-  // The breaks are never taken (w is no such number). They end V8's basic blocks, in which it would place all loads
-  // first and then spill what the 16 registers cannot hold: 78 instead of 96 Gop/s a thread (Node 20, Xeon, 2026-11-23).
+  // The breaks are never taken (w never has such a value). They end V8's basic blocks, in which it would place all
+  // loads first and then spill what does not fit the 16 registers: 78 instead of 96 Gop/s per thread (Node 20, Xeon,
+  // 2026-11-23).
   const end = w + stepsOf<T>() * 32;
   do {
     wa = v128.load(w); wb = v128.load(w, 16);
@@ -123,7 +125,7 @@ export function tile<T>(
   return i16x8.add(sums, narrowProduct(x, w));
 }
 
-/** One token's sums += integer sums of 4 and 4 rows, scaled, and the mins' part. */
+/** Adds integer sums of 4 and 4 rows, scaled, and the mins' part to one token's sums. */
 // @ts-ignore: decorator
 @inline function addScaled<T>(sums: usize, scales: usize, x: usize, half: usize, a: v128, b: v128): void {
   const scale = wide<T>() ? v128.load32_splat(x, SCALE) : v128.load32_splat(x, SCALE_PAIR);

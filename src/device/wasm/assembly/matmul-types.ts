@@ -1,6 +1,6 @@
-// Every quantized type's kernels by type id and task. Owns the one table from a number to code compiled for that type.
-// One idea: a type has a few tasks over panels (multiply one to four vectors, unpack a slice, take in a row, give out a
-// row), so that a new type is one line here. Reached through WebAssembly's function table, which also keeps the compilers
+// Every quantized type's kernels by type id and task: the one table from a number to code compiled for that type. A
+// type has a few tasks over panels (multiply one to four vectors, unpack a slice, write a row, read a row), so a new
+// type is one line here. The kernels are called through WebAssembly's function table, which also keeps the compilers
 // (Binaryen and V8, whose time grows faster than a function) from seeing more than one task at a time.
 import {
   Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4, NVFP4, IQ3_S, IQ3_XXS, IQ2_S, IQ2_XS,
@@ -16,10 +16,10 @@ import { unpackSlice } from "./matmul-unpack";
 import { vectorPanels } from "./matmul-vector";
 import { repackRow } from "./repack-row";
 
-// Tasks, with what a to d and n mean.
+// Tasks, and the meaning of a to d and n.
 /**
- * Of one token: vectorPanels(sums a, panel b, panel c, the token's blocks, cols n). Of 2, 3 and 4 the next numbers:
- * fewPanels(.., inputs d, cols n). d: addresses of the tokens' blocks, u32.
+ * For one token: vectorPanels(sums a, panel b, panel c, the token's blocks, cols n). The next numbers are for 2, 3 and
+ * 4: fewPanels(.., inputs d, cols n). d: addresses of the tokens' blocks, u32.
  */
 export const MULTIPLY: i32 = 0;
 /** unpackSlice(scratch a, blocks b, panel c, cols n) */
@@ -44,8 +44,8 @@ function taskOf<T>(task: i32): Kernel {
 }
 
 /**
- * The kernel of a quantized type for a task, until it is asked for one of another type (grid types share a table); traps on
- * an id that has none.
+ * The kernel of a quantized type for a task, valid until one of another type is requested (grid types share a table);
+ * traps on an unknown id.
  */
 export function kernelOf(type: i32, task: i32): Kernel {
   switch (type) {

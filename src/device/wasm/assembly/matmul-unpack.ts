@@ -1,20 +1,20 @@
-// A slice of a packed panel -> scratch, in a form that no longer depends on the type. Owns that form, in which prompts
-// are multiplied (matmul-tile.ts).
+// Unpacks a slice of a packed panel into scratch, in a form that no longer depends on the type. Prompts are multiplied
+// in this form (matmul-tile.ts).
 //
-// One idea: unpacked, every type is the same (codes of at most 7 bits with one common zero, or 16-bit codes; f32
-// scales and mins), so a handful of tile kernels serve all types, and the work of decoding is shared by all tokens.
-// A slice is up to SLICE columns; in scratch, for every 32 columns:
-//   [steps of 32 bytes: codes of 8 rows x a group (narrow, 8 steps) or x half a group (wide, 16 steps)]
-//   [scales f32 x 8, twice where halves have their own][mins likewise, where the type has them]
+// Unpacked, every type is the same (codes of at most 7 bits with one common zero, or 16-bit codes; f32 scales and
+// mins), so a few tile kernels serve all types, and all tokens share the work of decoding. A slice is up to SLICE
+// columns; in scratch, for every 32 columns:
+// [steps of 32 bytes: codes of 8 rows x a group (narrow, 8 steps) or x half a group (wide, 16 steps)]
+// [scales f32 x 8, twice if halves have their own][mins likewise, if the type has them]
 import { Q5_1, Q5_K, blockBytes, blockCols, hasHalves, hasMin, typeOf, zero } from "./matmul-layout";
 import { blockMin, blockScale, codes, minOf, planesAt, scaleOf, wide, wideCodes } from "./matmul-decode";
 
-/** Columns unpacked at a time: codes, scales and 4 tokens' activations then stay in a 48 KB first-level cache. */
+/** Columns unpacked at a time: codes, scales and 4 tokens' activations then fit a 48 KB first-level cache. */
 export const SLICE: i32 = 1024;
 /** Bytes of scratch for a slice of the largest kind (wide, halves, mins). */
 export const SLICE_BYTES: usize = usize(SLICE / 32) * (512 + 64 + 64);
 
-/** The common zero of narrow codes, that ZERO and HALF_ZERO of quantized activations stand for. */
+/** The common zero of narrow codes, for which quantized activations have ZERO and HALF_ZERO. */
 // @ts-ignore: decorator
 @inline function commonZero<T>(): i32 {
   return hasHalves(typeOf<T>()) ? 32 : 16;
@@ -62,7 +62,7 @@ export function unpackSlice<T>(scratch: usize, w: usize, panel: usize, cols: i32
   }
 }
 
-/** Unsigned 5-bit codes keep their value, as though their zero were 16; their min makes up for it. */
+/** Unsigned 5-bit codes are kept, as if their zero were 16; their min compensates for it. */
 // @ts-ignore: decorator
 @inline function isBiased<T>(): bool {
   return !wide<T>() && (typeOf<T>() == Q5_1 || typeOf<T>() == Q5_K);

@@ -1,9 +1,9 @@
-// One token: a panel of packed weights times a quantized activation, codes decoded on the way. Owns the inner loop of
-// generation, which should take no longer than reading the weights does.
+// One token: a panel of packed weights times a quantized activation, codes decoded on the way. This is the inner loop
+// of generation, which should take no longer than reading the weights.
 //
-// One idea: the product of a group's codes (4 rows x 4 columns) and the broadcast 4 activations leaves row r's sums in
-// lanes 2r and 2r + 1 of i16; eight such products (four, where codes have 6 bits) stay within 16 bits once the sums
-// begin at -zero * (sum of activations). One more integer product, with the activation's integer scale, makes them i32.
+// The product of a group's codes (4 rows x 4 columns) and the broadcast 4 activations leaves row r's sums in lanes 2r
+// and 2r + 1 of i16; eight such products (four, if codes have 6 bits) fit 16 bits if the sums begin at -zero * (sum of
+// activations). One more integer product, with the activation's integer scale, makes them i32.
 import { madd } from "./exp";
 import {
   blockMin, blockScale, codes, minOf, narrowProduct, planesAt, scaleOf, wide, wideCodes,
@@ -13,16 +13,15 @@ import {
 } from "./matmul-layout";
 import { BLOCK, CODES, HALF_SUM, HALF_ZERO, SCALE, SCALE_PAIR, SUM, ZERO } from "./quantize";
 
-/** Bytes of a panel's sums [4, 8]: of up to 4 tokens (matmul-few.ts). */
+/** Bytes of a panel's sums [4, 8]: for up to 4 tokens (matmul-few.ts). */
 export const PANEL_SUMS: usize = 128;
 
 /**
- * sums [2, 4, 8] f32, of which the first 8 of each panel are written: the products of panels a and b (which may be the
- * same), to be multiplied by the activation row's unit.
- * x: the row's blocks, after which come those of its i16 codes; cols: columns.
+ * sums [2, 4, 8] f32; the first 8 of each panel are written: the products of panels a and b (which may be the same), to
+ * be multiplied by the activation row's unit. x: the row's blocks, followed by those of its i16 codes; cols: columns.
  *
- * Two panels at once, far apart in memory, because the hardware's prefetcher runs only so far ahead of one place: with
- * one, the times to read and to compute added up. q4_0 6.8 -> 10.3 GB/s a thread, of 12 that a plain loop reads
+ * Two panels at once, far apart in memory, because the hardware's prefetcher runs only so far ahead of one address:
+ * with one, the times to read and to compute added up. q4_0 6.8 -> 10.3 GB/s per thread, of 12 that a plain loop reads
  * (Xeon, Node 20, 2026-11-23; lab/LOG.md).
  */
 export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols: i32): void {
@@ -65,7 +64,7 @@ export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols:
   return hasMin(typeOf<T>()) ? blockMin<T>(block, quad) : f32x4.splat(0);
 }
 
-/** y + 32 columns' part, for 4 rows. */
+/** y plus the part of 32 columns, for 4 rows. */
 // @ts-ignore: decorator
 @inline function addColumns<T>(
   y: v128, block: usize, d: v128, dMin: v128, sub: i32, quad: usize, x: usize, wideX: usize,
@@ -107,7 +106,7 @@ export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols:
   );
 }
 
-/** What i16 sums begin with: minus zero times the activations' sums, from the block's facts. */
+/** The initial value of i16 sums: minus zero times the activations' sums, from the block's facts. */
 // @ts-ignore: decorator
 @inline export function begin<T>(x: usize, from: i32, to: i32): v128 {
   if (zero(typeOf<T>()) == 0) return i64x2.splat(0);
@@ -129,7 +128,10 @@ export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols:
   return i32x4.neg(i32x4.shl(i32x4.extadd_pairwise_i16x8_s(v128.load32_splat(x, ZERO)), 3));
 }
 
-/** sums + products of four groups from group `from` on. Offsets are literals: only those go into the load itself. */
+/**
+ * sums plus products of four groups from group `from` on. Offsets are literals: only those become part of the load
+ * itself.
+ */
 // @ts-ignore: decorator
 @inline function narrowGroups<T>(sums: v128, planes: usize, quad: usize, from: i32, x: usize): v128 {
   const at = x + CODES + from * 4;

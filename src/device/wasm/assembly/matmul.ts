@@ -1,9 +1,11 @@
-// y = W x + bias: chooses the kernel, cuts the work, finishes the sums. Owns the order of loops; the inner loops are
-// matmul-vector.ts (one token), matmul-few.ts (up to four at once), matmul-tile.ts (a chunk of a prompt) and matmul-float.ts (f32, f16, bf16).
+// y = W x + bias: chooses the kernel, divides the work, finishes the sums. The inner loops are in matmul-vector.ts (one
+// token), matmul-few.ts (up to four at once), matmul-tile.ts (a chunk of a prompt) and matmul-float.ts (f32, f16,
+// bf16).
 //
-// One idea: kernels leave sums of 8 rows in scratch, in units of the activation row; this file alone knows y, its bias
-// and that a panel may have rows of others (at the end of a matrix, between two experts). Prompts go slice by slice over
-// all panels, so that the slice's activations of the whole chunk stay in the second-level cache; partial sums wait in y.
+// Kernels leave sums of 8 rows in scratch, in units of the activation row; only this file handles y, its bias and
+// panels with rows of others (at the end of a matrix, between two experts). Prompts are processed slice by slice over
+// all panels, so that the slice's activations of the whole chunk stay in the second-level cache; partial sums are kept
+// in y.
 import {
   BF16, IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS, MLX8_G128, MLX8_G32, MLX8_G64, MXFP4,
   NVFP4, PANEL_HEAD, PANEL_ROWS, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q5_0, Q6_K, Q8_0, TQ1_0, TQ2_0, blockBytes, blockCols,
@@ -21,14 +23,14 @@ const PRODUCT_BYTES: usize = 64;
 const INPUTS_BYTES: usize = 64;
 /** Sums of two panels. */
 const SUMS_BYTES: usize = 2 * PANEL_SUMS;
-/** Bytes of scratch that each thread gives to matmul: a Product, inputs, sums, then an unpacked slice. */
+/** Bytes of each thread's scratch for matmul: a Product, inputs, sums, then an unpacked slice. */
 export function matmulScratchBytes(): usize {
   return PRODUCT_BYTES + INPUTS_BYTES + SUMS_BYTES + SLICE_BYTES;
 }
 
 /**
- * From this many tokens on, unpacking a panel and using it for all beats decoding it for each four: for some types from 9
- * on, for others from 24 (2048 x 2048, one thread of an EPYC, Node 20, 2026-11-28; lab/LOG.md).
+ * From this many tokens on, unpacking a panel once for all is faster than decoding it for each four: for some types
+ * from 9 on, for others from 24 (2048 x 2048, one thread of an EPYC, Node 20, 2026-11-28; lab/LOG.md).
  */
 const TILE_TOKENS: i32 = 12;
 
@@ -36,13 +38,13 @@ type Tile = (
   sums: usize, w: usize, cols: i32, x0: usize, x1: usize, x2: usize, x3: usize, wideOffset: usize,
 ) => void;
 
-/** A product of some rows of a matrix with some vectors: a matrix with all tokens, an expert with what picked it. */
+/** A product of some rows of a matrix with some vectors: a matrix with all tokens, or an expert with its picks. */
 // @ts-ignore: decorator
 @unmanaged export class Product {
-  /** f32 [.., stride / 4]: where vector 0 would have row 0 of the matrix. */
+  /** f32 [.., stride / 4]: the address of row 0 of the matrix for vector 0. */
   y: usize;
   stride: usize;
-  /** [.., cols] f32, which float weights take, and quantizeRows of it for the others. */
+  /** [.., cols] f32, for float weights, and its quantizeRows for the others. */
   x: usize;
   q: usize;
   /** The packed matrix [.., cols]; bias [..] f32 or 0. */
@@ -52,10 +54,10 @@ type Tile = (
   cols: i32;
   firstRow: i32;
   lastRow: i32;
-  /** How many vectors; u32 [tokens]: their numbers in y, or 0: 0, 1, ... */
+  /** The number of vectors; u32 [tokens]: their numbers in y, or 0: 0, 1, ... */
   tokens: i32;
   order: usize;
-  /** Vector n of y is of vector n / share of x. */
+  /** Vector n of y is computed from vector n / share of x. */
   share: i32;
 }
 
@@ -76,9 +78,9 @@ type Tile = (
 }
 
 /**
- * y [tokens, rows] f32 = W x + bias for row panels [firstPanel, lastPanel). x [tokens, cols] f32 serves float weights,
- * q (quantizeRows of x) the others. w: packed matrix. bias: [rows] f32 or 0. scratch: matmulScratchBytes() bytes of
- * the calling thread's own, 16-byte aligned.
+ * y [tokens, rows] f32 = W x + bias for row panels [firstPanel, lastPanel). x [tokens, cols] f32 is for float weights,
+ * q (quantizeRows of x) for the others. w: packed matrix. bias: [rows] f32 or 0. scratch: matmulScratchBytes() bytes,
+ * this thread's own, 16-byte aligned.
  */
 export function matmul(
   y: usize, x: usize, q: usize, w: usize, type: i32, rows: i32, cols: i32, tokens: i32, bias: usize,
@@ -101,7 +103,7 @@ export function matmul(
   multiply(product, firstPanel, lastPanel);
 }
 
-/** Panels [firstPanel, lastPanel) of a product, which lies in front of a thread's scratch. */
+/** Panels [firstPanel, lastPanel) of a product, which is stored at the start of a thread's scratch. */
 export function multiply(product: Product, firstPanel: i32, lastPanel: i32): void {
   const inputs = changetype<usize>(product) + PRODUCT_BYTES;
   const sums = inputs + INPUTS_BYTES;
@@ -113,7 +115,7 @@ export function multiply(product: Product, firstPanel: i32, lastPanel: i32): voi
 function byFew(p: Product, firstPanel: i32, lastPanel: i32, inputs: usize, sums: usize): void {
   const rowBytes = quantizedBytes(p.cols);
   const bytes = panelBytes(p.type, p.cols);
-  // Panel by panel from the start and from the middle, so that memory is read at two places in order.
+  // Panel by panel from the start and from the middle, so that memory is read sequentially at two addresses.
   const half = (lastPanel - firstPanel + 1) >> 1;
   for (let panel = firstPanel; panel < firstPanel + half; panel++) {
     const other = panel + half < lastPanel ? panel + half : panel;
@@ -154,7 +156,7 @@ function byTile(p: Product, firstPanel: i32, lastPanel: i32, scratch: usize): vo
       for (let t = 0; t < p.tokens; t += 4) {
         const last = min(t + 4, p.tokens) - 1;
         for (let n = t; n <= last; n++) resume(p, yOf(p, n), scratch + usize(n - t) * 32, panel, col == 0);
-        // A last tile of fewer tokens repeats one of them; those sums are left where they are.
+        // A last tile of fewer tokens repeats one of them; those sums are ignored.
         kernel(
           scratch, slice, width, inputOf(p, q, rowBytes, t), inputOf(p, q, rowBytes, min(t + 1, last)),
           inputOf(p, q, rowBytes, min(t + 2, last)), inputOf(p, q, rowBytes, last), wideOffset,
@@ -183,7 +185,7 @@ function byFloats(p: Product, firstPanel: i32, lastPanel: i32, sums: usize): voi
   }
 }
 
-/** y's rows of a panel = sums * unit, and the bias where all columns are in. */
+/** Writes y's rows of a panel: sums * unit, plus the bias once all columns are included. */
 function finish(p: Product, y: usize, sums: usize, panel: i32, unit: f32, isLast: bool): void {
   const row = panel * PANEL_ROWS;
   const at = usize(row) * 4;
@@ -207,7 +209,7 @@ function finish(p: Product, y: usize, sums: usize, panel: i32, unit: f32, isLast
   }
 }
 
-/** Partial sums back from y, or zeros. Not memory.copy and fill: V8 leaves WASM for those (2 %). */
+/** Loads partial sums from y, or zeros. Not memory.copy and fill: V8 leaves WASM for those (2 %). */
 function resume(p: Product, y: usize, sums: usize, panel: i32, isFirst: bool): void {
   const row = panel * PANEL_ROWS;
   const at = y + usize(row) * 4;

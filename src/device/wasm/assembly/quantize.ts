@@ -1,15 +1,15 @@
-// Activations -> 8-bit codes for integer dot products. Owns the layout of a quantized row (size mirrored in
-// ../packing.ts), in which a kernel finds all that it would otherwise compute again for every panel of weights.
+// Converts activations to 8-bit codes for integer dot products. The layout of a quantized row (size mirrored in
+// ../packing.ts) contains everything that a kernel would otherwise recompute for every panel of weights.
 //
-// One idea: the scale of 32 values is a 14-bit integer times one f32 of the row. So the kernel scales sums of products
-// by an integer dot product that it needs anyway, and the row's f32 is applied once, to the finished output.
+// The scale of 32 values is a 14-bit integer times one f32 of the row. So the kernel scales sums of products by an
+// integer dot product that it needs anyway, and the row's f32 is applied once, to the finished output.
 //
 // A row of `cols` (blocks = cols / 32) is
-//   [unit f32, 60 bytes of nothing: rows then do not all begin in the same cache set]
-//   blocks x [32 bytes of facts below][32 codes i8]
-//   blocks x [8 groups x (i16 codes 0, 2, 1, 3)]: the same codes for products of 16-bit numbers
-// value = unit * s * code, where s is the block's integer scale. An infinity or a NaN in the row becomes the unit, so that
-// it shows in every product.
+// [unit f32, 60 unused bytes, so that rows do not all begin in the same cache set]
+// blocks x [32 bytes of facts below][32 codes i8]
+// blocks x [8 groups x (i16 codes 0, 2, 1, 3)]: the same codes for products of 16-bit numbers
+// value = unit * s * code, where s is the block's integer scale. An infinity or a NaN in the row becomes the unit, so
+// that it appears in every product.
 
 /** Bytes before the blocks, and of one block. */
 export const ROW_HEAD: usize = 64;
@@ -18,16 +18,19 @@ export const BLOCK: usize = 64;
 export const SCALE_PAIR: usize = 0;
 /** s as f32. */
 export const SCALE: usize = 4;
-/** -16 * (sums of codes at columns 0, 1 modulo 4; at 2, 3 modulo 4), 2 x i16: what sums begin with if codes have zero 16. */
+/**
+ * -16 * (sums of codes at columns 0, 1 modulo 4; at 2, 3 modulo 4), 2 x i16: the initial value of sums if codes have
+ * zero 16.
+ */
 export const ZERO: usize = 8;
 /** The same for each half of 16 columns, times -32. */
 export const HALF_ZERO: usize = 12;
-/** s * sum of codes, f32: what a min is multiplied by; then for each half. */
+/** s * sum of codes, f32, the factor of a min; then for each half. */
 export const SUM: usize = 20;
 export const HALF_SUM: usize = 24;
 export const CODES: usize = 32;
 
-/** 4 x 31496 (what unsigned 5-bit codes can sum to) times this still fits 31 bits. */
+/** 4 x 31496 (the largest sum of unsigned 5-bit codes) times this still fits 31 bits. */
 const LARGEST_SCALE: f32 = 16383;
 /** The smallest normal f32: a unit below it would have no inverse. */
 const SMALLEST_UNIT: f32 = 1.17549435e-38;
@@ -95,7 +98,10 @@ function quantizeBlock(x: usize, at: usize, wide: usize, unit: f32): void {
   return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(x, inverse)));
 }
 
-/** Codes as i16, in each group of four the even ones first: what shifting out the even and odd bytes of weights gives. */
+/**
+ * Codes as i16, in each group of four the even ones first: the order that results from shifting out the even and odd
+ * bytes of weights.
+ */
 // @ts-ignore: decorator
 @inline function storeWide(at: usize, c: v128): void {
   const even = i16x8.shr_s(i16x8.shl(c, 8), 8);
@@ -124,7 +130,7 @@ function quantizeBlock(x: usize, at: usize, wide: usize, unit: f32): void {
   return ((lane(x, 0) * by) & 0xffff) | ((lane(x, 1) * by) << 16);
 }
 
-/** Bits of magnitudes are in the order of the magnitudes, infinity and NaN last. */
+/** The bits of magnitudes are ordered like the magnitudes, infinity and NaN last. */
 function largestMagnitude(x: usize, blocks: i32): f32 {
   let a = f32x4.splat(0);
   let b = f32x4.splat(0);

@@ -1,13 +1,14 @@
-// One row of a quantized type into its panel. Owns the packing of codes into planes; where the file keeps codes and
-// scales is repack-source.ts.
+// Packs one row of a quantized type into its panel; repack-source.ts knows the file's layout of codes and scales.
 //
-// One idea: whatever the file's order, a block is read as groups of four codes, one byte each in a u32; the packed
-// planes are those words shifted over each other. Values are only re-ordered, so nothing is lost.
+// Whatever the file's order, a block is read as groups of four codes, one byte each in a u32; the packed planes are
+// these words, shifted and combined. Values are only reordered, so nothing is lost.
 import { PANEL_HEAD, blockBytes, blockCols, hasBytes, hasNibbles, hasPairs, hasSingles, typeOf } from "./matmul-layout";
 import { planesAt } from "./matmul-decode";
 import { fourCodes, packHead, sourceBytes } from "./repack-source";
 
-/** The row at `source` becomes row `row` (0 to 7) of a panel, whose f16 scales get `shift` added to their exponents. */
+/**
+ * Packs the row at `source` as row `row` (0 to 7) of a panel, whose f16 scales get `shift` added to their exponents.
+ */
 export function repackRow<T>(panel: usize, source: usize, row: usize, shift: usize, cols: i32): void {
   let to = panel + PANEL_HEAD;
   const end = source + usize(cols / blockCols(typeOf<T>())) * sourceBytes(typeOf<T>());
@@ -19,7 +20,7 @@ export function repackRow<T>(panel: usize, source: usize, row: usize, shift: usi
   }
 }
 
-/** Codes of 32 columns of one row: its word in each plane vector, or its half-words where codes are bytes. */
+/** Codes of 32 columns of one row: its word in each plane vector, or its half-words if codes are bytes. */
 // @ts-ignore: decorator
 @inline function packPlanes<T>(planes: usize, row: usize, source: usize, sub: i32): void {
   if (hasBytes(typeOf<T>())) {

@@ -1,6 +1,6 @@
-// Where a file keeps the scales and codes of a block, for one row: GGUF's blocks (ggml-common.h) and our MLX blocks
-// (format/tensor.ts). Owns the source layouts; knows the packed heads of matmul-layout.ts, not the planes.
-// One idea: codes are read as four neighbours at once, a byte each; `group` g means columns 4g..4g+3 of 32 (`sub`).
+// The file's layout of a block's scales and codes, for one row: GGUF's blocks (ggml-common.h) and our MLX blocks
+// (format/tensor.ts). Codes are read as four neighbours at once, a byte each; `group` g means columns 4g..4g+3 of 32
+// (`sub`).
 import {
   BF16, F32, IQ4_NL, IQ4_XS, MLX8_G32, MXFP4, NVFP4, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, blockCols,
   isGrid, isGrid4, isMlx, isTernary, typeOf,
@@ -91,13 +91,13 @@ export function sourceRowBytes(type: i32, cols: i32): usize {
   return (load<u32>(at + (sub >> 2) * 32 + group * 4) >> ((sub & 3) * 2)) & 0x03030303;
 }
 
-/** A 32-bit word, bit k for column k: four of them to bit 4 of four bytes. */
+/** A 32-bit word with bit k for column k: moves four of its bits to bit 4 of four bytes. */
 // @ts-ignore: decorator
 @inline function fifthBits(at: usize, group: i32): u32 {
   return ((((load<u32>(at) >> (group * 4)) & 15) * 0x00204081) & 0x01010101) << 4;
 }
 
-/** Where a block has its f16 scale; -1 in types that have none. */
+/** The offset of a block's f16 scale; -1 for types that have none. */
 // @ts-ignore: decorator
 @inline export function scaleOffset(T: i32): i32 {
   if (T == Q2_K) return 80;
@@ -106,14 +106,14 @@ export function sourceRowBytes(type: i32, cols: i32): usize {
   return T == MXFP4 || T == NVFP4 || isMlx(T) ? -1 : 0;
 }
 
-/** Where a block has its f16 min (or what its mins share), or -1. */
+/** The offset of a block's f16 min (or the unit of its mins), or -1. */
 // @ts-ignore: decorator
 @inline export function minOffset(T: i32): i32 {
   if (T == Q2_K) return 82;
   return T == Q4_1 || T == Q5_1 || T == Q4_K || T == Q5_K ? 2 : -1;
 }
 
-/** The scales of one row's block into the block's head. */
+/** Writes the scales of one row's block into the packed block's head. */
 // @ts-ignore: decorator
 @inline export function packHead<T>(to: usize, row: usize, from: usize, shift: u32): void {
   if (scaleOffset(typeOf<T>()) >= 0) packHalf(to + row * 2, from + scaleOffset(typeOf<T>()), shift);

@@ -1,17 +1,19 @@
-// Rows as they are in the file -> the packed matrix: the entry for loading, and the plain float types. Owns the loop
-// over rows; one row of a quantized type is repack-row.ts.
+// Packs rows of the file into a matrix: the entry point for loading, and the plain float types. repack-row.ts packs one
+// row of a quantized type.
 import { BF16, F32, IQ1_M, IQ2_S, IQ3_XXS, NVFP4, PANEL_ROWS, panelBytes } from "./matmul-layout";
 import { minOffset, scaleOffset, sourceBytes, sourceRowBytes } from "./repack-source";
 import { REPACK, kernelOf } from "./matmul-types";
 
-/** Added to the exponents of a panel's f16 scales when all are below 64, as scales of real weights are by far. */
+/**
+ * Added to the exponents of a panel's f16 scales if all are below 64, which is far above the scales of real weights.
+ */
 const SHIFT: u32 = 10;
 const LARGEST_SHIFTED: u32 = 0x5400;
 
 /**
- * Rows [firstRow, firstRow + count) of a matrix [rows, cols], as in the file at `source` (any alignment), into the
- * packed matrix at `packed`. Whole panels: firstRow is a multiple of 8, and count too unless the matrix ends. Lanes of
- * rows beyond the last one keep what was there; no one reads them.
+ * Packs rows [firstRow, firstRow + count) of a matrix [rows, cols], as in the file at `source` (any alignment), into
+ * the packed matrix at `packed`. Whole panels: firstRow is a multiple of 8, and so is count unless the matrix ends.
+ * Lanes of rows beyond the last one keep their old contents, which nothing reads.
  */
 export function repackRows(
   type: i32, source: usize, packed: usize, rows: i32, cols: i32, firstRow: i32, count: i32,
@@ -30,13 +32,13 @@ export function repackRows(
 }
 
 /**
- * Writes a panel's factor and returns what is added to the exponents of its scales. Kernels read an f16 by moving its
- * bits into an f32, 2^112 too small; a subnormal one would stay subnormal, which costs Intel 120 cycles at each use, and
- * the scales of q6_k are as a rule (99.9 % of them in Gemma 3 270M). With 10 added to all exponents none is.
+ * Writes a panel's factor and returns the number added to the exponents of its scales. Kernels read an f16 by moving
+ * its bits into an f32, 2^112 too small; a subnormal one would stay subnormal, which costs Intel 120 cycles at each
+ * use, and the scales of q6_k usually are (99.9 % of them in Gemma 3 270M). With 10 added to all exponents none is.
  */
 function packFactor(type: i32, panel: usize, source: usize, rows: i32, cols: i32): u32 {
   if (scaleOffset(type) < 0) {
-    // nvfp4: the scale in front of each block, the same for all of a panel; e2m1's values are doubled.
+    // nvfp4: the scale before each block, the same for the whole panel; e2m1's values are doubled.
     store<f32>(panel, type == NVFP4 ? load<f32>(source) * 0.5 : 1);
     return 0;
   }
@@ -57,7 +59,7 @@ function unitShift(type: i32): u32 {
   return type >= IQ2_S && type <= IQ1_M ? 3 : 0;
 }
 
-/** Floats: the 8 rows' values of a column lie side by side. */
+/** Floats: the 8 rows' values of a column are adjacent. */
 function repackFloats(type: i32, to: usize, source: usize, row: usize, cols: i32): void {
   if (type == F32) {
     for (let c: usize = 0; c < usize(cols); c++) store<u32>(to + c * 32 + row * 4, load<u32>(source + c * 4));

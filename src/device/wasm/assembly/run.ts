@@ -1,8 +1,8 @@
-// The interpreter: every worker thread calls `run` once a step and walks the same operation list, doing its share of
-// each and meeting the others where a record says so. Records are those of ../record-fields.js, control words those of
-// ../control.ts. Refuses to know models: addresses and sizes are in the records.
-// One idea: work that is worth sharing is cut into units that threads take from a counter, so that a thread which the
-// operating system holds back does not hold back the others; small work is cut evenly.
+// The interpreter: every worker thread calls `run` once per step and walks the same operation list, doing its share of
+// each and meeting the others at a barrier where a record says so. Records are those of ../record-fields.js, control
+// words those of ../control.ts; addresses and sizes are in the records. Large work is divided into units that threads
+// take from a counter, so that a thread held back by the operating system does not delay the others; small work is
+// divided evenly.
 import { barrier } from "./barrier";
 import { CHANNELS, convRuns } from "./conv";
 import { deltaRuns, deltaUnits } from "./delta";
@@ -22,24 +22,24 @@ import { appendRuns, attendRuns, attendRunsUnits, mergeRuns, mergeRunsUnits, OUT
 
 const RECORD_BYTES: usize = 128;
 
-/** Pieces that a shared operation is cut into for each thread: small enough to even out, large enough to stream. */
+/** Pieces of a shared operation per thread: small enough to balance, large enough to stream. */
 const PIECES: i32 = 8;
 
-/** Takes the next `grain` of `units`; returns the first of them, or -1 when none is left. */
+/** Takes the next `grain` of `units`; returns the first of them, or -1 if none is left. */
 // @ts-ignore: decorator
 @inline function take(op: usize, grain: i32, units: i32): i32 {
   const first = atomic.add<i32>(op + offsetof<Record>("taken"), grain);
   return first < units ? first : -1;
 }
 
-/** Where this thread's even share of `count` begins, in multiples of `step`; the next thread's begin is its end. */
+/** The start of this thread's even share of `count`, in multiples of `step`; the next thread's start is its end. */
 // @ts-ignore: decorator
 @inline function share(count: i32, step: i32, thread: u32, threads: u32): i32 {
   const steps = u64((count + step - 1) / step);
   return min(count, i32(steps * u64(thread) / u64(threads)) * step);
 }
 
-/** Runs `count` operations at `ops` as `thread` of `threads`. Returns early when the step was stopped. */
+/** Runs `count` operations at `ops` as `thread` of `threads`. Returns early if the step was stopped. */
 export function run(control: usize, ops: usize, count: u32, thread: u32, threads: u32): void {
   const tokens = load<i32>(control + TOKENS);
   const outputs = load<i32>(control + OUTPUTS);
@@ -217,8 +217,7 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
     }
     case GROUP_PICKS: {
       const a = changetype<GroupPicks>(op);
-      // A few microseconds: the first thread, whose share of rows to quantize
-      // meanwhile is the smallest, does it alone.
+      // A few microseconds: done by the first thread alone, whose share of rows to quantize is the smallest.
       if (thread == 0) groupPicks(a.order, a.starts, a.picks, a.experts, a.k, rows);
       return;
     }

@@ -1,4 +1,4 @@
-// The step's runs, and attention over them: which unit of the whole belongs to which run. Words are those of ../control.ts.
+// The step's runs, and attention over them: maps units of all runs to each run. Words are those of ../control.ts.
 import { attend, attendMerge, attendMergeUnits, attendTiles, attendUnits, partialBytes } from "./attend";
 import { appendKv } from "./kv-append";
 import { BLOCK, blockAt, isPacked, keyDimsOf, vectorFormat } from "./kv-layout";
@@ -12,8 +12,8 @@ export const OUTPUT_ROWS_AT: usize = 280;
 const BLOCKS: usize = 284;
 
 /**
- * Of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write, blocks that are packed,
- * and where among the step's blocks to pack its own begin and end.
+ * Words of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write, number of
+ * packed blocks, and where its own begin and end among the step's blocks to pack.
  */
 const RUN_BYTES: usize = 36;
 const NO_SLOT: u32 = 0xffffffff;
@@ -37,7 +37,7 @@ const ROW: i32 = 4;
   return tables + usize(load<u32>(run) * load<u32>(control + BLOCKS)) * ROW;
 }
 
-/** Where the slot that a run reads, or writes, lies among those of a state; 0: it reads none. */
+/** The address of the slot that a run reads, or writes, in a state; 0: it reads none. */
 // @ts-ignore: decorator
 @inline export function slotOf(run: usize, isWritten: bool, states: usize, slotBytes: usize): usize {
   const slot = isWritten ? load<u32>(run, 20) : load<u32>(run, 16);
@@ -48,8 +48,8 @@ const ROW: i32 = 4;
 @inline function packedOf(run: usize): i32 { return load<i32>(run, 24); }
 
 /**
- * Every run's keys and values of KV heads [firstHead, lastHead), to `cache`; in packed formats then the blocks of `packs`
- * that a row of its text may still see, to packedCache.
+ * Appends every run's keys and values of KV heads [firstHead, lastHead) to `cache`; in packed formats then packs the
+ * blocks of `packs` that a row of its text may still see, to packedCache.
  */
 export function appendRuns(
   control: usize, cache: usize, keys: usize, values: usize, kvHeads: i32, headDim: i32, turned: i32, tables: usize,
@@ -98,7 +98,7 @@ export function attendRunsUnits(control: usize, heads: i32, kvHeads: i32, window
   return units;
 }
 
-/** Units [first, last) of all runs'. Partials of the runs lie one after another. */
+/** Units [first, last) of all runs. The runs' partials are stored one after another. */
 export function attendRuns(
   control: usize, cache: usize, queries: usize, out: usize, partials: usize, work: usize, heads: i32, kvHeads: i32,
   headDim: i32, turned: i32, tables: usize, window: i32, scale: f32, cap: f32, format: i32, sinks: usize, packedCache: usize,

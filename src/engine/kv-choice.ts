@@ -1,36 +1,62 @@
 /**
- * Which cache format a model gets by default. Most get the default; a layer whose keys a bias carries far out gets
- * float16, so that its rounding does not drown what differs from token to token. Known cases: Qwen 2 and 2.5, first and last
- * layers. Seen in the weights, before anything runs; a format that is named is used.
+ * Which cache format a model gets by default. Most get the device's; a layer whose keys a bias carries so far out that their
+ * rounding would drown what differs from token to token gets kv4, or float16 where that would not hold, either. Known cases:
+ * Qwen 2 and 2.5, first and last layers; gpt-oss. Seen in the weights, before anything runs; a format that is named is used.
  *
- * A key's channel c has mean b (its bias) and, over normed inputs, a deviation of about sqrt(sum of (W[c, j] g[j])^2). A
- * rotary pair with frequency f turns its mean by 32 f radians over a page, so that the page's range has to span
- * min(2, 32 f) of the mean's length in addition to the 4.2 deviations of 32 Gaussian numbers; a zero of eight bits reaches 128
- * steps.
+ * A key's channel c has mean b (its bias) and, over normed inputs, a deviation of about sqrt(sum of (W[c, j] g[j])^2). A code's
+ * step is a part of a range, and what a format ranges over decides what a bias costs:
+ *   by channel  4.2 deviations of 32 Gaussian numbers, and what a page sees of the mean: a rotary pair with frequency f turns its
+ *               mean by 32 f radians, so min(2, 32 f) of its length. A zero of eight bits reaches 128 steps.
+ *   int4        32 dims of one token: the deviations of all, and the farthest mean.
+ *   rotated     all dims of one token share a step, as wide as their root mean square.
+ * Mean squares of steps over what they would be without the bias predict what a layer costs more (measured: lab/LOG.md, 2026-11-29).
  */
 import { DEFAULT_KV, kvCodec } from "../cache/codecs.ts";
-import { type Device, type Graph, type Op, PAGE_SLOTS, type Value, type Weight } from "../device/contract.ts";
+import { hasFormat } from "../device/check.ts";
+import {
+  type Device,
+  type Graph,
+  type KvCodec,
+  type Op,
+  PAGE_SLOTS,
+  type Value,
+  type Weight,
+} from "../device/contract.ts";
+import { INT4_GROUP } from "../device/int4.ts";
 import { dequantize } from "../format/blocks.ts";
 import { rowBytes } from "../format/tensor.ts";
 import type { Model } from "../model/model.ts";
 import { defaultKv } from "./kv-names.ts";
+import { codecsOf } from "./plan.ts";
 
-/** Mean squares of steps over those without a bias, from which on a layer stays in float16: three bits are lost. */
-const MOST_NOISE = 64;
 /** Range of 32 Gaussian numbers, in deviations. */
 const RANGE = 4.2;
-const STEPS = 15;
+const INT4_STEPS = 15;
 const ZERO_REACH = 128;
 /** Weights need not be read where no bias is larger: keys are of the size of 1. */
 const SMALL_BIAS = 4;
+/** For a layer that the default does not hold; float16 after them. */
+const INSTEAD = ["kv4"];
 
 /** A format as `layerFormats` reads it. */
-export async function chooseKv(model: Model, device: Pick<Device, "defaultKv">): Promise<string> {
+export async function chooseKv(
+  model: Model,
+  device: Pick<Device, "defaultKv" | "kvFormats" | "kvParts">,
+): Promise<string> {
+  const name = defaultKv(device);
+  const codecOf = codecsOf(model, name);
   const graph = model.record({ context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec(DEFAULT_KV) });
+  // A layer that alone costs more than all layers without biases.
+  const most = model.config.layers.length;
   const exceptions: string[] = [];
-  for (const found of biasedKeys(graph))
-    if ((await noiseOf(model, found)) > MOST_NOISE) exceptions.push(`+f16@${found.layer}`);
-  return defaultKv(device) + exceptions.join("");
+  for (const found of biasedKeys(graph)) {
+    const channels = await channelsOf(model, found);
+    const holds = (codec: KvCodec) => channels === null || noiseOf(codec, found, channels) <= most;
+    if (holds(codecOf(found.layer))) continue;
+    const instead = INSTEAD.find((other) => hasFormat(kvCodec(other), device) && holds(kvCodec(other)));
+    exceptions.push(`+${instead ?? "f16"}@${found.layer}`);
+  }
+  return name + exceptions.join("");
 }
 
 interface BiasedKeys {
@@ -60,34 +86,79 @@ function biasedKeys({ ops }: Graph): BiasedKeys[] {
   });
 }
 
-/** Mean square of the channels' steps, over what it would be without the bias. */
-async function noiseOf(model: Model, { headDim, frequencies, ...found }: BiasedKeys): Promise<number> {
+/** What is known of a key's channels, [kvHeads, headDim]. */
+interface Channels {
+  /** Of the bias; of a pair that turns, the length. */
+  readonly means: Float64Array;
+  readonly variances: Float64Array;
+  /** Radians that a page turns the mean by. */
+  readonly turns: Float64Array;
+}
+
+/** null: the biases are too small to matter. */
+async function channelsOf(model: Model, found: BiasedKeys): Promise<Channels | null> {
+  const { headDim, frequencies } = found;
   const bias = await numbersOf(model, found.bias);
-  if (bias.every((b) => Math.abs(b) <= SMALL_BIAS)) return 1;
+  if (bias.every((b) => Math.abs(b) <= SMALL_BIAS)) return null;
   const weight = await numbersOf(model, found.weight);
   const norm = found.norm && (await numbersOf(model, found.norm));
   const { rows, cols } = found.weight;
-  const variances = Float64Array.from({ length: rows }, (_, row) => {
+  const own = Float64Array.from({ length: rows }, (_, row) => {
     let sum = 0;
     for (let j = 0; j < cols; j++) sum += (weight[row * cols + j] * (norm?.[j] ?? 1)) ** 2;
     return sum;
   });
   const pairs = frequencies?.length ?? 0;
-  let noise = 0;
-  let least = 0;
+  const channels = {
+    means: Float64Array.from(bias, Math.abs),
+    variances: own.slice(),
+    turns: new Float64Array(rows),
+  };
   for (let row = 0; row < rows; row++) {
     const dim = row % headDim;
-    const isTurned = dim < 2 * pairs;
+    if (dim >= 2 * pairs) continue;
     const other = dim < pairs ? row + pairs : row - pairs;
-    const mean = isTurned ? Math.hypot(bias[row], bias[other]) : Math.abs(bias[row]);
-    const variance = isTurned ? (variances[row] + variances[other]) / 2 : variances[row];
-    const turn = isTurned ? Math.min(2, PAGE_SLOTS * frequencies![dim % pairs]) : 0;
-    const range = RANGE * Math.sqrt(variance);
-    noise += Math.max((range + turn * mean) / STEPS, mean / ZERO_REACH) ** 2;
-    least += (range / STEPS) ** 2;
+    channels.means[row] = Math.hypot(bias[row], bias[other]);
+    channels.variances[row] = (own[row] + own[other]) / 2;
+    channels.turns[row] = PAGE_SLOTS * frequencies![dim % pairs];
   }
-  return least > 0 ? noise / least : 0;
+  return channels;
 }
+
+/** Mean square of the keys' steps over what it would be without the bias. */
+function noiseOf({ name, packed }: KvCodec, { headDim }: BiasedKeys, channels: Channels): number {
+  const { means, variances, turns } = channels;
+  if (packed?.keys.scales === "channel") {
+    const most = 2 ** packed.keys.bits - 1;
+    let noise = 0;
+    let least = 0;
+    for (const [row, mean] of means.entries()) {
+      const range = RANGE * Math.sqrt(variances[row]);
+      noise += Math.max((range + Math.min(2, turns[row]) * mean) / most, mean / ZERO_REACH) ** 2;
+      least += (range / most) ** 2;
+    }
+    return over(noise, least);
+  }
+  if (packed || name === "rq4") {
+    const least = sumOf(variances);
+    return over(least + sumOf(means.map((mean) => mean * mean)), least);
+  }
+  if (name !== "int4") return 1;
+  let noise = 0;
+  let least = 0;
+  for (let first = 0; first < means.length; ) {
+    const end = Math.min(first + INT4_GROUP, (Math.floor(first / headDim) + 1) * headDim);
+    const range = RANGE * Math.sqrt(sumOf(variances.subarray(first, end)) / (end - first));
+    const farthest = Math.max(...means.subarray(first, end));
+    noise += (end - first) * ((range + farthest) / INT4_STEPS) ** 2;
+    least += (end - first) * (range / INT4_STEPS) ** 2;
+    first = end;
+  }
+  return over(noise, least);
+}
+
+const sumOf = (numbers: Float64Array) => numbers.reduce((sum, one) => sum + one, 0);
+const over = (noise: number, least: number) => (least > 0 ? noise / least : 0);
 
 async function numbersOf(model: Model, weight: Weight): Promise<Float32Array> {
   const tensor = model.tensor(weight);

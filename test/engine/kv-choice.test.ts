@@ -1,27 +1,17 @@
-/** Which format a model gets when nobody says: layers whose keys a bias carries far out stay in float16. */
+/** Which format a model gets when nobody says: layers whose keys a bias carries far out get one that holds. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { DEFAULT_KV } from "../../src/cache/codecs.ts";
+import type { Device } from "../../src/device/contract.ts";
 import { gpuFormats } from "../../src/device/webgpu/kv.ts";
 import { chooseKv } from "../../src/engine/kv-choice.ts";
 import { defaultKv } from "../../src/engine/kv-names.ts";
 import { codecsOf } from "../../src/engine/plan.ts";
-import type { Tensor } from "../../src/format/tensor.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
-import { goldenModel } from "../model/golden.ts";
+import { filled, goldenModel } from "../model/golden.ts";
 
-/** The tensor with other numbers. */
-function filled(tensor: Tensor, numbers: (row: number) => number): Tensor {
-  const all = Float32Array.from({ length: tensor.rows * tensor.cols }, (_, i) => numbers(i));
-  const bytes = new Uint8Array(all.buffer);
-  return {
-    ...tensor,
-    type: "f32",
-    readRows: async (first, count, into) => {
-      const size = tensor.cols * 4;
-      into.set(bytes.subarray(first * size, (first + count) * size));
-    },
-  };
-}
+/** Any format; int4, or kv4, where nothing is said. */
+const ANY: Pick<Device, "defaultKv" | "kvFormats"> = { kvFormats: null };
+const PACKING = { ...ANY, defaultKv: "kv4" };
 
 describe("the format of a model", () => {
   let model: Model;
@@ -30,13 +20,13 @@ describe("the format of a model", () => {
   });
   afterAll(() => model.checkpoint.close());
 
-  const withBias = (layers: readonly number[], size: number) => {
+  const withBias = (layers: readonly number[], size: number, isMeant = (row: number) => row % 7 === 0) => {
     const tensors = new Map(model.checkpoint.tensors);
     for (const layer of layers) {
       const name = `model.layers.${layer}.self_attn.k_proj.bias`;
       tensors.set(
         name,
-        filled(tensors.get(name)!, (row) => (row % 7 === 0 ? size : 1)),
+        filled(tensors.get(name)!, (row) => (isMeant(row) ? size : 1)),
       );
     }
     return openModel({ ...model.checkpoint, tensors });
@@ -48,14 +38,30 @@ describe("the format of a model", () => {
   });
 
   it("is the default, whatever small biases its keys have", async () => {
-    expect(await chooseKv(model, {})).toBe(DEFAULT_KV);
-    expect(await chooseKv(await withBias([0, 1], 3), {})).toBe(DEFAULT_KV);
+    for (const device of [ANY, PACKING]) {
+      expect(await chooseKv(model, device)).toBe(defaultKv(device));
+      expect(await chooseKv(await withBias([0, 1], 3), device)).toBe(defaultKv(device));
+    }
+  });
+
+  const last = 3;
+  /** Of two pairs that hardly turn within a page: channels by themselves hold them, groups of a token's channels do not. */
+  const slow = (size: number) => withBias([0, last], size, (row) => row % 32 === 30 || row % 32 === 31);
+
+  it("is kv4 in layers whose key biases stand out of groups, where the default has groups", async () => {
+    expect(await chooseKv(await slow(30), ANY)).toBe(`int4+kv4@0+kv4@${last}`);
+    expect(await chooseKv(await slow(30), PACKING)).toBe("kv4");
+    expect(await chooseKv(await slow(30), { ...ANY, defaultKv: "rq4" })).toBe(`rq4+kv4@0+kv4@${last}`);
+  });
+
+  it("is float16 there on a device that has no kv4", async () => {
+    expect(await chooseKv(await slow(30), { kvFormats: ["f16", "int4"] })).toBe(`int4+f16@0+f16@${last}`);
   });
 
   it("keeps float16 in layers whose key biases are huge, and only there", async () => {
-    const last = model.config.layers.length - 1;
     const biased = await withBias([0, last], 300);
-    const kv = await chooseKv(biased, {});
+    expect(await chooseKv(biased, PACKING)).toBe(`kv4+f16@0+f16@${last}`);
+    const kv = await chooseKv(biased, ANY);
     expect(kv).toBe(`${DEFAULT_KV}+f16@0+f16@${last}`);
     const codec = codecsOf(biased, kv);
     expect(biased.config.layers.map((_, layer) => codec(layer).name)).toEqual(
@@ -66,7 +72,7 @@ describe("the format of a model", () => {
   it("is the default where keys have no bias, or are normed after it", async () => {
     for (const family of ["llama", "qwen3", "gemma3"]) {
       const other = await goldenModel(family);
-      expect(await chooseKv(other, {})).toBe(DEFAULT_KV);
+      for (const device of [ANY, PACKING]) expect(await chooseKv(other, device)).toBe(defaultKv(device));
       await other.checkpoint.close();
     }
   });

@@ -5,6 +5,7 @@ import type { Allocation, Graph } from "../../src/device/contract.ts";
 import type { Checkpoint } from "../../src/format/checkpoint.ts";
 import { fileFolder } from "../../src/format/file-source.ts";
 import { openSafetensors } from "../../src/format/safetensors.ts";
+import type { Tensor } from "../../src/format/tensor.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
 
 export const FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma3"] as const;
@@ -38,6 +39,20 @@ function folderOf(family: string): string {
 export async function goldenModel(family: string): Promise<Model> {
   const { config, tensors, close } = await openSafetensors(fileFolder(folderOf(family)));
   return openModel(withoutTokenizer({ kind: "safetensors", name: family, metadata: config, tensors, close }));
+}
+
+/** The tensor with other numbers. */
+export function filled(tensor: Tensor, numbers: (row: number) => number): Tensor {
+  const all = Float32Array.from({ length: tensor.rows * tensor.cols }, (_, i) => numbers(i));
+  const bytes = new Uint8Array(all.buffer);
+  return {
+    ...tensor,
+    type: "f32",
+    readRows: async (first, count, into) => {
+      const size = tensor.cols * 4;
+      into.set(bytes.subarray(first * size, (first + count) * size));
+    },
+  };
 }
 
 /** The config in the layout from before transformers 5; null: the folder has none. */

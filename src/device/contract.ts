@@ -1,12 +1,10 @@
 /**
  * The contract between a model and the devices that compute it. A forward pass is a `Graph`: a list of operations over
  * activations, weights and caches, recorded once. A device measures it (pure), allocates all of it at once, loads
- * weights, and then runs steps; nothing is allocated during a step. `reference/` defines the meaning of every
- * operation.
+ * weights, and then runs steps; nothing is allocated during a step. `reference/` defines every operation.
  *
- * Many texts share a step: its rows are the new tokens of each. The keys and values of a text are stored in pages of
- * PAGE_SLOTS tokens, which are taken from pools; the device holds a table of pages for each text and pool, which the
- * host fills in.
+ * Many texts share a step: its rows are the new tokens of each. Keys and values are stored in pages of PAGE_SLOTS
+ * tokens, taken from pools; the host fills in a table of pages for each text and pool.
  */
 import type { Tensor, TensorType } from "../format/tensor.ts";
 import type { Cache, KvPart, PagePlace, Pool } from "./kv.ts";
@@ -40,17 +38,15 @@ export interface Run {
   /** How many of the last tokens reach the output: 0 while a prompt is read. */
   readonly outputs: number;
   /**
-   * In a graph with states, the slots with the text's states: `from` at `position` (null at position 0: zeros), `to`
-   * after the run. No other run of the step may read or write `to`; several may read the same `from`, which is not
-   * changed.
+   * In a graph with states, the slots of the text's states: `from` at `position` (null at position 0: zeros) is only
+   * read, `to` is written. No other run of the step may read or write `to`; several may read one `from`.
    */
   readonly state?: RunState | null;
   /** In a graph with packed caches; default: nothing is packed. */
   readonly packed?: RunPacked | null;
   /**
-   * Makes the device choose an id after each of the run's outputs; the first uses random number `draw`, the next draw +
-   * 1. CHOSEN is then the id after the last one. At most graph.texts + MORE_CHOSEN outputs of all runs. Default: it
-   * does not choose.
+   * Makes the device choose an id after each of the run's outputs, with random numbers `draw`, `draw` + 1, ... CHOSEN
+   * is then the last of them. At most graph.texts + MORE_CHOSEN in a step. Default: it does not choose.
    */
   readonly sampling?: Sampling | null;
 }
@@ -63,16 +59,14 @@ export interface RunState {
 /** The blocks of a text that its packed caches hold packed. */
 export interface RunPacked {
   /**
-   * Number of packed blocks: rows of the run read these, except the first blocks of a text (Packing.first), from the
-   * pages of their cache's pool. The first blocks and those from this one on, including the rows' own, are read from
-   * the pages of Graph.recent. No position of the run is in a packed block.
+   * Number of packed blocks, which rows of the run read from their cache's pool, except the first ones (Packing.first).
+   * Those and all later blocks, including the rows' own, are in pages of Graph.recent. No row is in a packed block.
    */
   readonly blocks: number;
   /**
-   * Blocks from `blocks` on, never the first ones of a text, that this step packs after its rows are stored: read from
-   * recent pages, written to packed ones, for later steps. This step still reads them unpacked. With its rows they are
-   * full. A cache with a window skips those that no later row sees (`position` minus the block's last position is at
-   * least the window): their page may already belong to another text.
+   * Blocks from `blocks` on, never the first ones of a text, that this step packs after storing its rows: from recent
+   * pages to packed ones, for later steps. With its rows they are full. A cache with a window skips those that no later
+   * row sees (`position` minus the block's last position >= window): their page may already belong to another text.
    */
   readonly pack: readonly number[];
 }
@@ -127,9 +121,7 @@ export type Activation = "silu" | "geluTanh" | "sigmoid" | "swigluOai";
 export type Op =
   /** out = table[id] * scale */
   | { readonly op: "embed"; readonly table: Weight; readonly scale: number; readonly out: Value }
-  /**
-   * The same for a table. The host reads the rows before the step runs, so the step's ids must be known: not CHOSEN.
-   */
+  /** The same for a table, whose rows the host reads before the step: its ids must be known, not CHOSEN. */
   | { readonly op: "lookUp"; readonly table: Weight; readonly scale: number; readonly out: Value }
   /** Each row is `groups` vectors; each is divided by sqrt(mean(x^2) + epsilon), times weight [cols / groups]. */
   | {
@@ -147,7 +139,7 @@ export type Op =
       readonly bias: Weight | null;
       readonly out: Value;
     }
-  /** x [tokens, heads, headDim] rotated by position. */
+  /** x [tokens, heads, headDim], rotated by position (RoPE). */
   | {
       readonly op: "rope";
       readonly x: Value;
@@ -156,9 +148,9 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * For a cache with one vector for key and value (Cache.turned). x [tokens, heads, headDim], as rotated by `rope`.
-   * out: for each head the rotated dims (turnedPairs of rope-angles.ts), first halves of all pairs, then second halves;
-   * with a weight [headDim], for queries, then all dims times the weight, with 0 for rotated dims.
+   * For a cache with one vector for key and value (Cache.turned). x [tokens, heads, headDim], after `rope`.
+   * out: for each head the rotary dims (turnedPairs of rope-angles.ts), first halves of all pairs, then second halves;
+   * with a weight [headDim], for queries, then all dims times the weight, with 0 for rotary dims.
    */
   | {
       readonly op: "takeTurned";
@@ -213,10 +205,9 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * Softmax over all logits [rows, experts], and its k largest values, largest first, ties: lowest id first. out [rows,
-   * 2k], "picks": k ids as whole numbers, then their k weights, divided by their sum if `normalise`, then times
-   * weights[id] if there is such a vector [experts]. If logits are NaN, ids are still below `experts` and weights are
-   * NaN.
+   * Softmax over all logits [rows, experts], and its k largest values, ties: lowest id first. out [rows, 2k], "picks":
+   * k ids as whole numbers, then their k weights, divided by their sum if `normalise`, then times weights[id] if there
+   * is such a vector [experts]. If logits are NaN, weights are NaN and ids still below `experts`.
    */
   | {
       readonly op: "route";
@@ -240,9 +231,7 @@ export type Op =
       readonly experts: number;
       readonly out: Value;
     }
-  /**
-   * x [rows, k, C]; out [rows, C] = sum over k, in order, of pick k's weight times x_k. picks: the output of `route`.
-   */
+  /** x [rows, k, C]; out [rows, C] = sum over k, in order, of pick k's weight times x_k. picks: from `route`. */
   | { readonly op: "combine"; readonly x: Value; readonly picks: Value; readonly out: Value }
   /**
    * A causal convolution over each text's tokens. x, out [tokens, C]: out[t, c] = sum over j of weight[c * kernel + j]
@@ -259,11 +248,11 @@ export type Op =
       readonly out: Value;
     }
   /**
-   * The gated delta rule (arXiv 2412.06464), token by token. x [tokens, q | k | v]: q, k [keyHeads, keyDim], v [valueHeads,
-   * valueDim]; a, b [tokens, valueHeads]; rates, bias: vectors [valueHeads]. Value head h reads key head h % keyHeads if
-   * `tiled`, else h / (valueHeads / keyHeads). q and k are divided by sqrt(sum of squares + epsilon), q also by
-   * sqrt(keyDim). S [valueDim, keyDim] of a head: S = e^(rates * ln(1 + e^(a + bias))) S; S += (v - S k) k^T / (1 + e^-b);
-   * out [tokens, valueHeads, valueDim] = S q. State [valueHeads, valueDim, keyDim].
+   * The gated delta rule (arXiv 2412.06464), token by token. x [tokens, q | k | v]: q, k [keyHeads, keyDim], v
+   * [valueHeads, valueDim]; a, b [tokens, valueHeads]; rates, bias: vectors [valueHeads]. Value head h reads key head h
+   * % keyHeads if `tiled`, else h / (valueHeads / keyHeads). q and k are divided by sqrt(sum of squares + epsilon), q
+   * also by sqrt(keyDim). For each head S [valueDim, keyDim]: S = e^(rates * ln(1 + e^(a + bias))) S; S += (v - S k)
+   * k^T / (1 + e^-b); out [tokens, valueHeads, valueDim] = S q. State [valueHeads, valueDim, keyDim].
    */
   | {
       readonly op: "gatedDelta";
@@ -374,14 +363,12 @@ export interface Device {
 
 /**
  * Everything of one graph on one device. Calls take effect in the order in which they are made: a step sees the tables
- * and pages as they were set before it. One call at a time, except reading what a step chose, and loads
- * (`Device.loads`).
+ * and pages as set before it. One call at a time, except for loads (`Device.loads`) and reading `Ran.chosen`.
  */
 export interface Allocation {
   readonly footprint: Footprint;
   /**
-   * Fills a weight from its tensor, in pieces of limited size. `onBytes` counts file bytes as they arrive. A table is
-   * not copied.
+   * Fills a weight from its tensor, piece by piece; tables are not copied. `onBytes` counts file bytes as they arrive.
    */
   load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void>;
   /**
@@ -422,9 +409,7 @@ export interface Allocation {
   close(): Promise<void>;
 }
 
-/**
- * Called when the rows' keys and values are in the cache, where `readPages` and `writePages` can read and change them.
- */
+/** Called once the rows' keys and values are in the cache, so that they can be read and changed by pages. */
 export type AfterAppend = (cache: Cache) => Promise<void>;
 
 /** A step that may still be running. */
@@ -441,25 +426,24 @@ export interface Ran {
 export interface StepProfile {
   /** The step as it runs. */
   readonly us: number;
-  /**
-   * In their order, each timed apart from the others, which costs a little: their sum is above `us`. bytes: of weights
-   * and cache that it must read or write.
-   */
+  /** In order, each timed separately, so that their sum is above `us`. bytes: weights and cache that it must access. */
   readonly dispatches: readonly { readonly label: string; readonly us: number; readonly bytes: number }[];
-  /** What the device's memory gives at best, in bytes a second: a kernel that only reads, one that copies (both ways). */
+  /** The memory's best rates, in bytes per second: of a kernel that only reads, and of one that copies (both ways). */
   readonly readBytesPerSecond: number;
   readonly copyBytesPerSecond: number;
 }
 
-/** How a device chooses: what engine/sample.ts does with the same numbers. Sums in f32 may turn a tie another way. */
+/**
+ * How a device chooses an id, as engine/sample.ts does with the same numbers. Sums in f32 may decide a tie differently.
+ */
 export interface Sampling {
-  /** 0: the largest logit, of equals the first. */
+  /** 0: the largest logit; ties: the first. */
   readonly temperature: number;
   /** 0: all. */
   readonly topK: number;
   readonly topP: number;
   readonly minP: number;
   readonly seed: number;
-  /** Which of the seed's uniform numbers (uniform.ts) the id takes. */
+  /** The index of the random number (uniform.ts). */
   readonly draw: number;
 }

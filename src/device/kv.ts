@@ -80,7 +80,7 @@ export interface Cache {
   readonly headDim: number;
   /**
    * 0: keys are separate vectors of headDim numbers. Otherwise one vector serves as key and value: a key is this many
-   * stored numbers (the dims rotated by position), followed by the token's value. A multiple of 16.
+   * stored numbers (the rotary dims), followed by the token's value. A multiple of 16.
    */
   readonly turned: number;
   readonly pool: Pool;

@@ -94,7 +94,7 @@ export class Recorder {
     return cache;
   }
 
-  /** frequencies: radians per position, [rotated dims / 2]. */
+  /** frequencies: radians per position, [rotary dims / 2]. */
   ropeTable(frequencies: Float64Array, magnitude = 1): Rope {
     const rope: Rope = { id: this.#ropes.length, frequencies, magnitude };
     this.#ropes.push(rope);

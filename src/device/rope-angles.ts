@@ -9,9 +9,9 @@
  */
 export interface Rope {
   readonly id: number;
-  /** [rotated dims / 2] radians per position, scaling already applied. */
+  /** [rotary dims / 2] radians per position, scaling already applied. */
   readonly frequencies: Float64Array;
-  /** Factor on the rotated dims (YaRN's attention factor); 1 otherwise. */
+  /** Factor on the rotary dims (YaRN's attention factor); 1 otherwise. */
   readonly magnitude: number;
 }
 

@@ -13,9 +13,9 @@ export type BiasName =
   | ("router" | "expertGate" | "expertUp" | "expertDown" | "inputGate" | "inputOutput");
 
 export interface RopeConfig {
-  /** Radians per position of each pair, [rotated dims / 2], with the model's own scaling applied. */
+  /** Radians per position of each pair, [rotary dims / 2], with the model's own scaling applied. */
   readonly frequencies: Float64Array;
-  /** Factor on the rotated dims: the attention factor of YaRN and LongRoPE. Default 1. */
+  /** Factor on the rotary dims: the attention factor of YaRN and LongRoPE. Default 1. */
   readonly magnitude?: number;
   /** LongRoPE: the frequencies to use if texts may be longer than `beyond` positions. */
   readonly long?: { readonly beyond: number; readonly frequencies: Float64Array };
@@ -128,7 +128,7 @@ export function attentionIn({ mixer }: LayerSpec): AttentionSpec {
 
 /**
  * How many dims of a key a cache must hold in addition to the value, if both are norms of one projection. Before RoPE
- * key = weight * value, and the query can absorb that factor, so only the rotated dims have to be held. 0: key and
+ * key = weight * value, and the query can absorb that factor, so only the rotary dims have to be held. 0: key and
  * value are held whole.
  */
 export function turnedDims({ values, valueNorm, headNorms, rope, headDim }: AttentionSpec): number {

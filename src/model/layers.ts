@@ -46,7 +46,7 @@ export function attention(op: Recorder, parts: Parts, layer: number, x: Value): 
   const rope = parts.rope(layer);
   const turned = (y: Value, count: number) => (rope ? op.rope(y, count, rope) : y);
   const cache = parts.cache(layer);
-  // A cache with one vector for key and value holds only the rotated dims of a key. Since key = weight * value, the
+  // A cache with one vector for key and value holds only the rotary dims of a key. Since key = weight * value, the
   // query is multiplied by that weight.
   const isOne = cache.turned > 0;
   const held = (y: Value, count: number, weight: Weight | null) =>

@@ -61,7 +61,7 @@ export function yarnFrequencies(scaling: YarnScaling): Float64Array {
   });
 }
 
-/** YaRN's factor on the rotated dims (section 3.4, here a factor on q and on k): 0.1 ln(factor) + 1. */
+/** YaRN's factor on the rotary dims (section 3.4, here a factor on q and on k): 0.1 ln(factor) + 1. */
 export function yarnMagnitude(factor: number, weight = 1): number {
   return factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1;
 }

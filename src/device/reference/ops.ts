@@ -73,7 +73,7 @@ export function rope(
 }
 
 /**
- * x [tokens, heads, headDim], rotated by `rope`; out: the rotated dims of each head, and with a weight [headDim] all
+ * x [tokens, heads, headDim], rotated by `rope`; out: the rotary dims of each head, and with a weight [headDim] all
  * others times it, as in contract.ts.
  */
 export function takeTurned(

@@ -1,4 +1,4 @@
-// Scores where one vector serves as key and value (Cache.turned in ../../kv.ts): a key is the rotated dims, stored as
+// Scores where one vector serves as key and value (Cache.turned in ../../kv.ts): a key is the rotary dims, stored as
 // keys, followed by the token's value; a query is [turned | headDim]. Its two parts are multiplied with keys and values
 // by the products of their format, each in its own work area, and the sum of both is the score. In all formats a block
 // of values is a block of keys with rows and columns exchanged; so it is transposed, as codes, once for all columns of
@@ -30,7 +30,7 @@ import {
 } from "./kv-layout";
 
 /**
- * In a thread's work area, the part for the rotated dims; its FACTORS are factors of their raw scores, its SUMS those
+ * In a thread's work area, the part for the rotary dims; its FACTORS are factors of their raw scores, its SUMS those
  * of the values'.
  */
 // @ts-ignore: decorator

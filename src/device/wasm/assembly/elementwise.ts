@@ -92,8 +92,8 @@ export function slice(out: usize, x: usize, size: i32, width: i32, count: i32): 
 }
 
 /**
- * x: `count` vectors of headDim; out: for each, the first dims of the `turning` rotated pairs (i, i + pairs), then the
- * second ones, and with a weight [headDim] all dims times it, with 0 for the rotated ones.
+ * x: `count` vectors of headDim; out: for each, the first dims of the `turning` rotary pairs (i, i + pairs), then the
+ * second ones, and with a weight [headDim] all dims times it, with 0 for the rotary ones.
  */
 export function takeTurned(
   out: usize, x: usize, weight: usize, headDim: i32, pairs: i32, turning: i32, count: i32,

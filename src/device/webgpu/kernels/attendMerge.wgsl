@@ -30,12 +30,12 @@ const OUT_FORM: u32 = 0u;
 
 // Of lib/spans.wgsl: slots are asked for of recent positions alone.
 const PART: u32 = RECENT;
-// What 16 KiB of workgroup memory hold.
-const WORKGROUP: u32 = select(256u, 128u, HEAD_DIM > 256u);
 const LANES: u32 = 32u;
-const ROWS: u32 = WORKGROUP / LANES;
 const GROUPS: u32 = HEAD_DIM / 32u;
 const FOURS: u32 = HEAD_DIM / 4u;
+// What 16 KiB of workgroup memory hold; rows in tiles have one span of each part, which a thread for each four dims joins.
+const WORKGROUP: u32 = select(select(256u, 128u, HEAD_DIM > 256u), (FOURS + LANES - 1u) / LANES * LANES, LONGS);
+const ROWS: u32 = WORKGROUP / LANES;
 const STRIDE: u32 = FOURS + 1u;
 // Fours of dims of a lane, and spans that it loads before it adds them.
 const EACH: u32 = (FOURS + LANES - 1u) / LANES;

@@ -33,25 +33,25 @@ function computing(command: Command, kv = kvOption()): Command {
   return command
     .addOption(kv)
     .addOption(
-      new Option("--device <name>", "what computes (default: the GPU if there is one, else the CPU)").choices(
+      new Option("--device <name>", "device to use (default: the GPU if there is one, else the CPU)").choices(
         ["gpu", "cpu"],
       ),
     )
-    .option("--adapter <name>", "which GPU, by a part of its name (default: the discrete one)")
+    .option("--adapter <name>", "GPU to use, by a part of its name (default: the discrete one)")
     .addOption(
-      new Option("--kernels <set>", "which kernels a GPU uses (default: the fastest there)").choices([
+      new Option("--kernels <set>", "kernels to use on a GPU (default: the fastest)").choices([
         ...["matrices", "matrices8", "dots", "floats"],
       ]),
     )
     .option("--threads <count>", "CPU threads (default: the physical cores)", count)
-    .option("--wide-simd", "on the CPU vectors of 256 bits, an experiment of V8's (Node 24 or later, x64)");
+    .option("--wide-simd", "256-bit vectors on the CPU, an experiment of V8's (Node 24 or later, x64)");
 }
 
-/** What memory a plan may take, in the units in which memory is sold. */
+/** The memory that a plan may use, in the units in which memory is sold. */
 const memoryOption = () =>
   new Option(
     "--memory <size>",
-    "plan with so much memory, such as 64GB, as 2^30 bytes each (default: what this machine says)",
+    "plan with this much memory, such as 64GB; 1GB is 2^30 bytes (default: what the system reports)",
   ).argParser(size);
 
 /** The options of the commands that answer: model, device and sampling. */
@@ -60,37 +60,37 @@ function answering(command: Command): Command {
     command
       .option(
         "--context <tokens>",
-        "context to hold (default: the longest that fits, as far as trained)",
+        "context length (default: the longest that fits, up to the trained length)",
         count,
       )
       .addOption(memoryOption()),
   )
     .option(
       "--temperature <number>",
-      "0: always the most likely token (default of this and the next four: as the model's makers say, else 0.7)",
+      "0: always the most likely token (default of this and the next four: the model makers' settings, else 0.7)",
       number,
     )
     .option("--top-k <count>", "keep the k most likely tokens; 0 or -1: all (else: 40)", number)
-    .option("--top-p <number>", "keep the likeliest that sum to p (else: 0.95)", number)
-    .option("--min-p <number>", "drop tokens below p times the likeliest (else: 0.05)", number)
-    .option("--repeat-penalty <number>", "weaken the last 64 tokens; 1: off (else: 1)", number)
+    .option("--top-p <number>", "keep the most likely tokens that sum to p (else: 0.95)", number)
+    .option("--min-p <number>", "drop tokens below p times the most likely one (else: 0.05)", number)
+    .option("--repeat-penalty <number>", "penalty for the last 64 tokens; 1: off (else: 1)", number)
     .option(
       "--seed <integer>",
-      "for the same text again; of 64 bits the lowest 32 count (default, -1: from the clock)",
+      "makes results repeatable; only the lowest 32 bits count (default, -1: from the clock)",
       number,
     )
     .option(
       "--guess <tokens>",
-      "tokens guessed ahead from what the text says already, and checked in one step: 0 (none) to 15, used where that is faster (default: 15)",
+      "most tokens to guess ahead from the text so far and check in one step, if that is faster: 0 (off) to 15 (default: 15)",
       count,
     )
-    .option("--draft <model>", "a small model with the same tokens that guesses what the model will say")
-    .option("--offline", "take hf: models from the disk, never from the net");
+    .option("--draft <model>", "a small model with the same tokens that guesses ahead")
+    .option("--offline", "load hf: models only from the disk, never from the network");
 }
 
 function commands(signal: AbortSignal): Command {
   const program = new Command("nibble")
-    .description("Language models with long contexts on this machine, over a 4-bit KV cache.")
+    .description("Runs language models with long contexts on this machine, with a 4-bit KV cache.")
     .version(version)
     // `bench` and `bench attend` share names of options: each takes those after it.
     .enablePositionalOptions()
@@ -121,37 +121,37 @@ function commands(signal: AbortSignal): Command {
     .argument("<prompt>", 'the question; "-" reads it from stdin')
     .option(
       "-f, --file <file>",
-      'put a document in front: text, PDF or DOCX; "-" reads stdin; may be repeated',
+      'document to put before the prompt: text, PDF or DOCX; "-" reads stdin; may be repeated',
       collect,
       [],
     )
     .option("--system <text>", "system message")
     .option(
       "-n, --tokens <count>",
-      "most tokens to generate (default: 16384, fewer where they repeat themselves)",
+      "most tokens to generate (default: 16384, fewer if they repeat themselves)",
       count,
     );
   answering(runs)
     .option("--stop <text>", "end at this text; may be repeated", collect, [])
-    .option("--ignore-end", "go on past the model's end tokens")
-    .option("--raw", "the prompt as it is, without the chat template")
+    .option("--ignore-end", "continue past the model's end tokens")
+    .option("--raw", "use the prompt without the chat template")
     .option("--json", "one JSON object at the end instead of the streamed text")
     .action((model, prompt, options) => run(model, prompt, options, signal));
 
   const chats = program
     .command("chat")
-    .description("Talks with a model in this terminal, or through a pipe, a message a line.")
+    .description("Chats with a model in this terminal, or through a pipe with one message per line.")
     .argument("<model>", "what `run` takes")
-    .option("-f, --file <file>", "put a document in front: text, PDF or DOCX; may be repeated", collect, [])
+    .option("-f, --file <file>", "document to begin with: text, PDF or DOCX; may be repeated", collect, [])
     .option("--system <text>", "system message")
     .option(
       "-n, --tokens <count>",
-      "most tokens of an answer (default: 16384, fewer where they repeat themselves)",
+      "most tokens of an answer (default: 16384, fewer if they repeat themselves)",
       count,
     );
   answering(chats)
-    .option("--think", "let a model reason that does so only on request")
-    .option("--no-think", "do not let it reason, where its template can say so")
+    .option("--think", "enable reasoning in a model that reasons only on request")
+    .option("--no-think", "disable reasoning, if the model's template supports it")
     .action((model, options) => chat(model, options, signal));
 
   answering(serveCommand(program)).action((models, options) => serve(models, options, signal));
@@ -159,26 +159,26 @@ function commands(signal: AbortSignal): Command {
   program
     .command("inspect")
     .description("Shows shape, tensors, tokenizer, chat template and KV cache sizes of a model.")
-    .argument("<file>", "what `run` takes; hf: models are read where they lie")
-    .option("--offline", "take hf: models from the disk, never from the net")
+    .argument("<file>", "what `run` takes; hf: models are read remotely, not downloaded")
+    .option("--offline", "load hf: models only from the disk, never from the network")
     .option("--json", "everything as one JSON object")
     .option("--template", "only the chat template")
     .action((file, options) => printInspection(file, options, signal));
 
   program
     .command("pull")
-    .description("Downloads a model from the Hub, or the rest of it, and prints its path.")
+    .description("Downloads a model from the Hub, or resumes its download, and prints its path.")
     .argument(
       "<model>",
       "hf:owner/name, then @revision, and :Q8_0 or :file.gguf (default: Q4_K_M or the next best)",
     )
     .option("--connections <count>", "requests at a time (default: 4)", count)
-    .option("--offline", "only look whether it is here")
+    .option("--offline", "only check whether it is on the disk")
     .option("--json", "path, commit and files as one JSON object")
     .addHelpText(
       "after",
       `
-An interrupted download goes on where it stopped. Files lie in the cache of Python's huggingface_hub.
+An interrupted download resumes where it stopped. Files are stored in the cache of Python's huggingface_hub.
 Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     )
     .action((model, options) => printPull(model, options, signal));
@@ -188,17 +188,15 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .enablePositionalOptions()
     .helpCommand(false)
     .description(
-      "Lists the models on this disk, and real ones to begin with, with the contexts that fit here.",
+      "Lists the models on this disk and recommended ones, with the contexts that fit this machine.",
     )
     .addOption(memoryOption())
     .option("--json", "everything as one JSON object")
     .action((options) => printModels(options, signal));
   models
     .command("rm")
-    .description(
-      "Takes a downloaded model from the disk: its files, or without :quantization the repository.",
-    )
-    .argument("<model>", "hf:owner/name, with :Q8_0 or :file.gguf after it for one of several")
+    .description("Deletes a downloaded model: its files, or without :quantization the whole repository.")
+    .argument("<model>", "hf:owner/name, followed by :Q8_0 or :file.gguf for one of several")
     .action((name) => removeInstalled(name, signal));
 
   quantizeCommand(program, signal);
@@ -208,26 +206,26 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .description("Shows what fits: memory by part, contexts by format, and what other engines would need.")
     .argument("<model>", `what \`run\` takes, or a shape: ${Object.keys(SHAPES).join(", ")}`)
     .addOption(memoryOption())
-    .option("--context <tokens>", "context to hold (default: the longest that fits)", count)
+    .option("--context <tokens>", "context length (default: the longest that fits)", count)
     .addOption(kvOption())
     .addOption(
       new Option(
         "--device <name>",
-        "what computes (default: a GPU if there is one or with --memory)",
+        "device to plan for (default: a GPU if there is one or with --memory)",
       ).choices(["gpu", "cpu"]),
     )
     .option("--type <name>", "with a shape: q4_0 (default), q4_k_m, q4_k, q8_0, f16, iq3_s, iq2_s or iq2_xxs")
-    .option("--offline", "take hf: models from the disk, never from the net")
+    .option("--offline", "load hf: models only from the disk, never from the network")
     .option("--json", "everything as one JSON object")
     .action((model, options) => printPlan(model, options, signal));
 
   program
     .command("doctor")
     .description(
-      "Examines this machine: GPUs, limits, memory speed, what will be used and why, what to change.",
+      "Examines this machine: GPUs, limits, memory speed, which device is used and why, and what to change.",
     )
     .option("--json", "everything as one JSON object")
-    .option("--kernels <folder>", "write the GPU's kernels there as WGSL, and examine nothing")
+    .option("--kernels <folder>", "only write the GPU's kernels to this folder, as WGSL")
     .action((options) =>
       options.kernels ? writeKernels(options.kernels, signal) : printDiagnosis(version, options, signal),
     );
@@ -235,7 +233,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
   const benches = program.command("bench").enablePositionalOptions().helpCommand(false);
   computing(
     benches
-      .description("Measures prompt and generation speed at depths, in llama-bench's rows.")
+      .description("Measures prompt and generation speed at several depths, in llama-bench's rows.")
       .argument("[model]", "what `run` takes; or none, with --shape")
       .addOption(
         new Option("-p, --prompt <tokens>", "lengths of prompts, separated by commas; 0: none")
@@ -260,10 +258,10 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       )
       .option(
         "--quote <file>",
-        "answers that quote this text, with and without guessing ahead, in turn: other rows",
+        "measure answers that quote this text, with and without guessing ahead, in separate rows",
       )
-      .option("--draft <model>", "with --quote: a small model with the same tokens that guesses, too")
-      .option("--profile", "GPU time by operation, too")
+      .option("--draft <model>", "with --quote: a small model with the same tokens that also guesses")
+      .option("--profile", "also GPU time by operation")
       .option("--shape <name>", `random weights in the shape of: ${Object.keys(SHAPES).join(", ")}`)
       .option("--layers <count>", "with --shape: another number of layers", count)
       .option("--vocab <count>", "with --shape: another vocabulary", count)
@@ -273,9 +271,9 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       ),
   )
     .addOption(memoryOption())
-    .option("--chunk <tokens>", "tokens of a prompt read at once (default: what suits the device)", count)
-    .option("--offline", "take hf: models from the disk, never from the net")
-    .option("--json", "one JSON object a line")
+    .option("--chunk <tokens>", "tokens of a prompt read at once (default: the device's best)", count)
+    .option("--offline", "load hf: models only from the disk, never from the network")
+    .option("--json", "one JSON object per line")
     .action((model, options) => printBench(model, options, signal));
 
   computing(
@@ -303,7 +301,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       names,
     ),
   )
-    .option("--json", "one JSON object a line, a measurement each")
+    .option("--json", "one JSON object per line and measurement")
     .option("--svg <file>", "also a plot of the first shape: microseconds by context")
     .action((options) => printAttendBench(options, signal));
 
@@ -312,42 +310,45 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
       .command("verify")
       .description("Compares compressed caches with f16 on a text: KL divergence, same top token, needles.")
       .argument("<model>", "what `run` takes")
-      .option("--text <file>", 'what is read; "-": stdin (default: six chapters of a novel, which ship)')
+      .option(
+        "--text <file>",
+        'text to read; "-": stdin (default: six chapters of a novel, which are included)',
+      )
       .option("--positions <count>", "positions measured from each depth on (default: 256)", count)
       .option(
         "--depths <tokens>",
-        "tokens in front of them, separated by commas (default: 0,1024,4096 and on a GPU 16384, as far as they fit)",
+        "tokens before these positions, separated by commas (default: 0,1024,4096 and on a GPU 16384, if they fit)",
         counts,
       )
-      .option("--context <tokens>", "the longest that a default depth may need", count)
+      .option("--context <tokens>", "limit for the default depths", count)
       .option("--needles <documents>", "documents of five needles at each depth; 0: none (default: 2)", count)
       .option("--layers", "also each layer alone in each format: one reading of the text for every layer")
       .addOption(memoryOption())
-      .option("--chunk <tokens>", "tokens read at once (default: what suits the device)", count),
+      .option("--chunk <tokens>", "tokens read at once (default: the device's best)", count),
     new Option(
       "--kv <formats>",
       `formats to compare with f16, separated by commas (default: ${FORMAT_NAMES.filter((name) => name !== "f16").join(",")})`,
     ).argParser(names),
   )
-    .option("--offline", "take hf: models from the disk, never from the net")
-    .option("--json", "one JSON object a line")
+    .option("--offline", "load hf: models only from the disk, never from the network")
+    .option("--json", "one JSON object per line")
     .option(
       "--against <model>",
-      "instead of formats, a file quantized from this model: what its weights cost, both over an f16 cache",
+      "instead of formats: measure what the weights of this file, quantized from the model, cost (f16 cache)",
     )
     .option("--html <file>", "also a report with plots, in one file")
     .option("--csv <file>", "also all rows as a table, for other programs")
     .option(
       "--method <name>",
-      "instead of formats a method of the lab (kivi, turbo, ...) or a file with your own, on the CPU; may be repeated",
+      "instead of formats: a method of the lab (kivi, turbo, ...) or a file with your own, on the CPU; may be repeated",
       collect,
       [],
     )
     .addHelpText(
       "after",
       `
-Ctrl-C ends it with what has been measured. The model is loaded once for each format; the logits over f16 wait in a temporary file (TMPDIR) of positions x
-vocabulary x 4 bytes: 1 GiB for the defaults and a vocabulary of 262,144.`,
+Ctrl-C ends it and keeps what has been measured. The model is loaded once for each format. The logits of f16 are stored in a temporary file
+(TMPDIR) of positions x vocabulary x 4 bytes: 1 GiB for the defaults and a vocabulary of 262,144.`,
     )
     .action((model, options) => printVerification(model, options, signal));
 
@@ -355,7 +356,7 @@ vocabulary x 4 bytes: 1 GiB for the defaults and a vocabulary of 262,144.`,
   return program;
 }
 
-// Node ends silently with code 13 when nothing is left to wait for but the command has not finished: a bug of ours.
+// Node ends silently with code 13 if nothing is left to wait for but the command has not finished: a bug of ours.
 process.exitCode = 1;
 const interrupts = watchInterrupts();
 const unfinished = () => {

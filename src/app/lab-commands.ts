@@ -1,6 +1,6 @@
 /**
- * `nibble lab`: its verbs and their options. Owns names and defaults; each verb's file is loaded when it is called, so that no
- * other command pays for the lab.
+ * `nibble lab`: its verbs and their options. Each verb's file is loaded when it is called, so that other commands do not
+ * load the lab.
  */
 import { type Command, Option } from "commander";
 import { collect, duration, names, number, positive, workers } from "./arguments.ts";
@@ -8,18 +8,18 @@ import { workCommands } from "./lab-work-commands.ts";
 
 const FOLDER = "nibble-lab";
 
-/** What all verbs have. */
+/** Options of all verbs. */
 function verb(command: Command): Command {
   return command
     .option("--folder <path>", "the lab's folder", FOLDER)
-    .option("--db <url>", "postgres://..., or a folder: a lab that many processes share")
+    .option("--db <url>", "postgres://..., or a folder, for a lab shared by many processes")
     .option(
       "--method <file>",
-      "a method of your own: a module whose default export is one; may be repeated",
+      "your own method: a module with a method as its default export; may be repeated",
       collect,
       [],
     )
-    .option("--json", "JSON instead of text");
+    .option("--json", "print JSON instead of text");
 }
 
 const splitOption = () =>
@@ -32,72 +32,72 @@ export function labCommands(program: Command, signal: AbortSignal): void {
   const lab = program
     .command("lab")
     .description(
-      "Finds out what KV cache formats cost models: experiments, their memory, contrasts, a report.",
+      "Measures what KV cache formats cost models: experiments, their results, contrasts, a report.",
     )
     .helpCommand(false)
     .addHelpText(
       "after",
       `
 A first look, offline:  nibble lab run        (two minutes, then nibble-lab/report.html)
-Specs are named by their label, the beginning of their id, or JSON. Everything is kept in nibble-lab/journal.jsonl.`,
+A spec is given by its label, the beginning of its id, or JSON. Everything is stored in nibble-lab/journal.jsonl.`,
     );
 
   verb(
     lab
       .command("run")
-      .description("Proposes experiments, runs them, and writes a report; goes on where it was stopped.")
+      .description("Proposes experiments, runs them, and writes a report; continues where it was stopped.")
       .argument("[study]", "a study's file: JSON with models, specs, rungs, texts, seed (default: a search)")
       .option("--models <names>", "what `nibble run` takes, separated by commas (default: needle)", names)
       .option(
         "--for <time>",
-        "so long, such as 90s, 2m, 1h (default: 90s; a study of specs: until it is done)",
+        "time limit, such as 90s, 2m, 1h (default: 90s; for a study of specs: until it is done)",
         duration,
       )
-      .option("--experiments <count>", "stop after this many", positive)
+      .option("--experiments <count>", "stop after this many experiments", positive)
       .option(
         "--workers <count>",
-        "processes that compute; others may join with `nibble lab work` (default: this one)",
+        "worker processes; others may join with `nibble lab work` (default: this one)",
         workers,
       )
       .option(
         "--llm <url>",
-        "let a language model propose, too: an API like OpenAI's, such as that of nibble serve (its key: NIBBLE_LLM_KEY)",
+        "let a language model propose, too, through an API like OpenAI's, such as nibble serve (key: NIBBLE_LLM_KEY)",
       )
-      .option("--llm-model <name>", "its model there")
-      .option("--text <file>", "prose to read (default: a novel's chapters, which ship)")
+      .option("--llm-model <name>", "model of that API")
+      .option("--text <file>", "prose to read (default: chapters of a novel, which are included)")
       .option("--holdout <file>", "prose to confirm on (default: the last third of the text)")
       .addOption(
-        new Option("--device <name>", "what computes").choices(["cpu", "gpu", "reference"]).default("cpu"),
+        new Option("--device <name>", "device to use").choices(["cpu", "gpu", "reference"]).default("cpu"),
       )
       .option("--threads <count>", "CPU threads (default: the physical cores)", positive)
-      .option("--offline", "take hf: models from the disk, never from the net"),
+      .option("--offline", "load hf: models only from the disk, never from the network"),
   ).action(async (study, options) => (await import("./lab-run.ts")).runLab(study, options, signal));
 
   verb(
     lab
       .command("contrast")
       .description(
-        "Spec A against spec B on the same positions: ratios of mean KL by model, with intervals, and flips.",
+        "Compares specs A and B on the same positions: ratios of mean KL by model, with intervals, and flips.",
       )
       .argument("<a>", "a spec")
-      .argument("<b>", "the spec that it is compared with")
+      .argument("<b>", "the spec to compare with")
       .addOption(
-        new Option("--device <name>", "where both were measured; gpu/cpu: a on a GPU, b on a CPU")
+        new Option("--device <name>", "device of the measurements; gpu/cpu: a on a GPU, b on a CPU")
           .choices(["cpu", "gpu", "gpu/cpu"])
           .default("cpu"),
       )
-      .option("--by <fact>", "groups of models: model, or a fact such as qkNorm, headDim, family", "model")
+      .option("--by <fact>", "group models by: model, or a property such as qkNorm, headDim, family", "model")
       .addOption(splitOption()),
   ).action(async (a, b, options) => (await import("./lab-verbs.ts")).contrastSpecs(a, b, options, signal));
 
   verb(
     lab
       .command("best")
-      .description("The best specs of every size, by model.")
-      .option("--bits <number>", "at most this many bits a value", number)
-      .option("--model <name>", "only this one")
+      .description("Lists the best specs of every size, by model.")
+      .option("--bits <number>", "at most this many bits per value", number)
+      .option("--model <name>", "only this model")
       .addOption(
-        new Option("--device <name>", "where they were measured").choices(["cpu", "gpu"]).default("cpu"),
+        new Option("--device <name>", "device of the measurements").choices(["cpu", "gpu"]).default("cpu"),
       )
       .addOption(splitOption()),
   ).action(async (options) => (await import("./lab-verbs.ts")).best(options, signal));
@@ -105,64 +105,64 @@ Specs are named by their label, the beginning of their id, or JSON. Everything i
   verb(
     lab
       .command("ask")
-      .description("What is known: by words, by structure, or near a spec.")
-      .argument("[words]", "in labels and notes")
+      .description("Searches results: by words, by structure, or near a spec.")
+      .argument("[words]", "words in labels and notes")
       .option("--where <conditions>", 'such as "method=rq4 keyBits<=4 recent>0"')
-      .option("--near <spec>", "nearest first"),
+      .option("--near <spec>", "a spec; the nearest are listed first"),
   ).action(async (words, options) => (await import("./lab-verbs.ts")).askLab(words, options, signal));
 
   verb(
     lab
       .command("propose")
-      .description("Asks for a spec to be measured; the next `lab run` does it first.")
+      .description("Requests a measurement of a spec; the next `lab run` does it first.")
       .argument("<spec>", "a label, an id, or JSON")
       .requiredOption("--on <model>", "a model that the lab has measured")
-      .addOption(
-        new Option("--device <name>", "where it shall be measured").choices(["cpu", "gpu"]).default("cpu"),
-      )
+      .addOption(new Option("--device <name>", "device to measure on").choices(["cpu", "gpu"]).default("cpu"))
       .option("--reason <text>", "why", "")
-      .option("--predict <ratio>", "its mean KL over that of --over is below this", number)
-      .option("--over <spec>", "what the prediction compares with")
-      .option("--by <name>", "who proposes", "human"),
+      .option("--predict <ratio>", "prediction: its mean KL divided by that of --over is below this", number)
+      .option("--over <spec>", "the spec that the prediction compares with")
+      .option("--by <name>", "name of the proposer", "human"),
   ).action(async (spec, options) => (await import("./lab-propose.ts")).propose(spec, options, signal));
 
   verb(
     lab
       .command("note")
-      .description("Keeps an insight, a hypothesis or a finding.")
-      .argument("<text>", "what it says")
+      .description("Records an insight, a hypothesis or a finding.")
+      .argument("<text>", "its text")
       .addOption(
-        new Option("--kind <kind>", "of note")
+        new Option("--kind <kind>", "kind of note")
           .choices(["insight", "hypothesis", "finding"])
           .default("insight"),
       )
       .option("--evidence <ids>", "experiments or specs, separated by commas", names, [])
-      .option("--by <name>", "who says so", "human"),
+      .option("--by <name>", "name of the author", "human"),
   ).action(async (text, options) => (await import("./lab-propose.ts")).note(text, options, signal));
 
   verb(
     lab
       .command("report")
-      .description("Writes everything that is known as one HTML page, with plots.")
-      .option("--html <file>", "where (default: report.html in the lab's folder)"),
+      .description("Writes all results as one HTML page, with plots.")
+      .option("--html <file>", "file to write (default: report.html in the lab's folder)"),
   ).action(async (options) => (await import("./lab-report.ts")).writeReport(options, signal));
 
-  verb(lab.command("status").description("What is done, waits and failed; plateaus and predictions.")).action(
-    async (options) => (await import("./lab-verbs.ts")).status(options, signal),
-  );
+  verb(
+    lab
+      .command("status")
+      .description("Shows finished, waiting and failed experiments, plateaus and predictions."),
+  ).action(async (options) => (await import("./lab-verbs.ts")).status(options, signal));
 
   verb(
     lab
       .command("export")
-      .description("Prints the journal: entries as JSON lines, which any other lab imports.")
-      .option("--without-losses", "leave out losses by position: figures only"),
+      .description("Prints the journal: entries as JSON lines, which other labs can import.")
+      .option("--without-losses", "without losses by position: figures only"),
   ).action(async (options) => (await import("./lab-share.ts")).exportLab(options, signal));
 
   verb(
     lab
       .command("import <file>")
       .description(
-        'Adds another lab\'s entries out of a file of `lab export`, or "-" for stdin; what is known already is left as it is.',
+        'Adds another lab\'s entries from a file of `lab export`, or "-" for stdin; existing entries are not changed.',
       ),
   ).action(async (file, options) => (await import("./lab-share.ts")).importLab(file, options, signal));
 

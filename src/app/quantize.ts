@@ -13,29 +13,32 @@ import { printable } from "./terminal.ts";
 export function quantizeCommand(program: Command, signal: AbortSignal): void {
   program
     .command("quantize")
-    .description("Writes a model as a GGUF of another type, some rows at a time; prints its path.")
-    .argument("<source>", "what `run` takes: best an unquantized model, as a safetensors folder or a GGUF")
-    .argument("<target>", "the new file, NAME.gguf; it appears whole or not at all")
+    .description("Converts a model into a GGUF of another type, a few rows at a time; prints its path.")
+    .argument(
+      "<source>",
+      "what `run` takes: preferably an unquantized model, as a safetensors folder or a GGUF",
+    )
+    .argument("<target>", "the new file, NAME.gguf; it appears complete or not at all")
     .requiredOption(
       "--type <name>",
       `q4_k (q4_k_m), q5_k, q6_k, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k_s, q5_k_s, q3_k_s, q3_k_m, q3_k_l, q2_k, f16, bf16, f32`,
     )
     .option(
       "--importance <file>",
-      "weigh errors by what the columns of matrices meet in a text, PDF or DOCX, which the model reads first, or as a GGUF of llama.cpp's imatrix says",
+      "weigh errors by the importance of matrix columns: from a text, PDF or DOCX, which the model reads first, or from a GGUF of llama.cpp's imatrix",
     )
-    .option("--importance-out <file>", "keep what the text gave, as such a GGUF, NAME.gguf")
+    .option("--importance-out <file>", "write the importance from the text to a GGUF, NAME.gguf")
     .option("--threads <count>", "CPU threads that read the text (default: the physical cores)", count)
-    .option("--offline", "take hf: models from the disk, never from the net")
-    .option("--json", "what was written as one JSON object")
+    .option("--offline", "load hf: models only from the disk, never from the network")
+    .option("--json", "print the result as one JSON object")
     .addHelpText(
       "after",
       `
-Tensors get llama.cpp's mixture of types for the name: output, values and some downs are wider. Blocks are those of its
-quantizer, bit for bit, without an importance matrix or, under --importance, with one. An importance text has 512 tokens
-or more (tens of thousands are usual) of the kind that the model will meet. To read it the model has to fit in memory;
-quantizing alone takes a few megabytes. Of a model that does not fit, quantize to a type that does, collect the importance
-there with --importance-out, and give that file as --importance for the model itself.`,
+Tensors get llama.cpp's mixture of types for this name: output, values and some down projections get more bits. Blocks
+equal those of llama.cpp's quantizer bit for bit, without an importance matrix or, with --importance, with one. An
+importance text has at least 512 tokens (tens of thousands are usual) of the kind that the model will be used for. To
+read it, the model has to fit in memory; quantizing alone takes a few megabytes. If a model does not fit, quantize it to
+a type that does, collect the importance from that with --importance-out, and use this file as --importance for the model.`,
     )
     .action((source, target, options) => printQuantized(source, target, options, signal));
 }

@@ -1,10 +1,10 @@
 // @ts-check
 /**
  * What a step costs the host, on a machine without a GPU: Dawn's null backend accepts all calls and computes nothing,
- * and the time that a GPU would need for a step is simulated. The dispatches are those of Llama 3.1 8B, with small
+ * and the time that a GPU would need for a step is simulated. The dispatches are those of a shape's layers, with small
  * rows.
  *
- *     node bench/host.js [--texts 1,8,16] [--gpu-ms 0] [--generate 128] [--repetitions 4]
+ *     node bench/host.js [--shape llama-3.1-8b] [--texts 1,8,16] [--gpu-ms 0] [--generate 128] [--repetitions 4]
  *
  * --gpu-ms 0: as fast as the host can; more: whether the host keeps such a GPU busy. Dawn's own work for a real driver
  * (Vulkan's calls, its submit) is not included.
@@ -19,6 +19,7 @@ import { benchBatch } from "../dist/study/bench/bench-batch.js";
 
 const { values: options } = parseArgs({
   options: {
+    shape: { type: "string", default: "llama-3.1-8b" },
     texts: { type: "string", default: "1,8,16" },
     "gpu-ms": { type: "string", default: "0" },
     generate: { type: "string", default: "128" },
@@ -37,7 +38,7 @@ let [busyUntil, dispatches, steps, counted] = [0, 0, 0, 0];
 simulate();
 
 for (const texts of options.texts.split(",").map(Number)) {
-  const shape = { ...SHAPES["llama-3.1-8b"], ...SMALL };
+  const shape = { ...SHAPES[/** @type {keyof typeof SHAPES} */ (options.shape)], ...SMALL };
   const { scheduler, allocation } = await prepare(
     await syntheticCheckpoint(shape, { context: CONTEXT, vocab: VOCAB }),
     async () => ({ ...(await webgpuDevice(nullGpu(), { submitMs: Number.MAX_SAFE_INTEGER })), memory: null }),

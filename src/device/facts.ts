@@ -71,9 +71,17 @@ export function neededBy(op: Op): { weights: Weight[]; cache: Cache | null; stat
   return { weights: weights.filter((weight) => weight !== null), cache, state };
 }
 
+/** By a graph's operations: each step asks. */
+const TABLES = new WeakMap<readonly Op[], readonly Weight[]>();
+
 /** Weights of which the host reads a step's rows. */
-export function tablesOf({ ops }: Pick<Graph, "ops">): Weight[] {
-  return [...new Set(ops.flatMap((op) => (op.op === "lookUp" ? [op.table] : [])))];
+export function tablesOf({ ops }: Pick<Graph, "ops">): readonly Weight[] {
+  let tables = TABLES.get(ops);
+  if (!tables) {
+    tables = [...new Set(ops.flatMap((op) => (op.op === "lookUp" ? [op.table] : [])))];
+    TABLES.set(ops, tables);
+  }
+  return tables;
 }
 
 /** The value an operation writes; appendKv writes a cache instead. */

@@ -2,6 +2,7 @@
 import type { Activation } from "../../src/device/contract.ts";
 import type { Recorder } from "../../src/device/recorder.ts";
 import type { TensorType } from "../../src/format/tensor.ts";
+import { ropeFrequencies } from "../../src/model/rope.ts";
 import type { DeviceCase, Given, TOLERANCES } from "./device-cases.ts";
 
 interface Chain {
@@ -50,7 +51,72 @@ function layer(op: Recorder, given: Given, chain: Chain) {
   return product(last, 35);
 }
 
+interface Append {
+  readonly type: TensorType;
+  readonly kv: string;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly cols: number;
+  readonly steps: readonly number[];
+  /** x is 1 or -1, which 8 bits hold, so that no product is off and no code is another; else it is a normed sum. */
+  readonly isExact?: boolean;
+}
+
+/** Rows of one token after others: at the beginning of a page, in its second half, in the next page. */
+const APPENDS: readonly Append[] = [
+  {
+    ...{ type: "q4_0", kv: "int4", heads: 4, kvHeads: 2, headDim: 64 },
+    cols: 64,
+    steps: [1, 1],
+    isExact: true,
+  },
+  {
+    ...{ type: "q8_0", kv: "int4", heads: 8, kvHeads: 2, headDim: 128 },
+    ...{ cols: 96, steps: [22, 1, 1], isExact: true },
+  },
+  { ...{ type: "q6_k", kv: "f16", heads: 4, kvHeads: 2, headDim: 64 }, cols: 256, steps: [31, 1, 1] },
+  {
+    ...{ type: "q4_0", kv: "k4c-v4r-n32-f32", heads: 16, kvHeads: 2, headDim: 64 },
+    ...{ cols: 64, steps: [95, 1, 1], isExact: true },
+  },
+];
+
+/** Queries, keys and values, turned, and attention over them. */
+function attention(op: Recorder, given: Given, append: Append) {
+  const { type, kv, heads, kvHeads, headDim, cols, isExact = false } = append;
+  let seed = 1;
+  const vector = () => given.weight("vector", "f32", 1, cols, seed++);
+  const product = (x: ReturnType<Given["input"]>, rows: number) =>
+    op.matmul(x, given.weight("matrix", type, rows, x.cols, seed++));
+  const sum = () => {
+    const first = given.input(cols, seed++);
+    return op.rmsNorm(op.add(first, product(op.rmsNorm(first, vector(), 1e-5), cols)), vector(), 1e-5);
+  };
+  const x = isExact ? given.shaped(cols, seed++, Math.sign) : sum();
+  const [q, k, v] = [heads, kvHeads, kvHeads].map((count) => product(x, count * headDim));
+  const cache = given.cache({ codec: kv, kvHeads, headDim, window: null });
+  const rope = op.ropeTable(ropeFrequencies(10_000, headDim));
+  const queries = op.rope(q, heads, rope);
+  op.appendKv(cache, op.rope(k, kvHeads, rope), v);
+  return op.attend(cache, queries, { heads, scale: 1 / Math.sqrt(headDim) });
+}
+
+function appendCases(tolerances: typeof TOLERANCES): DeviceCase[] {
+  return APPENDS.map((append) => ({
+    name: `q, k and v into ${append.kv}, ${append.type}, ${append.heads}/${append.kvHeads} heads of ${append.headDim}, steps ${JSON.stringify(append.steps)}`,
+    kv: append.kv,
+    tolerance: append.isExact ? tolerances.attendInt4 : tolerances.quantizedMatmul,
+    steps: [...append.steps],
+    build: (op, given) => attention(op, given, append),
+  }));
+}
+
 export function chainCases(tolerances: typeof TOLERANCES): DeviceCase[] {
+  return [...appendCases(tolerances), ...layerCases(tolerances)];
+}
+
+function layerCases(tolerances: typeof TOLERANCES): DeviceCase[] {
   return CHAINS.map((chain) => ({
     name: `a layer's matmuls, norms and ${chain.activation} gate, ${chain.type} ${chain.cols} and ${chain.wide} wide${chain.bias ? ", biases" : ""}, ${chain.tokens} tokens`,
     // Five roundings of activations, one behind the other.

@@ -174,25 +174,24 @@ export class WebgpuAllocation implements Allocation {
     this.#write(batch);
     const list = [...this.ready[batch.mode], ...samplers];
     this.#last = { list, shape: batch.shape };
-    let back: (() => Promise<Uint32Array>) | null = null;
-    const { done } = await this.#submits.run(list, batch, (encoder) => {
-      if (batch.sampled > 0) back = this.#words.encode(encoder, batch.sampled);
-    });
+    const { done, words } = await this.#submits.run(list, batch, (encoder) =>
+      batch.sampled > 0 ? this.#words.encode(encoder, batch.sampled) : null,
+    );
     this.#under.push(done);
     this.#done = done;
-    if (!back) return NOTHING_CHOSEN;
-    const chosen = this.#chosen(back, done);
+    if (!words) return NOTHING_CHOSEN;
+    const chosen = this.#chosen(words, done);
     // The step's error reaches callers that await the ids; none has to.
     chosen.catch(() => {});
     return { chosen };
   }
 
   /** Ids that a step chose, if it ran to its end. */
-  async #chosen(back: () => Promise<Uint32Array>, done: Promise<void>): Promise<(number | null)[]> {
-    const words = await back();
+  async #chosen(words: Promise<Uint32Array>, done: Promise<void>): Promise<(number | null)[]> {
+    const found = await words;
     await done;
     this.gpu.check();
-    return [...words].map((word) => (word === NOT_PROVEN ? null : word));
+    return Array.from(found, (word) => (word === NOT_PROVEN ? null : word));
   }
 
   setPages(pool: Pool, text: number, first: number, pages: ArrayLike<number>): void {

@@ -1,6 +1,6 @@
 /**
  * Products of one token that go on with what reads them, in one dispatch (matmul-vector.ts): a projection with the addition and the
- * norm after it, gate and up with the gate. A small model's step is bound by its dispatches: some 6 us each on an H200, whatever
+ * norm after it, gate and up with the gate, queries, keys and values with RoPE and their way into the cache. A small model's step is bound by its dispatches: some 6 us each on an H200, whatever
  * they do (lab/LOG.md, 2026-11-28). Pure.
  */
 import type { Value } from "../contract.ts";
@@ -14,7 +14,11 @@ export type Follower =
       readonly kind: "norm";
       readonly stage: StageOf<"norm"> & { readonly norm: OpOf<"rmsNorm">; readonly sum: Value };
     }
-  | { readonly kind: "gate"; readonly op: OpOf<"gate"> };
+  | { readonly kind: "gate"; readonly op: OpOf<"gate"> }
+  | { readonly kind: "append"; readonly stage: PlainAppend };
+
+/** Without norms: what a workgroup that has a part of a head can do. */
+export type PlainAppend = StageOf<"append"> & { readonly queries: NonNullable<StageOf<"append">["queries"]> };
 
 export interface Chains {
   /** By the stage of the products: what they go on with. */
@@ -32,6 +36,7 @@ export interface ChainOptions {
   readonly stages: readonly Stage[];
   /** Read from outside after a step. */
   isKept(value: Value): boolean;
+  readers(value: Value): readonly Stage[];
   /** Products in one buffer by the kernel that goes on. */
   goesOn(stage: Matmul): boolean;
   /** The forms that a value's readers ask for. */
@@ -40,8 +45,7 @@ export interface ChainOptions {
 
 /** What follows its products at once, and is read as q8 by products alone. */
 export function chainsOf(options: ChainOptions): Chains {
-  const { stages, goesOn } = options;
-  const readers = readersOf(stages);
+  const { stages, goesOn, readers } = options;
   const followers = new Map<Stage, Follower>();
   const done = new Set<Stage>();
   const unscaled = new Map<number, number>();
@@ -53,6 +57,11 @@ export function chainsOf(options: ChainOptions): Chains {
     if (!stage.ops.every(isOnlyForNext)) continue;
     const follower = followerOf(stage, next);
     if (!follower) continue;
+    if (follower.kind === "append") {
+      followers.set(stage, follower);
+      done.add(next);
+      continue;
+    }
     const out = follower.kind === "norm" ? follower.stage.norm.out : follower.op.out;
     const forms = options.wanted(out);
     if (options.isKept(out) || out.cols % 32 !== 0 || forms?.size !== 1 || !forms.has("q8")) continue;
@@ -78,10 +87,40 @@ function followerOf({ ops }: Matmul, next: Stage): Follower | null {
     const { gate, up } = next.op;
     return gate !== up && gate.cols === up.cols ? { kind: "gate", op: next.op } : null;
   }
+  if (next.kind === "append" && isPlainAppend(ops, next)) return { kind: "append", stage: next };
   return null;
 }
 
-function readersOf(stages: readonly Stage[]): (value: Value) => readonly Stage[] {
+/** Rows of a head that a workgroup of matmulAppend has, all that RoPE mixes and that share a scale among them. */
+export const APPEND_ROWS = 64;
+
+function isPlainAppend(ops: Matmul["ops"], stage: StageOf<"append">): stage is PlainAppend {
+  const { keys, values, queries, op } = stage;
+  const { codec, headDim, turned } = op.cache;
+  const [q, k, v] = ops;
+  const isInOrder = ops.length === 3 && q.out === queries?.x && k.out === keys.x && v.out === values.x;
+  const isPlain = !queries?.norm && !keys.norm && values.epsilon === null && turned === 0;
+  // rq4 rotates whole heads. A packed cache takes vectors as f16.
+  const isGroups = codec.packed !== null || codec.name === "int4" || codec.name === "f16";
+  const isWhole = keys.rope?.frequencies.length === headDim / 2 && headDim % APPEND_ROWS === 0;
+  return isInOrder && isPlain && isGroups && isWhole && ops.every(({ bias }) => bias === null);
+}
+
+/** Whether all that reads the products can add up their splits: norms that add one product, and gates. */
+export function addsSplits(
+  ops: Matmul["ops"],
+  isKept: ChainOptions["isKept"],
+  readers: ChainOptions["readers"],
+): boolean {
+  const adds = (stage: Stage, out: Value) =>
+    stage.kind === "norm"
+      ? ops.length === 1 && stage.added?.id === out.id && stage.x.id !== out.id && !stage.combine
+      : stage.kind === "single" && stage.op.op === "gate";
+  return ops.every(({ out }) => !isKept(out) && readers(out).every((stage) => adds(stage, out)));
+}
+
+/** The stages that read a value. */
+export function readersOf(stages: readonly Stage[]): (value: Value) => readonly Stage[] {
   const found = new Map<number, Set<Stage>>();
   for (const { stage, value } of readsOf(stages, () => "f32"))
     found.set(value.id, new Set(found.get(value.id)).add(stage));

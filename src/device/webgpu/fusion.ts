@@ -2,7 +2,7 @@
  * A recorded graph -> stages: the same operations, with those that one dispatch can do together joined, by rules over who makes
  * and who reads a value, each in a file of its own. Pure: what is joined here is checked against the unfused reference.
  */
-import type { Graph } from "../contract.ts";
+import type { Graph, Op } from "../contract.ts";
 import { appendKv } from "./fusion/append.ts";
 import { experts } from "./fusion/experts.ts";
 import { Flow, type Rule } from "./fusion/flow.ts";
@@ -18,4 +18,21 @@ export function stagesOf(graph: Graph, rules: readonly Rule[] = RULES): Stage[] 
   const flow = new Flow(graph);
   for (const rule of rules) rule.apply(flow);
   return flow.stages();
+}
+
+/**
+ * The graph of a step of one row, which reaches the output or needs none: rows of outputs need not be taken, and what follows meets what
+ * comes before. Rows that are read from outside are taken.
+ */
+export function ofOneRow(graph: Graph): Graph {
+  const kept = new Set([graph.logits, ...graph.labels.values()]);
+  const taken = graph.ops.filter((op) => op.op === "takeOutputs").filter(({ out }) => !kept.has(out));
+  const instead = new Map(taken.map(({ out, x }) => [out, x]));
+  const ops = graph.ops
+    .filter((op) => !(op.op === "takeOutputs" && instead.has(op.out)))
+    .map((op): Op => {
+      const fields = Object.entries(op).map(([name, value]) => [name, instead.get(value) ?? value]);
+      return Object.fromEntries(fields);
+    });
+  return { ...graph, ops };
 }

@@ -2,12 +2,20 @@
  * Stages -> dispatches, for one row (`decode`), some (`few`, `several`, `batch`) or many (`prompt`). Owns in which form each activation is made: the
  * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
  */
-import { PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
+import { type Cache, PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
 import { turnedPairs } from "../rope-angles.ts";
 import { Activations, mostRows } from "./activations.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
-import { type Chains, chainsOf, type Follower, NO_CHAINS } from "./chains.ts";
+import {
+  addsSplits,
+  type Chains,
+  chainsOf,
+  type Follower,
+  NO_CHAINS,
+  type PlainAppend,
+  readersOf,
+} from "./chains.ts";
 import type { Dispatch, Mode } from "./dispatch.ts";
 import {
   addDispatch,
@@ -32,6 +40,8 @@ import {
 } from "./experts.ts";
 import type { Form, View } from "./forms.ts";
 import { embedDispatches, inputForm, matmulDispatches, splitsOf } from "./matmul.ts";
+import { matmulAppendDispatch } from "./matmul-append.ts";
+import type { MatmulOptions } from "./matmul-options.ts";
 import { type Join, joinedDispatch } from "./matmul-vector.ts";
 import { packDispatch } from "./pack-kv.ts";
 import { recurrentDispatch } from "./recurrent.ts";
@@ -45,8 +55,7 @@ export class ModeCompiler {
   readonly #rotated = new Set<number>();
   /** The forms that a value's readers ask for, by value id; of values that stay readable absent: they are f32. */
   readonly #wanted = new Map<number, ReadonlySet<Form>>();
-  /** The stages that read a value, by its id. */
-  readonly #readers = new Map<number, Stage[]>();
+  readonly #readers: (value: Value) => readonly Stage[];
   /** Of prompts: picks by expert, by the id of the value that holds them. */
   readonly #sorted = new Map<number, Sorted>();
   readonly #chains: Chains = NO_CHAINS;
@@ -54,26 +63,26 @@ export class ModeCompiler {
   constructor(
     readonly shared: Shared,
     readonly mode: Mode,
+    readonly stages: readonly Stage[],
   ) {
     this.#values = new Activations(shared, mode, (dispatch) => this.#emit(dispatch));
-    for (const { stage, value, form } of readsOf(shared.stages, (stage) => this.#inputForm(stage))) {
-      const readers = this.#readers.get(value.id);
-      if (readers) readers.push(stage);
-      else this.#readers.set(value.id, [stage]);
-      if (!shared.kept.has(value.id))
-        this.#wanted.set(value.id, new Set(this.#wanted.get(value.id)).add(form));
-    }
+    this.#readers = readersOf(stages);
+    for (const { value, form } of readsOf(stages, (stage) => this.#inputForm(stage)))
+      if (!this.#isKept(value)) this.#wanted.set(value.id, new Set(this.#wanted.get(value.id)).add(form));
     if (mode === "decode")
       this.#chains = chainsOf({
-        stages: shared.stages,
-        isKept: ({ id }) => shared.kept.has(id),
+        stages,
+        isKept: this.#isKept,
+        readers: this.#readers,
         goesOn: (stage) => this.#inputForm(stage) === "q8" && shared.blocks.of(stage.ops).parts.length === 1,
         wanted: ({ id }) => this.#wanted.get(id),
       });
   }
 
+  readonly #isKept = ({ id }: Value) => this.shared.kept.has(id);
+
   compile(): readonly Dispatch[] {
-    for (const stage of this.shared.stages) if (!this.#chains.done.has(stage)) this.#stage(stage);
+    for (const stage of this.stages) if (!this.#chains.done.has(stage)) this.#stage(stage);
     return this.#dispatches;
   }
 
@@ -137,18 +146,43 @@ export class ModeCompiler {
       scratch: this.shared.activation,
     };
     const follower = this.#chains.followers.get(stage);
-    const splits = this.#addsSplits(ops) ? splitsOf(options) : 1;
+    const splits = addsSplits(ops, this.#isKept, this.#readers) ? splitsOf(options) : 1;
     if (splits > 1)
       return this.#emit(
         ...matmulDispatches({ ...options, out: this.#values.splitProducts(ops, splits), keepsSplits: true }),
       );
     if (!follower) return this.#emit(...matmulDispatches({ ...options, out: this.#values.products(ops) }));
+    if (follower.kind === "append") return this.#appendProducts(follower.stage, options);
     const result = follower.kind === "norm" ? follower.stage.norm.out : follower.op.out;
     const join = this.#join(stage, follower);
     this.#emit(joinedDispatch({ ...options, out: this.#values.target(result, "q8") }, join, result.cols));
   }
 
-  #join({ ops }: StageOf<"matmul">, follower: Follower): Join {
+  /** Products that go into a cache, or are its queries, in one dispatch. */
+  #appendProducts(stage: PlainAppend, options: Omit<MatmulOptions, "out">): void {
+    const { angles, batch } = this.shared;
+    const { op, keys, queries } = stage;
+    this.#emit(
+      matmulAppendDispatch({
+        ...options,
+        ...(this.shared.recents[op.cache.id] ?? this.shared.caches[op.cache.id]),
+        heads: queries.attend.heads,
+        angles: angles[keys.rope!.id],
+        batch,
+        out: this.#values.target(queries.attend.queries, "f32"),
+      }),
+    );
+    this.#pack(op.cache);
+  }
+
+  /** Packs what is old enough of a packed cache. */
+  #pack({ id }: Cache): void {
+    const { caches, recents, batch } = this.shared;
+    const recent = recents[id];
+    if (recent) this.#emit(packDispatch(recent, caches[id], batch));
+  }
+
+  #join({ ops }: StageOf<"matmul">, follower: Exclude<Follower, { kind: "append" }>): Join {
     if (follower.kind === "norm") {
       const { x, norm, factor, sum } = follower.stage;
       const gain = norm.weight && this.shared.blocks.vector(norm.weight);
@@ -163,21 +197,6 @@ export class ModeCompiler {
     const { gate, up, activation, limit } = follower.op;
     const rowOf = (value: Value) => (value === ops[0].out ? 0 : ops[0].out.cols);
     return { kind: "gate", activation, limit, gateRow: rowOf(gate), upRow: rowOf(up) };
-  }
-
-  /** Whether all that reads the products can add up their splits: norms that add one product, and gates. */
-  #addsSplits(ops: readonly OpOf<"matmul">[]): boolean {
-    const { kept } = this.shared;
-    return ops.every(({ out }) => {
-      if (kept.has(out.id)) return false;
-      return this.#readers
-        .get(out.id)
-        ?.every((stage) =>
-          stage.kind === "norm"
-            ? ops.length === 1 && stage.added?.id === out.id && stage.x.id !== out.id && !stage.combine
-            : stage.kind === "single" && stage.op.op === "gate",
-        );
-    });
   }
 
   #append({ op, keys, values, queries }: StageOf<"append">): void {
@@ -211,7 +230,7 @@ export class ModeCompiler {
         scratch: this.shared.activation,
       }),
     );
-    if (recent) this.#emit(packDispatch(recent, cache, batch));
+    this.#pack(op.cache);
   }
 
   #single({ op }: StageOf<"single">): void {

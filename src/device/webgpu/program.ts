@@ -10,7 +10,7 @@ import { batchBytes, tableAt } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
-import { stagesOf } from "./fusion.ts";
+import { ofOneRow, stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
 import { cacheBufferBytes, gpuFormats, layerPageBytes, recentCache } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
@@ -122,7 +122,6 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const shared: Shared = {
     graph,
     traits,
-    stages,
     blocks,
     batch,
     chosen: sampling.chosen,
@@ -140,7 +139,10 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     (mode === "several" && Math.min(traits.several, graph.maxTokens) > Math.max(1, traits.few)) ||
     (mode === "batch" && Math.min(traits.batch, graph.maxTokens) > Math.max(1, traits.several)) ||
     (mode === "prompt" && graph.maxTokens > Math.max(1, traits.batch));
-  const compiled = MODES.map((mode) => (meets(mode) ? new ModeCompiler(shared, mode).compile() : []));
+  const oneRow = stagesOf(ofOneRow(graph));
+  const compiled = MODES.map((mode) =>
+    meets(mode) ? new ModeCompiler(shared, mode, mode === "decode" ? oneRow : stages).compile() : [],
+  );
   const [decode, few, several, inBatch, prompt] = compiled;
 
   const isFixed = new Set(fixed.map(({ id }) => id));

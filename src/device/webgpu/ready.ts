@@ -68,11 +68,13 @@ export function encodePass(encoder: GPUCommandEncoder, readies: readonly Ready[]
 
 /** Those of the dispatches that the step needs, into a pass that goes on. */
 export function encodeReady(pass: GPUComputePassEncoder, readies: readonly Ready[], step: StepShape): void {
+  let set: GPUComputePipeline | null = null;
   for (const { dispatch, pipeline, group } of readies) {
     const workgroups = dispatch.workgroups(step);
     if (workgroups === null) continue;
-    pass.setPipeline(pipeline);
+    if (pipeline !== set) pass.setPipeline(pipeline);
+    set = pipeline;
     pass.setBindGroup(0, group);
-    pass.dispatchWorkgroups(...workgroups);
+    pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
   }
 }

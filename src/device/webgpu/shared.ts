@@ -4,12 +4,10 @@ import type { CachePlace } from "./attend-options.ts";
 import type { BlockPlan } from "./blocks.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { Traits } from "./gpu.ts";
-import type { Stage } from "./stages.ts";
 
 export interface Shared {
   readonly graph: Graph;
   readonly traits: Traits;
-  readonly stages: readonly Stage[];
   readonly blocks: BlockPlan;
   /** The step's lists and the page tables. */
   readonly batch: Buffer;

@@ -79,6 +79,16 @@ export class WorkRates {
   }
 }
 
+/** By label; made once, since a step asks some hundred times. */
+const KINDS = { few: new Map<string, string>(), many: new Map<string, string>() };
+
+function kindOf(label: string, isMany: boolean): string {
+  const known = isMany ? KINDS.many : KINDS.few;
+  let kind = known.get(label);
+  if (kind === undefined) known.set(label, (kind = `${isMany ? "many" : "few"} ${label}`));
+  return kind;
+}
+
 /** The step's parts one after another, at least one; each is cut when it is asked for, by what is known then. */
 export function* submitPartsOf<T extends HasDispatch>(
   list: readonly T[],
@@ -101,7 +111,7 @@ export function* submitPartsOf<T extends HasDispatch>(
   for (const job of list) {
     const { dispatch } = job;
     if (dispatch.workgroups(shape) === null) continue;
-    const kind = `${isMany ? "many" : "few"} ${dispatch.label}`;
+    const kind = kindOf(dispatch.label, isMany);
     const attends = isMany && dispatch.label === "attendPrompt";
     const workOf = (unit: Unit) => unit.tokens * (dispatch.bytes?.({ ...shape, longs: [unit] }) ?? 0);
     const work = attends

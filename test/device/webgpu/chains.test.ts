@@ -8,25 +8,42 @@ import { ALL_TRAITS } from "./gpu.ts";
 
 const LIMITS = { maxStorageBufferBindingSize: 2 ** 31 - 4, maxBufferSize: 2 ** 40 };
 
-async function labelsOf(shape: string, type: string) {
+async function labelsOf(shape: string, type: string, kv = "int4") {
   const model = await openModel(await shapedCheckpoint(shape, { type, layers: 2 }));
-  const graph = model.record({ context: 64, maxTokens: 64, maxOutputs: 1, codec: kvCodec("int4") });
+  const graph = model.record({ context: 64, maxTokens: 64, maxOutputs: 1, codec: kvCodec(kv) });
   const { modes } = compileGraph(graph, ALL_TRAITS, LIMITS);
   return { decode: modes.decode.map(({ label }) => label), few: modes.few.map(({ label }) => label) };
 }
 
-const ATTENTION = ["matmul", "appendKv", "attendDecode", "attendMerge"];
-
-it("of Llama: a norm's dispatch and a gate's are left where they are of one layer's three", async () => {
+it("of Llama: each product but the logits' goes on, and no row of outputs is taken", async () => {
   const { decode, few } = await labelsOf("llama-3.2-1b", "q4_0");
-  const layer = [...ATTENTION, "matmul, norm", "matmul, gate"];
-  expect(decode.slice(0, 2 + 2 * layer.length + 2)).toEqual([
-    ...["embed", "rmsNorm"],
-    ...[...layer, "matmul, norm"],
-    ...layer,
-    "matmul",
-  ]);
+  const products = ["matmul, norm", "matmul, gate", "matmul, norm"];
+  const layer = ["matmul, append", "attendDecode", "attendMerge", ...products];
+  expect(decode).toEqual(["embed", "rmsNorm", ...layer, ...layer, "matmul"]);
   expect(few.filter((label) => label.includes(", "))).toEqual([]);
+  expect(few).toContain("takeOutputs");
+});
+
+it.each([
+  ["int4", 2],
+  ["f16", 2],
+  // What is not packed yet is f16.
+  ["kv4", 2],
+  // Whole heads are rotated.
+  ["rq4", 0],
+])("q, k and v go into %s: %d of 2 layers", async (kv, count) => {
+  const { decode } = await labelsOf("llama-3.2-1b", "q4_0", kv);
+  expect(decode.filter((label) => label === "matmul, append")).toHaveLength(count);
+  expect(decode.filter((label) => label === "packKv")).toHaveLength(kv === "kv4" ? 2 : 0);
+});
+
+it.each([
+  // Biases, norms of heads.
+  "qwen-2.5-7b",
+  "qwen-3-4b",
+])("of %s append has a dispatch of its own", async (shape) => {
+  const { decode } = await labelsOf(shape, "q4_0");
+  expect(decode.filter((label) => label === "appendKv")).toHaveLength(2);
 });
 
 it.each([

@@ -1,0 +1,61 @@
+/**
+ * The dispatch of matmulAppend: queries, keys and values of one token from their weights, turned, and into the cache. chains.ts says
+ * where it serves.
+ */
+import type { CachePlace } from "./attend-options.ts";
+import { APPEND_ROWS } from "./chains.ts";
+import type { Buffer, Dispatch } from "./dispatch.ts";
+import { DEFAULT_THREADS } from "./gpu.ts";
+import { kvConstants, kvFormat } from "./kv.ts";
+import { bytesOf, type MatmulOptions } from "./matmul-options.ts";
+import { packParams } from "./params.ts";
+import { teams } from "./teams.ts";
+import { formValues, groupsOf } from "./weights.ts";
+
+export interface MatmulAppendOptions extends MatmulOptions, CachePlace {
+  /** Of queries. The block has their rows, then those of keys, then of values. */
+  readonly heads: number;
+  /** [maxTokens, 2, headDim / 2] f32, as appendKv has them. */
+  readonly angles: Buffer;
+  readonly batch: Buffer;
+}
+
+/** out: [heads, headDim] f32, the queries. */
+export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
+  const { traits, block, cache, heads, unscaled = null } = options;
+  const { kvHeads, headDim } = cache;
+  const [part] = block.parts;
+  const { threads = DEFAULT_THREADS } = traits;
+  // Each team has rows of both halves of a head.
+  const { team } = teams(traits, threads, 1);
+  const shape = teams(traits, Math.min(threads, (APPEND_ROWS / 2) * team), 1);
+  const { INT4, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(cache.codec.name), headDim);
+  return {
+    label: "matmul, append",
+    kernel: {
+      kernel: "matmulAppend",
+      libs: { ...shape.libs, codes: block.form.lib },
+      values: {
+        ...formValues(block.form),
+        ...{ WORKGROUP: shape.workgroup, TEAM: shape.team, SUBGROUP: shape.subgroup },
+        ROWS: (APPEND_ROWS * shape.team) / shape.workgroup,
+        NORMED: unscaled !== null,
+        ...{ HEADS: heads, KV_HEADS: kvHeads, HEAD_DIM: headDim, INT4, BLOCK_WORDS, SCALES_AT },
+      },
+    },
+    params: packParams("matmulAppend", {
+      ...{ groups: groupsOf(block.cols), table: options.table, epsilon: unscaled ?? 0 },
+    }),
+    buffers: {
+      ...{
+        codes: part.codes,
+        scales: part.scales ?? part.codes,
+        x: options.x.buffer,
+        angles: options.angles,
+      },
+      ...{ keys: options.cacheKeys, values: options.cacheValues, queries: options.out, batch: options.batch },
+    },
+    workgroups: () => [block.rows / APPEND_ROWS, 1, 1],
+    bytes: bytesOf(part),
+  };
+}

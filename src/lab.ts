@@ -3,6 +3,7 @@ export * from "./lab/ask.ts";
 export * from "./lab/book.ts";
 export * from "./lab/child-runner.ts";
 export * from "./lab/contrast.ts";
+export { AwayError } from "./lab/executor.ts";
 export * from "./lab/find-spec.ts";
 export * from "./lab/hash.ts";
 export * from "./lab/journal.ts";

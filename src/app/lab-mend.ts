@@ -7,7 +7,7 @@ import { type LabOptions, print, withBook } from "./lab-open.ts";
 
 /** Experiments that are dead, each with its last error. */
 export async function showDead(options: LabOptions, signal: AbortSignal): Promise<void> {
-  const known = await readLab(options.folder, { db: options.db });
+  const known = await readLab(options.folder, { db: options.db, signal });
   const rows = deadOf(known).map((id) => {
     const { experiment } = known.experiments.get(id)!;
     const failures = known.failures.get(id)!;
@@ -40,7 +40,7 @@ export async function retry(
     throw new ArgumentError("experiments to retry", "none", "ids of `nibble lab dead`, or --all");
   if (ids.length > 0 && options.all)
     throw new ArgumentError("experiments to retry", ids.join(" "), "ids, or --all, and not both");
-  await withBook(options, async (book) => {
+  await withBook(options, signal, async (book) => {
     const known = await book.snapshot();
     const wanted = new Set(options.all ? deadOf(known) : ids.map((start) => oneOf(known, start)));
     const at = new Date().toISOString();
@@ -70,7 +70,7 @@ function oneOf(known: Snapshot, start: string): string {
 export async function rebuild(options: LabOptions, signal: AbortSignal): Promise<void> {
   const { folder, db } = options;
   if (db !== undefined && isPostgres(db)) {
-    const book = await openBook(db, { folder });
+    const book = await openBook(db, { folder, signal });
     try {
       const waiting = await book.store.rebuildQueue();
       await print(

@@ -1,6 +1,6 @@
 /** What the lab's verbs share: its folder, its methods, and one way to print. */
-import { ArgumentError } from "../index.ts";
-import { type LabBook, loadMethod, Methods, openLab, readLab, type Snapshot } from "../lab.ts";
+import { AbortedError, ArgumentError } from "../index.ts";
+import { AwayError, type LabBook, loadMethod, Methods, openLab, readLab, type Snapshot } from "../lab.ts";
 import { write } from "./interrupt.ts";
 
 /** Where a lab is. */
@@ -16,22 +16,41 @@ export interface LabOptions extends Place {
 }
 
 /** Runs `part` over the lab's memory, held or joined, and closes it in any case. */
-export async function withBook<T>(
-  options: Place & { shared?: boolean },
+export function withBook<T>(
+  { folder, db, shared }: Place & { shared?: boolean },
+  signal: AbortSignal,
   part: (book: LabBook) => Promise<T>,
 ): Promise<T> {
-  const { folder, db, shared } = options;
-  const book = await openLab(folder, { db, shared });
+  return unlessAway(signal, async () => {
+    const book = await openLab(folder, { db, shared, signal });
+    try {
+      return await part(book);
+    } finally {
+      await book.close();
+    }
+  });
+}
+
+/** Whoever stops while the database is away has stopped; that it was away is worth a line. */
+async function unlessAway<T>(signal: AbortSignal, part: () => Promise<T>): Promise<T> {
   try {
-    return await part(book);
-  } finally {
-    await book.close();
+    return await part();
+  } catch (error) {
+    if (!signal.aborted || !(error instanceof AwayError)) throw error;
+    process.stderr.write(
+      "nibble: stopped while the lab's database did not answer; what was running goes to others a minute after it is back\n",
+    );
+    throw new AbortedError("the lab");
   }
 }
 
 /** What the lab knows, while others may work in it. ArgumentError for a lab that knows nothing. */
-export async function withKnown<T>({ folder, db }: Place, part: (known: Snapshot) => Promise<T>): Promise<T> {
-  const known = await readLab(folder, { db });
+export async function withKnown<T>(
+  { folder, db }: Place,
+  signal: AbortSignal,
+  part: (known: Snapshot) => Promise<T>,
+): Promise<T> {
+  const known = await unlessAway(signal, () => readLab(folder, { db, signal }));
   if (known.entries.length === 0)
     throw new ArgumentError(`the lab in ${db ?? folder}`, "empty", "one that `nibble lab run` has filled");
   return part(known);

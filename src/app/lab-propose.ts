@@ -35,7 +35,7 @@ export async function propose(name: string, options: ProposeOptions, signal: Abo
     throw new ArgumentError("predict", predict ?? "none", "a ratio together with --over SPEC");
   if (predict !== undefined && !(predict > 0 && Number.isFinite(predict)))
     throw new ArgumentError("predict", predict, "a ratio above 0");
-  await withBook(options, async (book) => {
+  await withBook(options, signal, async (book) => {
     const known = await book.snapshot();
     const model = findModelId(known, options.on);
     const spec = findSpec(known, name, methods);
@@ -115,7 +115,7 @@ export async function note(
   signal: AbortSignal,
 ): Promise<void> {
   if (body.trim() === "") throw new ArgumentError("the note", "empty", "text");
-  await withBook(options, async (book) => {
+  await withBook(options, signal, async (book) => {
     const known = await book.snapshot();
     const evidence = options.evidence.map((name) => {
       const found = [...known.specs.keys(), ...known.experiments.keys()].filter((id) => id.startsWith(name));

@@ -11,7 +11,7 @@ export async function writeReport(
   const { html = join(options.folder, "report.html") } = options;
   await checkTarget(html);
   const methods = await methodsOf(options);
-  await withKnown(options, (known) => writeReportOf(known, html, methods));
+  await withKnown(options, signal, (known) => writeReportOf(known, html, methods));
   await print(
     options,
     signal,

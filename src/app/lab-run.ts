@@ -70,7 +70,7 @@ export async function runLab(
     methods: method,
     context: Math.max(640, positions + LEAD_TOKENS),
   };
-  await withBook({ folder, db, shared: workers > 1 }, async (book) => {
+  await withBook({ folder, db, shared: workers > 1 }, signal, async (book) => {
     // Of a lab elsewhere, for the report.
     makeLabFolder(folder);
     const line = progress("lab", (done) => `${done} experiments`);

@@ -9,7 +9,7 @@ export async function exportLab(
   options: LabOptions & { withoutLosses?: boolean },
   signal: AbortSignal,
 ): Promise<void> {
-  await withKnown(options, async ({ entries }) => {
+  await withKnown(options, signal, async ({ entries }) => {
     const bare = (entry: Entry): Entry =>
       entry.kind === "result" ? { ...entry, losses: "", tops: "" } : entry;
     for (const entry of entries)
@@ -42,7 +42,7 @@ function isJson(text: string): boolean {
 export async function importLab(file: string, options: LabOptions, signal: AbortSignal): Promise<void> {
   const text = await readText(file, signal);
   const entries = entriesOf(text, file);
-  await withBook(options, async (book) => {
+  await withBook(options, signal, async (book) => {
     const added = await book.add(entries);
     await print(
       options,

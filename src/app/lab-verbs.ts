@@ -25,7 +25,7 @@ export async function contrastSpecs(
   signal: AbortSignal,
 ): Promise<void> {
   const methods = await methodsOf(options);
-  await withKnown(options, async (known) => {
+  await withKnown(options, signal, async (known) => {
     const [one, other] = [findSpec(known, a, methods), findSpec(known, b, methods)];
     const { by, split, device = "cpu" } = options;
     const devices: [Measured, Measured] = device === "gpu/cpu" ? ["gpu", "cpu"] : [device, device];
@@ -76,7 +76,7 @@ export async function best(
   options: LabOptions & { bits?: number; model?: string; split?: Split; device?: Measured },
   signal: AbortSignal,
 ): Promise<void> {
-  await withKnown(options, async (known) => {
+  await withKnown(options, signal, async (known) => {
     const { bits: most = 16, model, split, device } = options;
     if (!(most > 0)) throw new ArgumentError("bits", most, "bits a value, above 0");
     const models = model === undefined ? [...known.models.keys()] : [findModelId(known, model)];
@@ -131,7 +131,7 @@ export async function askLab(
   signal: AbortSignal,
 ): Promise<void> {
   const methods = await methodsOf(options);
-  await withKnown(options, async (known) => {
+  await withKnown(options, signal, async (known) => {
     const near = options.near === undefined ? undefined : findSpec(known, options.near, methods).body;
     const { specs, notes } = ask(known, { words, where: options.where, near });
     const rows = specs.map(({ entry, distance, kl }) => [
@@ -158,7 +158,7 @@ export async function askLab(
 }
 
 export async function status(options: LabOptions, signal: AbortSignal): Promise<void> {
-  await withKnown(options, async (known) => {
+  await withKnown(options, signal, async (known) => {
     const states = { waiting: 0, done: 0, failed: 0, dead: 0, disputed: 0 };
     for (const id of known.experiments.keys()) states[known.state(id)]++;
     const predictions = resolve(known);

@@ -36,7 +36,7 @@ export async function workInLab(options: LabWorkOptions, signal: AbortSignal): P
   if (options.for !== undefined) ends.push(AbortSignal.timeout(options.for));
   const over = AbortSignal.any(ends);
   let count = 0;
-  await withBook({ folder, db, shared: true }, async (book) => {
+  await withBook({ folder, db, shared: true }, signal, async (book) => {
     const known = await book.snapshot();
     const models = options.models ?? namesOf(known, db ?? folder);
     const ofRunner = { device, threads, offline, methods: method, context: contextOf(known) };

@@ -49,24 +49,44 @@ const AGAIN = ["40001", "40P01"];
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
 
+export interface Patience {
+  /** How long one call waits for an unavailable database. */
+  readonly patienceMs: number;
+  /** The user stops: from then on all calls together have `leavingMs` to give back what runs. */
+  readonly signal?: AbortSignal;
+  /** Default: 5 s. */
+  readonly leavingMs?: number;
+}
+
 /** Retries while the database is unavailable, up to `patienceMs` in one call, with growing pauses. */
 export class PatientExecutor implements Executor {
   readonly #inner: Executor;
   readonly #patienceMs: number;
   readonly #closing = new AbortController();
+  readonly #stopLeaving: () => void;
 
-  constructor(inner: Executor, patienceMs: number) {
+  constructor(inner: Executor, { patienceMs, signal, leavingMs = 5000 }: Patience) {
     this.#inner = inner;
     this.#patienceMs = patienceMs;
     // Each call may have a listener.
     setMaxListeners(0, this.#closing.signal);
+    let timer: NodeJS.Timeout | undefined;
+    const leave = () => {
+      timer = setTimeout(() => this.#closing.abort(), leavingMs);
+    };
+    if (signal?.aborted) leave();
+    else signal?.addEventListener("abort", leave, { once: true });
+    this.#stopLeaving = () => {
+      signal?.removeEventListener("abort", leave);
+      clearTimeout(timer);
+    };
   }
 
   async run(statements: readonly Statement[], entries?: readonly Entry[]): Promise<Row[][]> {
     const start = performance.now();
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
       try {
-        return await this.#inner.run(statements, entries);
+        return await this.#untilClosing(this.#inner.run(statements, entries));
       } catch (error) {
         const again =
           error instanceof AwayError || (error instanceof SqlError && AGAIN.includes(error.state));
@@ -80,7 +100,24 @@ export class PatientExecutor implements Executor {
     }
   }
 
+  /** A server that froze gives neither an answer nor an error. */
+  async #untilClosing<T>(answer: Promise<T>): Promise<T> {
+    const { signal } = this.#closing;
+    let give = () => {};
+    const closed = new Promise<never>((_, reject) => {
+      give = () => reject(new AwayError("no answer until the lab was left"));
+    });
+    if (signal.aborted) give();
+    else signal.addEventListener("abort", give, { once: true });
+    try {
+      return await Promise.race([answer, closed]);
+    } finally {
+      signal.removeEventListener("abort", give);
+    }
+  }
+
   async close(): Promise<void> {
+    this.#stopLeaving();
     this.#closing.abort();
     await this.#inner.close();
   }

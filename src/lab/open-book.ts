@@ -27,6 +27,8 @@ export interface OpenOptions {
   readonly patienceMs?: number;
   /** Most connections of this process to Postgres. Default: 4. */
   readonly connections?: number;
+  /** Stops waiting: 5 s after it a database that is away is an error. */
+  readonly signal?: AbortSignal;
 }
 
 /** ArgumentError for the URL of something else. */
@@ -55,7 +57,7 @@ export async function openBook(where: string, options: OpenOptions = {}): Promis
   const folder = shared ? (options.folder ?? "nibble-lab") : where;
   let inner: Executor;
   if (shared) {
-    inner = await openPostgres(where, options);
+    inner = await openPostgres(where, { connections: options.connections });
     // A wrong address is an error at once, not after ten minutes.
     await inner.run([{ text: "select 1" }]).catch(async (error) => {
       await inner.close();
@@ -67,7 +69,7 @@ export async function openBook(where: string, options: OpenOptions = {}): Promis
       reconcile(await Store.open(own, ofStore, true), journal),
     );
   }
-  const executor = new PatientExecutor(inner, patienceMs);
+  const executor = new PatientExecutor(inner, { patienceMs, signal: options.signal });
   try {
     const store = await Store.open(executor, ofStore, shared);
     const spool = new Spool(join(folder, "spool"));

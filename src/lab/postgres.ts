@@ -6,7 +6,12 @@ import { AwayError, type Executor, optional, type Row, SqlError, type Statement 
 export interface PostgresOptions {
   /** Most connections of this process. Default: 4. */
   readonly connections?: number;
+  /** After this long without an answer the server is away. Default: 2 minutes. */
+  readonly silentMs?: number;
 }
+
+/** Time for calls under way when the executor is closed. */
+const CLOSING_MS = 1000;
 
 /** Does not connect yet. `url`: postgres://user@host/database. */
 export async function openPostgres(url: string, options: PostgresOptions = {}): Promise<Executor> {
@@ -15,12 +20,18 @@ export async function openPostgres(url: string, options: PostgresOptions = {}): 
     connectionString: url,
     max: options.connections ?? 4,
     connectionTimeoutMillis: 10_000,
+    // A server that froze, or whose network is gone, closes no connection.
+    query_timeout: options.silentMs ?? 120_000,
     keepAlive: true,
     application_name: "nibble lab",
   });
   // A broken connection rejects the pending query; without a listener its event would end the process.
   pool.on("error", () => {});
   pool.on("connect", (client) => client.on("error", () => {}));
+  const busy = new Set<PoolClient>();
+  const giveBack = (client: PoolClient, isBroken: boolean) => {
+    if (busy.delete(client)) client.release(isBroken);
+  };
   return {
     async run(statements) {
       let client: PoolClient;
@@ -29,17 +40,24 @@ export async function openPostgres(url: string, options: PostgresOptions = {}): 
       } catch (error) {
         throw ofPostgres(error);
       }
+      busy.add(client);
       try {
         const rows = await inTransaction(client, statements);
-        client.release();
+        giveBack(client, false);
         return rows;
       } catch (cause) {
         const error = ofPostgres(cause);
-        client.release(error instanceof AwayError);
+        giveBack(client, error instanceof AwayError);
         throw error;
       }
     },
-    close: () => pool.end(),
+    async close() {
+      const timer = setTimeout(() => {
+        for (const client of busy) giveBack(client, true);
+      }, CLOSING_MS);
+      await pool.end();
+      clearTimeout(timer);
+    },
   };
 }
 
@@ -52,7 +70,8 @@ async function inTransaction(client: PoolClient, statements: readonly Statement[
     await client.query("commit");
     return rows;
   } catch (error) {
-    await client.query("rollback").catch(() => {});
+    // Nobody is there to roll back, and the connection is not used again.
+    if (!(ofPostgres(error) instanceof AwayError)) await client.query("rollback").catch(() => {});
     throw error;
   }
 }

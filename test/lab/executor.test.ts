@@ -21,14 +21,34 @@ it("tries again while the database is away or chose it as a deadlock's victim, a
     run: async () => Promise.reject(errors.shift() ?? new SqlError("23505", "twice")),
     close: async () => {},
   };
-  await expect(new PatientExecutor(inner, 60_000).run([])).rejects.toThrow("database: twice");
+  await expect(new PatientExecutor(inner, { patienceMs: 60_000 }).run([])).rejects.toThrow("database: twice");
   expect(errors).toEqual([]);
   const away = { run: async () => Promise.reject(new AwayError("gone")), close: async () => {} };
-  await expect(new PatientExecutor(away, 0).run([])).rejects.toThrow("database: gone");
-  const patient = new PatientExecutor(away, 600_000);
+  await expect(new PatientExecutor(away, { patienceMs: 0 }).run([])).rejects.toThrow("database: gone");
+  const patient = new PatientExecutor(away, { patienceMs: 600_000 });
   const waiting = patient.run([]);
   await patient.close();
-  await expect(waiting).rejects.toThrow("database: gone");
+  await expect(waiting).rejects.toThrow(AwayError);
+});
+
+it("waits no longer for a database that is away or frozen once the user stops", async () => {
+  const frozen = { run: () => new Promise<never>(() => {}), close: async () => {} };
+  const away = { run: async () => Promise.reject(new AwayError("gone")), close: async () => {} };
+  for (const inner of [frozen, away]) {
+    const stop = new AbortController();
+    const patient = new PatientExecutor(inner, { patienceMs: 600_000, signal: stop.signal, leavingMs: 1 });
+    const waiting = patient.run([]);
+    stop.abort();
+    await expect(waiting).rejects.toThrow(AwayError);
+    await patient.close();
+  }
+  // Until then what runs is given back.
+  const stop = new AbortController();
+  const here = { run: async () => [], close: async () => {} };
+  const patient = new PatientExecutor(here, { patienceMs: 0, signal: stop.signal, leavingMs: 60_000 });
+  stop.abort();
+  expect(await patient.run([])).toEqual([]);
+  await patient.close();
 });
 
 it("names a package that is not installed, and how to install it", async () => {

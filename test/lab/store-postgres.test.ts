@@ -7,7 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { postgresPrograms, startPostgres } from "../../bench/lab-trial.js";
+import { AwayError } from "../../src/lab/executor.ts";
 import { openBook } from "../../src/lab/open-book.ts";
+import { openPostgres } from "../../src/lab/postgres.ts";
 import type { StoreBook } from "../../src/lab/store-book.ts";
 import { nibble } from "../app/nibble.ts";
 import { tinyModel } from "../engine/tiny-model.ts";
@@ -44,6 +46,20 @@ describe.skipIf(programs === null)(`a lab in Postgres${skipped}`, () => {
     books.push(book);
     return book;
   });
+
+  it("a server that does not answer is away, and nobody waits for it to close", async () => {
+    const hour = [{ text: "select pg_sleep(3600)" }];
+    const short = await openPostgres(server.url, { silentMs: 100 });
+    await expect(short.run(hour)).rejects.toThrow(AwayError);
+    await expect(short.run([{ text: "begin" }, ...hour])).rejects.toThrow(AwayError);
+    expect(await short.run([{ text: "select 1 as one" }])).toEqual([[{ one: 1 }]]);
+    await short.close();
+    const patient = await openPostgres(server.url);
+    const waiting = patient.run(hour).catch((error) => error);
+    await patient.run([{ text: "select 1" }]);
+    await patient.close();
+    expect(await waiting).toBeInstanceOf(AwayError);
+  }, 60_000);
 
   it("`nibble lab run` and `nibble lab work` take part by its URL", async () => {
     const folder = await mkdtemp(join(tmpdir(), "lab-command-"));

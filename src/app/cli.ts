@@ -1,30 +1,19 @@
 #!/usr/bin/env node
 /**
- * `nibble`: the commands, their options and help. Names and defaults are here; what a command does
- * is in its own file. Everything comes through the library's entry.
+ * `nibble`: the commands, their options and help. Names and defaults are here; what a command does is in its own file, which
+ * is loaded when it is called: the server and the lab take a third of the start.
  */
 import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { ATTEND_SHAPES, FORMAT_NAMES, SHAPES } from "../index.ts";
 import { collect, count, counts, names, number, size } from "./arguments.ts";
-import { printBench } from "./bench.ts";
-import { printAttendBench } from "./bench-attend.ts";
-import { chat } from "./chat.ts";
-import { printDiagnosis, writeKernels } from "./doctor.ts";
 import { EXIT_CODES, report } from "./exit.ts";
-import { printInspection } from "./inspect.ts";
 import { watchInterrupts } from "./interrupt.ts";
 import { kvOption } from "./kv-option.ts";
 import { labCommands } from "./lab-commands.ts";
-import { printModels, removeInstalled } from "./models.ts";
-import { printPlan } from "./plan.ts";
-import { printPull } from "./pull.ts";
 import { quantizeCommand } from "./quantize.ts";
-import { run } from "./run.ts";
-import { serve } from "./serve.ts";
 import { serveCommand } from "./serve-command.ts";
 import { printable } from "./terminal.ts";
-import { printVerification } from "./verify.ts";
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
 
@@ -136,7 +125,7 @@ function commands(signal: AbortSignal): Command {
     .option("--ignore-end", "continue past the model's end tokens")
     .option("--raw", "use the prompt without the chat template")
     .option("--json", "one JSON object at the end instead of the streamed text")
-    .action((model, prompt, options) => run(model, prompt, options, signal));
+    .action(async (model, prompt, options) => (await import("./run.ts")).run(model, prompt, options, signal));
 
   const chats = program
     .command("chat")
@@ -152,9 +141,11 @@ function commands(signal: AbortSignal): Command {
   answering(chats)
     .option("--think", "enable reasoning in a model that reasons only on request")
     .option("--no-think", "disable reasoning, if the model's template supports it")
-    .action((model, options) => chat(model, options, signal));
+    .action(async (model, options) => (await import("./chat.ts")).chat(model, options, signal));
 
-  answering(serveCommand(program)).action((models, options) => serve(models, options, signal));
+  answering(serveCommand(program)).action(async (models, options) =>
+    (await import("./serve.ts")).serve(models, options, signal),
+  );
 
   program
     .command("inspect")
@@ -163,7 +154,7 @@ function commands(signal: AbortSignal): Command {
     .option("--offline", "load hf: models only from the disk, never from the network")
     .option("--json", "everything as one JSON object")
     .option("--template", "only the chat template")
-    .action((file, options) => printInspection(file, options, signal));
+    .action(async (file, options) => (await import("./inspect.ts")).printInspection(file, options, signal));
 
   program
     .command("pull")
@@ -181,7 +172,7 @@ function commands(signal: AbortSignal): Command {
 An interrupted download resumes where it stopped. Files are stored in the cache of Python's huggingface_hub.
 Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     )
-    .action((model, options) => printPull(model, options, signal));
+    .action(async (model, options) => (await import("./pull.ts")).printPull(model, options, signal));
 
   const models = program
     .command("models")
@@ -192,12 +183,12 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     )
     .addOption(memoryOption())
     .option("--json", "everything as one JSON object")
-    .action((options) => printModels(options, signal));
+    .action(async (options) => (await import("./models.ts")).printModels(options, signal));
   models
     .command("rm")
     .description("Deletes a downloaded model: its files, or without :quantization the whole repository.")
     .argument("<model>", "hf:owner/name, followed by :Q8_0 or :file.gguf for one of several")
-    .action((name) => removeInstalled(name, signal));
+    .action(async (name) => (await import("./models.ts")).removeInstalled(name, signal));
 
   quantizeCommand(program, signal);
 
@@ -217,7 +208,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .option("--type <name>", "with a shape: q4_0 (default), q4_k_m, q4_k, q8_0, f16, iq3_s, iq2_s or iq2_xxs")
     .option("--offline", "load hf: models only from the disk, never from the network")
     .option("--json", "everything as one JSON object")
-    .action((model, options) => printPlan(model, options, signal));
+    .action(async (model, options) => (await import("./plan.ts")).printPlan(model, options, signal));
 
   program
     .command("doctor")
@@ -226,9 +217,12 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     )
     .option("--json", "everything as one JSON object")
     .option("--kernels <folder>", "only write the GPU's kernels to this folder, as WGSL")
-    .action((options) =>
-      options.kernels ? writeKernels(options.kernels, signal) : printDiagnosis(version, options, signal),
-    );
+    .action(async (options) => {
+      const { printDiagnosis, writeKernels } = await import("./doctor.ts");
+      return options.kernels
+        ? writeKernels(options.kernels, signal)
+        : printDiagnosis(version, options, signal);
+    });
 
   const benches = program.command("bench").enablePositionalOptions().helpCommand(false);
   computing(
@@ -274,7 +268,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
     .option("--chunk <tokens>", "tokens of a prompt read at once (default: the device's best)", count)
     .option("--offline", "load hf: models only from the disk, never from the network")
     .option("--json", "one JSON object per line")
-    .action((model, options) => printBench(model, options, signal));
+    .action(async (model, options) => (await import("./bench.ts")).printBench(model, options, signal));
 
   computing(
     benches
@@ -303,7 +297,7 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
   )
     .option("--json", "one JSON object per line and measurement")
     .option("--svg <file>", "also a plot of the first shape: microseconds by context")
-    .action((options) => printAttendBench(options, signal));
+    .action(async (options) => (await import("./bench-attend.ts")).printAttendBench(options, signal));
 
   computing(
     program
@@ -350,7 +344,9 @@ Environment: HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE.`,
 Ctrl-C ends it and keeps what has been measured. The model is loaded once for each format. The logits of f16 are stored in a temporary file
 (TMPDIR) of positions x vocabulary x 4 bytes: 1 GiB for the defaults and a vocabulary of 262,144.`,
     )
-    .action((model, options) => printVerification(model, options, signal));
+    .action(async (model, options) =>
+      (await import("./verify.ts")).printVerification(model, options, signal),
+    );
 
   labCommands(program, signal);
   return program;

@@ -73,13 +73,14 @@ describe("nibble plan", () => {
   });
 
   it("ends with 3 and the way out when what was asked for does not fit, after the table", async () => {
-    const args = ["plan", "gemma-3-27b", "--memory", "24GB", "--context", "131072", "--kv", "f16"];
+    // Every figure is a plan of all layers, so a small model.
+    const args = ["plan", "qwen-3-0.6b", "--memory", "4GB", "--context", "40960", "--kv", "f16"];
     const { code, stdout, stderr } = await nibble(args);
     expect(code).toBe(3);
-    expect(stdout).toMatch(/\n131,072 tokens of f16\n/);
+    expect(stdout).toMatch(/\n40,960 tokens of f16\n/);
     expect(stdout).toMatch(/\n +total +\d+\.\d GiB +does not fit\n/);
     expect(stderr).toMatch(
-      /^nibble: 131072 tokens of f16 cache .* Longest context that fits: \d+ tokens\.\n$/,
+      /^nibble: 40960 tokens of f16 cache .* Longest context that fits: \d+ tokens\.\n$/,
     );
     const json = await nibble([...args, "--json"]);
     expect(json.code).toBe(3);

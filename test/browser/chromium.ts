@@ -11,14 +11,17 @@ import { chromiumFolder } from "../../scripts/chromium-parts.js";
 /** Adapters that are programs are hidden from pages without the first; the second refuses any other. */
 const FLAGS = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
+/** Workgroup memory is not zeroed, as in Node (dawn.ts): SwiftShader compiles the zeroing for seconds. */
+export const UNZEROED = ["--enable-dawn-features=disable_workgroup_init"];
+
 /** Takes half a second, and two more the first time, to unpack. Playwright ends the process with ours, too. */
-export async function launchChromium(): Promise<Browser> {
+export async function launchChromium(flags: readonly string[] = []): Promise<Browser> {
   const folder = await chromiumFolder();
   // Fonts' caches and crash reports go where they can be deleted.
   const home = mkdtempSync(join(tmpdir(), "nibble-chromium-"));
   const browser = await chromium.launch({
     executablePath: join(folder, "chromium"),
-    args: FLAGS,
+    args: [...FLAGS, ...flags],
     timeout: 30_000,
     env: {
       ...process.env,

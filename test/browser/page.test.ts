@@ -23,7 +23,7 @@ import { plannedGpu, plannedModel } from "../../src/study/plan/planned.ts";
 import { docx, pdf, zip } from "../app/document-files.ts";
 import { serving } from "../app/served.ts";
 import { answer, type Server, serve } from "../format/http-server.ts";
-import { launchChromium } from "./chromium.ts";
+import { launchChromium, UNZEROED } from "./chromium.ts";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -57,7 +57,10 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   let isKeeping: boolean;
 
   beforeAll(async () => {
-    [browser, built] = await Promise.all([launchChromium(), bundlePage(root, folder, { site: true })]);
+    [browser, built] = await Promise.all([
+      launchChromium(UNZEROED),
+      bundlePage(root, folder, { site: true }),
+    ]);
     server = await serve(site);
   }, PATIENCE_MS);
 
@@ -750,11 +753,10 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     "plans as the library does: Llama 3.1 70B as published",
     async () => {
       await open(true, "#plan");
-      const table = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
-        memoryBytes: 64 * 2 ** 30,
-        context: 131_072,
-        kv: "int4",
-      });
+      // Plans are kept by model and device.
+      const [model, gpu] = [await plannedModel("llama-3.1-70b"), plannedGpu()];
+      const asked = { memoryBytes: 64 * 2 ** 30, context: 131_072 };
+      const table = planTable(model, gpu, { ...asked, kv: "int4" });
       await page.locator(".verdict").waitFor();
       expect(await page.getByTestId("part-weights").innerText()).toBe(bytes(table.plan.weightBytes));
       expect(await page.getByTestId("part-kv-cache").innerText()).toBe("12.5 GiB");
@@ -776,11 +778,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       expect(longest.map((row) => row.split(/\s+/).at(-1))).toEqual(expected);
 
       await page.getByLabel("KV cache").selectOption("f16");
-      const { shortfall } = planTable(await plannedModel("llama-3.1-70b"), plannedGpu(), {
-        memoryBytes: 64 * 2 ** 30,
-        context: 131_072,
-        kv: "f16",
-      });
+      const { shortfall } = planTable(model, gpu, { ...asked, kv: "f16" });
       // A plan takes a second on a busy machine.
       const verdict = () => expect.poll(() => page.getByTestId("verdict").innerText(), { timeout: 20_000 });
       await verdict().toBe(`Does not fit. ${shortfall!.message}`);

@@ -58,7 +58,7 @@ interface Append {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly cols: number;
-  readonly steps: readonly number[];
+  readonly steps: DeviceCase["steps"];
   /** x is 1 or -1, which 8 bits hold, so that no product is off and no code is another; else it is a normed sum. */
   readonly isExact?: boolean;
 }
@@ -79,6 +79,16 @@ const APPENDS: readonly Append[] = [
   {
     ...{ type: "q4_0", kv: "k4c-v4r-n32-f32", heads: 16, kvHeads: 2, headDim: 64 },
     ...{ cols: 64, steps: [95, 1, 1], isExact: true },
+  },
+  // Columns that some kernels cut between workgroups, and leave the sums to the append.
+  { ...{ type: "q4_0", kv: "f16", heads: 4, kvHeads: 2, headDim: 64 }, cols: 1056, steps: [5] },
+  {
+    ...{ type: "q4_0", kv: "int4", heads: 4, kvHeads: 2, headDim: 64 },
+    ...{ cols: 1056, steps: [[1, 1, 1, 1, 1]], isExact: true },
+  },
+  {
+    ...{ type: "q4_0", kv: "int4", heads: 4, kvHeads: 2, headDim: 64 },
+    ...{ cols: 1056, steps: [30, 7], isExact: true },
   },
 ];
 
@@ -107,7 +117,7 @@ function appendCases(tolerances: typeof TOLERANCES): DeviceCase[] {
     name: `q, k and v into ${append.kv}, ${append.type}, ${append.heads}/${append.kvHeads} heads of ${append.headDim}, steps ${JSON.stringify(append.steps)}`,
     kv: append.kv,
     tolerance: append.isExact ? tolerances.attendInt4 : tolerances.quantizedMatmul,
-    steps: [...append.steps],
+    steps: append.steps,
     build: (op, given) => attention(op, given, append),
   }));
 }

@@ -16,6 +16,7 @@ export interface Heads {
   readonly takes?: boolean;
 }
 
+/** The views of keys, values and queries are whole, or splits of one product. */
 export interface AppendOptions extends CachePlace {
   readonly keys: Heads;
   /** epsilon: of a norm of each head without a weight; null: none. */
@@ -37,6 +38,7 @@ export interface AppendOptions extends CachePlace {
 /** Buffers of norm weights are bound as uniforms. */
 export function appendDispatch(options: AppendOptions): Dispatch {
   const { cache, keys, values, rope, queries, spare } = options;
+  const { splits } = keys.view;
   const { kvHeads, headDim } = cache;
   const heads = queries?.heads ?? 0;
   const from = queries?.view ?? keys.view;
@@ -57,6 +59,7 @@ export function appendDispatch(options: AppendOptions): Dispatch {
         NORM_QUERIES: Boolean(queries?.norm),
         KEY_NORM_WORDS: words(keys.norm),
         QUERY_NORM_WORDS: words(queries?.norm),
+        SPLITS: splits?.count ?? 1,
       },
     },
     params: packParams("appendKv", {
@@ -70,6 +73,7 @@ export function appendDispatch(options: AppendOptions): Dispatch {
       valueEpsilon: values.epsilon ?? 0,
       keyEpsilon: keys.norm?.epsilon ?? 0,
       queryEpsilon: queries?.norm?.epsilon ?? 0,
+      splitStride: splits?.stride ?? 0,
     }),
     buffers: {
       keysIn: keys.view.buffer,

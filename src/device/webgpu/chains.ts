@@ -106,16 +106,20 @@ function isPlainAppend(ops: Matmul["ops"], stage: StageOf<"append">): stage is P
   return isInOrder && isPlain && isGroups && isWhole && ops.every(({ bias }) => bias === null);
 }
 
-/** Whether all that reads the products can add up their splits: norms that add one product, and gates. */
+/** Whether all that reads the products can add up their splits: norms that add one product, gates, and what appends all of them. */
 export function addsSplits(
   ops: Matmul["ops"],
   isKept: ChainOptions["isKept"],
   readers: ChainOptions["readers"],
 ): boolean {
-  const adds = (stage: Stage, out: Value) =>
-    stage.kind === "norm"
-      ? ops.length === 1 && stage.added?.id === out.id && stage.x.id !== out.id && !stage.combine
-      : stage.kind === "single" && stage.op.op === "gate";
+  const isOurs = (value: Value) => ops.some(({ out }) => out.id === value.id);
+  const adds = (stage: Stage, out: Value) => {
+    if (stage.kind === "norm")
+      return ops.length === 1 && stage.added?.id === out.id && stage.x.id !== out.id && !stage.combine;
+    if (stage.kind === "append")
+      return isOurs(stage.keys.x) && isOurs(stage.values.x) && (!stage.queries || isOurs(stage.queries.x));
+    return stage.kind === "single" && stage.op.op === "gate";
+  };
   return ops.every(({ out }) => !isKept(out) && readers(out).every((stage) => adds(stage, out)));
 }
 

@@ -21,6 +21,8 @@ export interface Target {
 const THREADS = 64;
 /** Of a workgroup that makes a row of f16. */
 const ROW_THREADS = 256;
+/** Of a norm's workgroup: what every device has. */
+const NORM_THREADS = 256;
 
 /** Workgroups for a count of threads that grows with the rows; null when the step has none. */
 function threads(rows: Target["rows"], perRow: number) {
@@ -81,6 +83,18 @@ export interface NormOptions extends Target {
 }
 
 /**
+ * Threads of a norm's workgroup and vec4s of each. Splits are many loads that have to be on their way at once: as many threads as
+ * a row has pairs of vec4s.
+ */
+function normThreads({ threads = NORM_THREADS }: Traits, cols: number, splits: number) {
+  const pairs = Math.ceil(cols / 8);
+  let WORKGROUP = NORM_THREADS;
+  while (splits > 1 && WORKGROUP < pairs && 2 * WORKGROUP <= threads) WORKGROUP *= 2;
+  const EACH = splits === 1 ? 8 * Math.ceil(cols / 8192) : 2 * Math.ceil(pairs / WORKGROUP);
+  return { WORKGROUP, EACH };
+}
+
+/**
  * x, added, sum, plain: f32 rows without gaps, `added` perhaps in splits. What a variant does not use is bound to what is only read, or to `spare` and
  * `unwritten`, since nothing may be bound for writing twice.
  */
@@ -108,7 +122,7 @@ export function normDispatch(
         HAS_WEIGHT: Boolean(norm?.weight),
         OUT_FORM: FORM_IDS[form],
         HAS_PLAIN: options.plain !== null,
-        UNITS: Math.ceil(cols / groups / 8192),
+        ...normThreads(traits, cols / groups, added?.splits?.count ?? 1),
         OUTPUTS: rows === "outputs",
       },
     },

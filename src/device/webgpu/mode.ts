@@ -202,7 +202,7 @@ export class ModeCompiler {
   #append({ op, keys, values, queries }: StageOf<"append">): void {
     const { angles, spare, blocks, batch } = this.shared;
     const chain = (from: HeadChain) => ({
-      view: this.#values.flat(from.x),
+      view: this.#values.split(from.x) ?? this.#values.flat(from.x),
       norm: from.norm && {
         weight: from.norm.weight && blocks.vector(from.norm.weight),
         epsilon: from.norm.epsilon,
@@ -217,7 +217,10 @@ export class ModeCompiler {
       appendDispatch({
         ...(recent ?? cache),
         keys: { ...chain(keys), takes: keys.takes },
-        values: { view: this.#values.flat(values.x), epsilon: values.epsilon },
+        values: {
+          view: this.#values.split(values.x) ?? this.#values.flat(values.x),
+          epsilon: values.epsilon,
+        },
         rope,
         queries: queries && {
           ...chain(queries),

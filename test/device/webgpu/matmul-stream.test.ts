@@ -54,4 +54,15 @@ describeGpu("matmulStream", () => {
     const device = emulatedDevice(streaming, /^matmulStream$/, emulated) as Device;
     expect(await caseError(chain, device)).toBeLessThan(chain.tolerance);
   });
+
+  it("leaves the sums of its splits to what appends them", async () => {
+    const appended = deviceCases.find(({ name }) => name.includes("q, k and v into f16, q4_0"))!;
+    const streaming = { ...ALL_TRAITS, f16: false, few: FEW_BEFORE_STREAMS, several: 16, batch: 16 };
+    const { graph } = await caseSteps(appended);
+    const limits = { maxStorageBufferBindingSize: 2 ** 31 - 4, maxBufferSize: 2 ** 31 };
+    const labels = compileGraph(graph, streaming, limits).modes.several.map(({ label }) => label);
+    expect(labels).not.toContain("sumSplits");
+    const device = emulatedDevice(streaming, /^matmulStream$/, emulated) as Device;
+    expect(await caseError(appended, device)).toBeLessThan(appended.tolerance);
+  });
 });

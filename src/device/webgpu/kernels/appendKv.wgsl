@@ -29,6 +29,8 @@ const NORM_QUERIES: bool = false;
 // HEAD_DIM / 4, or 1 where the norm has no weight or there is none.
 const KEY_NORM_WORDS: u32 = 1u;
 const QUERY_NORM_WORDS: u32 = 1u;
+// The inputs are the sums of N splits of a product.
+const SPLITS: u32 = 1u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
@@ -53,6 +55,8 @@ struct Params {
   valueEpsilon: f32,
   keyEpsilon: f32,
   queryEpsilon: f32,
+  // Floats from one split to the next.
+  splitStride: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -122,9 +126,17 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
       for (var d = lane; d < dims; d += 32u) {
         var x = 0.0;
         if (isQuery) {
-          x = queriesIn[params.queriesAt + t * params.queriesStride + head * HEAD_DIM + d];
+          let at = params.queriesAt + t * params.queriesStride + head * HEAD_DIM + d;
+          x = queriesIn[at];
+          for (var split = 1u; split < SPLITS; split++) {
+            x += queriesIn[at + split * params.splitStride];
+          }
         } else {
-          x = keysIn[params.keysAt + t * params.keysStride + head * dims + d];
+          let at = params.keysAt + t * params.keysStride + head * dims + d;
+          x = keysIn[at];
+          for (var split = 1u; split < SPLITS; split++) {
+            x += keysIn[at + split * params.splitStride];
+          }
         }
         vectors[mine + d] = x;
         sum += x * x;

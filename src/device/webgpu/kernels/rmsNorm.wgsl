@@ -19,8 +19,9 @@ const HAS_NORM: bool = true;
 const OUT_FORM: u32 = 0u;
 // Also store the result in f32.
 const HAS_PLAIN: bool = false;
-// Eights of vec4s a thread: ceil(cols / 8192).
-const UNITS: u32 = 1u;
+const WORKGROUP: u32 = 256u;
+// vec4s a thread, an even number.
+const EACH: u32 = 8u;
 // Rows are the step's outputs, not its tokens.
 const OUTPUTS: bool = false;
 // </values>
@@ -52,8 +53,6 @@ struct Params {
 // [rows][PICKS ids, PICKS weights]
 @group(0) @binding(9) var<storage, read> picks: array<f32>;
 
-const WORKGROUP: u32 = 256u;
-
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group.x + group.y * 65535u;
@@ -63,21 +62,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let count = params.cols / 4u;
   let at = row * count;
   // A thread owns its vec4s from the first load to the result: one read and one write.
-  var values: array<vec4<f32>, 8u * UNITS>;
+  var values: array<vec4<f32>, EACH>;
   var inverse = 0.0;
+  if (SPLITS > 1u) {
+    // All threads' loads of four splits are on their way at once; past the end they repeat the last one.
+    for (var split = 0u; split < SPLITS; split += 4u) {
+      for (var j = 0u; j < EACH; j++) {
+        let here = row * count + min(place(lane, j), count - 1u);
+        values[j] += fourSplits(split, here);
+      }
+    }
+  }
   if (HAS_ADDED_NORM) {
     var squares = 0.0;
-    for (var j = 0u; j < 8u * UNITS; j++) {
+    for (var j = 0u; j < EACH; j++) {
       let i = place(lane, j);
       if (i < count) {
-        values[j] = addedAt(row, count, i);
+        values[j] = addedAt(row, count, i, values[j]);
         squares += dot(values[j], values[j]);
       }
     }
     inverse = inverseSqrt(workgroupSum(squares, lane) / f32(params.cols) + params.addedEpsilon);
   }
   var squares = 0.0;
-  for (var j = 0u; j < 8u * UNITS; j++) {
+  for (var j = 0u; j < EACH; j++) {
     let i = place(lane, j);
     if (i < count) {
       var value = x[at + i];
@@ -88,7 +96,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         value += more;
       } else if (HAS_ADD) {
-        value += addedAt(row, count, i);
+        value += addedAt(row, count, i, values[j]);
       }
       if (HAS_ADD) {
         value *= params.factor;
@@ -102,7 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   if (HAS_NORM) {
     inverse = inverseSqrt(workgroupSum(squares, lane) / f32(params.cols) + params.epsilon);
-    for (var j = 0u; j < 8u * UNITS; j++) {
+    for (var j = 0u; j < EACH; j++) {
       values[j] *= inverse;
       if (HAS_WEIGHT) {
         values[j] *= weight[min(place(lane, j), count - 1u)];
@@ -111,28 +119,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 
   if (HAS_PLAIN) {
-    for (var j = 0u; j < 8u * UNITS; j++) {
+    for (var j = 0u; j < EACH; j++) {
       if (place(lane, j) < count) {
         plain[at + place(lane, j)] = values[j];
       }
     }
   }
   if (OUT_FORM == 0u) {
-    for (var j = 0u; j < 8u * UNITS; j++) {
+    for (var j = 0u; j < EACH; j++) {
       if (place(lane, j) < count) {
         out[at + place(lane, j)] = bitcast<vec4<u32>>(values[j]);
       }
     }
   } else if (OUT_FORM == 1u) {
     var largest = vec4<f32>(0.0);
-    for (var j = 0u; j < 8u * UNITS; j++) {
+    for (var j = 0u; j < EACH; j++) {
       if (place(lane, j) < count) {
         largest = max(largest, abs(values[j]));
       }
     }
     let factor = rowFactor(max(max(largest.x, largest.y), max(largest.z, largest.w)), lane);
     let back = inverseFactor(factor);
-    for (var j = 0u; j < 4u * UNITS; j++) {
+    for (var j = 0u; j < EACH / 2u; j++) {
       if (place(lane, 2u * j) < count) {
         out[(at + place(lane, 2u * j)) / 2u] = halvesOf(values[2u * j] * back, values[2u * j + 1u] * back);
       }
@@ -142,7 +150,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   } else {
     let groups = params.cols / 32u;
-    for (var j = 0u; j < 8u * UNITS; j++) {
+    for (var j = 0u; j < EACH; j++) {
       if (j * WORKGROUP < count) {
         let i = place(lane, j);
         let packed = q8OfThreads(select(vec4<f32>(), values[j], i < count), lane);
@@ -157,20 +165,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 }
 
-// Of whole rows: `count` vec4s each.
-fn addedAt(row: u32, count: u32, i: u32) -> vec4<f32> {
-  if (PICKS == 0u && SPLITS == 1u) {
+// What is added at a place of a row of `count` vec4s; splits: their sum, where it is one.
+fn addedAt(row: u32, count: u32, i: u32, splits: vec4<f32>) -> vec4<f32> {
+  if (SPLITS > 1u) {
+    return splits;
+  }
+  if (PICKS == 0u) {
     return added[row * count + i];
   }
   var sum = vec4<f32>(0.0);
-  if (SPLITS > 1u) {
-    for (var split = 0u; split < SPLITS; split++) {
-      sum += added[split * params.splitStride + row * count + i];
-    }
-  }
   for (var pick = 0u; pick < PICKS; pick++) {
     sum += picks[(row * 2u + 1u) * PICKS + pick] * added[(row * PICKS + pick) * count + i];
   }
+  return sum;
+}
+
+fn fourSplits(split: u32, at: u32) -> vec4<f32> {
+  let first = added[split * params.splitStride + at];
+  var sum = first;
+  // each S 1..3
+  let next{S} = added[min(split + {S}u, SPLITS - 1u) * params.splitStride + at];
+  // end
+  // each S 1..3
+  if (split + {S}u < SPLITS) { sum += next{S}; }
+  // end
   return sum;
 }
 

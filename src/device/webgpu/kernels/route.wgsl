@@ -25,14 +25,16 @@ var<workgroup> places: array<u32, PICKS>;
 
 const NOT_A_NUMBER: u32 = 0x7fc00000u;
 
-@compute @workgroup_size(256)
+const WORKGROUP: u32 = 256u;
+
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let row = group.x + group.y * 65535u;
   if (row >= select(step.tokens, step.outputs, OUTPUTS)) {
     return;
   }
   var strange = 0.0;
-  for (var e = lane; e < EXPERTS; e += 256u) {
+  for (var e = lane; e < EXPERTS; e += WORKGROUP) {
     // -0 is 0.
     var bits = bitcast<u32>(logits[row * EXPERTS + e]);
     bits = select(bits, 0u, bits == 0x80000000u);
@@ -44,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   // Barriers are inside: the keys are there.
   let isStrange = workgroupSum(strange, lane) > 0.0;
-  for (var e = lane; e < EXPERTS; e += 256u) {
+  for (var e = lane; e < EXPERTS; e += WORKGROUP) {
     let key = keys[e];
     var place = 0u;
     for (var other = 0u; other < EXPERTS; other++) {
@@ -63,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       sum = exp(logits[row * EXPERTS + places[lane]] - largest);
     }
   } else {
-    for (var e = lane; e < EXPERTS; e += 256u) {
+    for (var e = lane; e < EXPERTS; e += WORKGROUP) {
       sum += exp(logits[row * EXPERTS + e] - largest);
     }
   }

@@ -6,8 +6,8 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
   if (NORM_VALUES) {
     findValueFactors(first, begin, stop, base, local);
   }
-  // Few tokens by rows of threads; many, as prompts have, with a thread for a token's group.
-  if (RQ4 || (INT4 && stop - begin <= ROWS)) {
+  // Few tokens by rows of threads, which read a value once; many, as prompts have, with a thread for a token's group.
+  if (RQ4 || (INT4 && (SPLITS > 1u || stop - begin <= ROWS))) {
     storeValueRows(first, begin, stop, block, base, local);
     return;
   }
@@ -61,9 +61,17 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
 // A token's value at a place of the input.
 fn valueAt(at: u32, token: u32) -> f32 {
   if (NORM_VALUES) {
-    return valuesIn[at] * valueFactors[token];
+    return summedValue(at) * valueFactors[token];
   }
-  return valuesIn[at];
+  return summedValue(at);
+}
+
+fn summedValue(at: u32) -> f32 {
+  var x = valuesIn[at];
+  for (var split = 1u; split < SPLITS; split++) {
+    x += valuesIn[at + split * params.splitStride];
+  }
+  return x;
 }
 
 // One over the root mean square of each token's vector.
@@ -74,7 +82,7 @@ fn findValueFactors(first: u32, begin: u32, stop: u32, base: u32, local: u32) {
     var sum = 0.0;
     if (token < stop) {
       for (var d = local % 32u; d < HEAD_DIM; d += 32u) {
-        let x = valuesIn[base + (first + token) * params.valuesStride + d];
+        let x = summedValue(base + (first + token) * params.valuesStride + d);
         sum += x * x;
       }
     }

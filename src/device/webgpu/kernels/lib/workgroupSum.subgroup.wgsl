@@ -1,6 +1,6 @@
-// Sum over a workgroup of 256: subgroups add up their lanes, then every thread adds the subgroups' sums. The kernel
-// declares SUBGROUP, the one size that the device has.
-var<workgroup> workgroupSums: array<f32, 256u / SUBGROUP>;
+// Sum over a workgroup: subgroups add up their lanes, then every thread adds the subgroups' sums. The kernel declares
+// WORKGROUP, and SUBGROUP, the one size that the device has.
+var<workgroup> workgroupSums: array<f32, WORKGROUP / SUBGROUP>;
 
 fn workgroupSum(value: f32, lane: u32) -> f32 {
   let sum = subgroupAdd(value);
@@ -11,7 +11,7 @@ fn workgroupSum(value: f32, lane: u32) -> f32 {
   }
   workgroupBarrier();
   var total = 0.0;
-  for (var i = 0u; i < 256u / SUBGROUP; i++) {
+  for (var i = 0u; i < WORKGROUP / SUBGROUP; i++) {
     total += workgroupSums[i];
   }
   return total;

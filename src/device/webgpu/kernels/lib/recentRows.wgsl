@@ -9,12 +9,17 @@ const RECENT_WORDS: u32 = CHUNKS * 32u;
 // Of keys. Where they have no dims of their own but some before the value, those are in front.
 const KEY_CHUNKS: u32 = select(CHUNKS, TURNED / 8u, TURNED > 0u);
 const QUERY_FOURS: u32 = FOURS + TURNED / 4u;
+// Loads of a thread that are under way at once: of keys, where their number allows, and of values.
+const BATCHED: u32 = 8u;
+const KEY_BATCH: u32 = select(1u, BATCHED, KEY_CHUNKS % BATCHED == 0u);
 // Threads that share a chunk of dims while values are summed.
 const TOKEN_ROWS: u32 = WORKGROUP / CHUNKS;
 
 // [4 dims], scaled.
 var<workgroup> headQuery: array<vec4<f32>, QUERY_FOURS>;
 var<workgroup> tokenWeights: array<f32, WORKGROUP>;
+// Where their values begin.
+var<workgroup> tokenPlaces: array<u32, WORKGROUP>;
 var<workgroup> laneRows: array<f32, ROWS>;
 
 struct Attended {
@@ -48,8 +53,14 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
     let page = blockOf(table, token / 32u, params.kvHeads, kvHead);
     let key = page * (KEY_CHUNKS * 32u) + token % 32u;
     var score = 0.0;
-    for (var c = 0u; c < KEY_CHUNKS; c++) {
-      score += chunkScore(c, recentKeys[key + c * 32u]);
+    for (var c = 0u; c < KEY_CHUNKS; c += KEY_BATCH) {
+      var eights = array<vec4<u32>, KEY_BATCH>();
+      for (var i = 0u; i < KEY_BATCH; i++) {
+        eights[i] = recentKeys[key + (c + i) * 32u];
+      }
+      for (var i = 0u; i < KEY_BATCH; i++) {
+        score += chunkScore(c + i, eights[i]);
+      }
     }
     if (TURNED > 0u) {
       for (var c = 0u; c < CHUNKS; c++) {
@@ -66,16 +77,24 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
     most = next;
     total = total * rescale + weight;
     tokenWeights[local] = weight;
+    tokenPlaces[local] = page * RECENT_WORDS + token % 32u * CHUNKS;
     workgroupBarrier();
     low *= rescale;
     high *= rescale;
     if (tokenRow < TOKEN_ROWS) {
-      for (var i = tokenRow; i < min(WORKGROUP, seen.end - first); i += TOKEN_ROWS) {
-        let place = positionAt(gap, first + i);
-        let block = blockOf(table, place / 32u, params.kvHeads, kvHead);
-        let eight = recentValues[block * RECENT_WORDS + place % 32u * CHUNKS + chunk];
-        low += tokenWeights[i] * vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y));
-        high += tokenWeights[i] * vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w));
+      // A table's entry and then a value would be two waits a token.
+      let count = min(WORKGROUP, seen.end - first);
+      for (var begin = tokenRow; begin < count; begin += BATCHED * TOKEN_ROWS) {
+        var eights = array<vec4<u32>, BATCHED>();
+        for (var i = 0u; i < BATCHED; i++) {
+          eights[i] = recentValues[tokenPlaces[min(begin + i * TOKEN_ROWS, count - 1u)] + chunk];
+        }
+        for (var i = 0u; i < BATCHED; i++) {
+          let at = begin + i * TOKEN_ROWS;
+          let share = select(0.0, tokenWeights[min(at, count - 1u)], at < count);
+          low += share * vec4<f32>(unpack2x16float(eights[i].x), unpack2x16float(eights[i].y));
+          high += share * vec4<f32>(unpack2x16float(eights[i].z), unpack2x16float(eights[i].w));
+        }
       }
     }
   }

@@ -17,18 +17,18 @@ import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
 import type { Prepared } from "./prepared.ts";
 import { Scheduler } from "./scheduler.ts";
 
-/** How far the reading of weights is. */
+/** Progress of reading the weights. */
 export interface LoadProgress {
-  /** Bytes of weights read so far, and in all. */
+  /** Bytes of weights read so far, and in total. */
   bytes: number;
   totalBytes: number;
 }
 
 export interface AssembleOptions extends PlanOptions {
   onProgress?: (progress: LoadProgress) => void;
-  /** Awaited before a plan, a draft model's too, is allocated. Its rejection ends the loading. */
+  /** Awaited before a plan (also a draft model's) is allocated. If it rejects, loading ends. */
   onPlan?: (plan: Plan) => void | Promise<void>;
-  /** Stops the loading; it then rejects with AbortedError and nothing stays allocated. */
+  /** Stops the loading, which then rejects with AbortedError and leaves nothing allocated. */
   signal?: AbortSignal;
 }
 
@@ -38,9 +38,9 @@ export async function assemble(...parts: Parameters<typeof assembleParts>): Prom
 }
 
 /**
- * Takes `checkpoint` over: the model closes it, and so does a failure here. `openDevice` is called once the checkpoint
- * proves to be a model that we know. `check` may refuse its tokens.
- * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, DeviceError, AbortedError.
+ * Takes over `checkpoint`: the model closes it, and so does a failure here. `openDevice` is called once the checkpoint
+ * is known to be a supported model. `check` may refuse its tokens. Throws FormatError, UnsupportedError, MemoryError,
+ * ArgumentError, DeviceError, AbortedError.
  */
 export async function assembleParts(
   checkpoint: Checkpoint,
@@ -60,14 +60,14 @@ export async function assembleParts(
   return { ...prepared, ...extra };
 }
 
-/** Whose ids are those of the model's matrix. FormatError when they cannot be. */
+/** A tokenizer with the ids of the model's matrix. Throws FormatError if they do not match. */
 export async function tokenizerOf({ checkpoint, config }: Model): Promise<Tokenizer> {
   return (await checkpoint.tokenizer()).fit(config.vocab);
 }
 
 /**
- * The same without text. `before` is awaited before anything is planned; where it gives a tokenizer, rows of the model that
- * have no token are left out, so that none of them is ever chosen.
+ * The same without text. `before` is awaited before anything is planned; if it returns a tokenizer, rows of the model
+ * without a token are left out, so that none of them is ever chosen.
  */
 export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
   checkpoint: Checkpoint,
@@ -111,7 +111,7 @@ async function loadWeights(
   loads: number,
   options: AssembleOptions,
 ): Promise<void> {
-  // In the file's order, which a disk and a connection give without a pause.
+  // In the file's order, which is fastest for a disk or a connection.
   const places = new Map([...model.checkpoint.tensors.keys()].map((name, i) => [name, i]));
   const place = ({ tensor }: { tensor: Tensor }) => places.get(tensor.name) ?? places.size;
   const sources = plan.graph.weights
@@ -119,7 +119,7 @@ async function loadWeights(
     .sort((a, b) => place(a) - place(b));
   const totalBytes = sources.reduce(
     (sum, { weight, tensor }) =>
-      // Tables stay where they are.
+      // Tables stay in the file.
       weight.role === "table" ? sum : sum + tensor.rows * rowBytes(tensor.type, tensor.cols),
     0,
   );

@@ -1,6 +1,6 @@
 /**
- * A short, dated list of models on the Hub to begin with, and the entries whose names are nearest to what a user typed.
- * Every entry is a repository that anyone may download without an account.
+ * A short, dated list of recommended models on the Hub, and the entries whose names are nearest to what a user typed.
+ * Anyone can download every entry without an account.
  */
 
 /** Date of the last review of the list. */
@@ -8,11 +8,11 @@ export const CATALOG_DATE = "2026-11-28";
 
 /** One model of the catalog of `nibble models`. */
 export interface CatalogEntry {
-  /** What `load` takes. */
+  /** The argument for `load`. */
   readonly name: string;
-  /** For people. */
+  /** The name for people. */
   readonly title: string;
-  /** Of `SHAPES`, and the type that it is planned with: that of the file, or the nearest of those that shapes have. */
+  /** A name of `SHAPES`, and the type that it is planned with: the file's, or the nearest one that shapes have. */
   readonly shape: string;
   readonly type: string;
 }
@@ -43,8 +43,8 @@ export const CATALOG: readonly CatalogEntry[] = [
 ];
 
 /**
- * Real names near to what was typed ("llama3", "qwen3:8b", "Qwen/Qwen3-8B"), the nearest first, three at most; none where
- * nothing is alike.
+ * Known names similar to what was typed ("llama3", "qwen3:8b", "Qwen/Qwen3-8B"), the nearest first, three at most; none
+ * if nothing is similar.
  */
 export function nearestModels(typed: string, entries: readonly CatalogEntry[] = CATALOG): CatalogEntry[] {
   const wanted = plain(typed);
@@ -67,7 +67,7 @@ const plain = (name: string) =>
     .replace(/\b(gguf|instruct|it|chat|latest)\b|:q\d\w*/g, "")
     .replace(/[^a-z0-9]/g, "");
 
-/** 1: one begins with the other; else the part of pairs of letters that both have (Dice's coefficient). */
+/** 1 if one begins with the other; otherwise the share of common pairs of letters (Dice's coefficient). */
 function likeness(a: string, b: string): number {
   if (b.startsWith(a) || b.includes(a)) return 1 + a.length / (10 * b.length);
   const pairs = (text: string) => Array.from({ length: text.length - 1 }, (_, i) => text.slice(i, i + 2));

@@ -1,17 +1,17 @@
-/** A caller's own way of choosing tokens as the sampler that steps ask. It needs all logits, so no device can choose for it. */
+/** Adapts a caller's own sampler. It needs all logits, so no device can choose for it. */
 import { ArgumentError } from "../format/errors.ts";
 import type { Sampler } from "./sample.ts";
 
 /** Chooses each token of a generation. */
 export interface CustomSampler {
   /**
-   * The id of the next token. logits [vocab]: -Infinity for those that a constraint rules out; may be changed in place.
-   * recent: the ids of the text so far, the prompt's too, newest last.
+   * Returns the id of the next token. logits [vocab]: -Infinity for tokens that a constraint rules out; may be changed
+   * in place. recent: the ids of the text so far, including the prompt, newest last.
    */
   next(logits: Float32Array, recent: readonly number[]): number;
 }
 
-/** ArgumentError for what cannot choose; for a choice that is no token it is thrown while it generates. */
+/** Throws ArgumentError for an object that cannot choose; an invalid choice throws during generation. */
 export function customSampler(custom: CustomSampler): Sampler {
   if (typeof custom?.next !== "function")
     throw new ArgumentError("sampler", typeof custom, "an object with next(logits, recent)");

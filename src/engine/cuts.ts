@@ -1,21 +1,21 @@
 /**
- * Where the reading of a prompt stops over recurrent states, so that these are kept: a text can be taken up again only where
- * they were. Every stop costs a step of its own. Pure.
+ * Where the reading of a prompt pauses in a model with recurrent states, so that states are kept there: a text can be
+ * resumed only where they were. Every pause costs a separate step. Pure.
  */
 import type { BlockKey } from "../cache/node.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
 
 /**
- * Templates write the answer's opening at the end of a prompt, and leave it away, or its thinking, where they write the
- * same turn again: Qwen 3.5's takes seven tokens.
+ * Templates write the answer's opening at the end of a prompt, but leave it out, or its thinking, when they write the
+ * same turn again: Qwen 3.5's has seven tokens.
  */
 const OPENING_TOKENS = 8;
-/** Reading fewer tokens again costs no more than a stop. */
+/** Reading fewer tokens again costs no more than a pause. */
 const LEAST_GAP = PAGE_SLOTS;
 
 /**
- * Of a prompt that is read from `from` on: the last page's border before the answer's opening, where the conversation's next
- * prompt may part; and where it left what is `known` of earlier texts, which others may do, too.
+ * For a prompt that is read from `from` on: the last page border before the answer's opening, where the conversation's
+ * next prompt may diverge; and the end of the prefix `known` from earlier texts, where others may diverge, too.
  */
 export function cutsOf({ from, known, prompt }: { from: number; known: number; prompt: number }): number[] {
   const border = (position: number) => Math.floor(position / PAGE_SLOTS) * PAGE_SLOTS;
@@ -33,7 +33,7 @@ interface Prompt {
   readonly most: number;
 }
 
-/** Tokens of whole pages that a text can take over from another one. */
+/** Tokens of whole pages that a text can reuse from another one. */
 export function sharedTokens(text: Prompt, other: Prompt): number {
   const blocks = Math.floor(Math.min(text.most, other.prompt) / PAGE_SLOTS);
   let block = 0;

@@ -1,14 +1,17 @@
 /**
- * How tokens are chosen by default: as the model's makers recommend, else with a temperature that suits most
- * chat models. Also the ids that are never generated.
+ * Default sampling: as the model's makers recommend, else with a temperature that suits most chat models. Also the ids
+ * that are never generated.
  */
 import type { MakersSampling } from "../format/makers-sampling.ts";
 import type { SampleOptions } from "./sample.ts";
 
-/** For models with a chat template and no recommendation. Text without a template is continued by its likeliest tokens. */
+/**
+ * For models with a chat template and no recommendation. Text without a template is continued by its most likely
+ * tokens.
+ */
 const TALKING: SampleOptions = { temperature: 0.7 };
 
-/** Models without settings in their files, by `general.name`. needle-14m, ours, is made to be asked for facts. */
+/** Models without settings in their files, by `general.name`. needle-14m, ours, answers questions about facts. */
 const KNOWN: Readonly<Record<string, SampleOptions>> = { "Needle 14M": { temperature: 0 } };
 
 export function defaultSampling(makers: MakersSampling | null, name: string, talks: boolean): SampleOptions {
@@ -18,7 +21,7 @@ export function defaultSampling(makers: MakersSampling | null, name: string, tal
   return { ...own, ...said };
 }
 
-/** Ids that a generation does not give; those of `first` not as its first token. */
+/** Ids that a generation never produces; those of `first` not as its first token. */
 export class Suppressed {
   readonly #always: ReadonlySet<number>;
   readonly #first: ReadonlySet<number>;
@@ -42,8 +45,8 @@ export class Suppressed {
   }
 
   /**
-   * What may come of `allowed` (tokens.ts: a bit for each id; null: all). Where nothing else is allowed, a constraint has its
-   * way.
+   * Restricts `allowed` (tokens.ts: a bit for each id; null: all) to ids that may be generated. If nothing else is
+   * allowed, the constraint takes precedence.
    */
   within(allowed: Int32Array | null, isFirst: boolean): Int32Array | null {
     const own = this.#masks[isFirst ? 1 : 0];

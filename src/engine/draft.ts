@@ -1,19 +1,19 @@
 /**
- * A small model that guesses what a large one will say. Owns what guesses cost and how often they are right.
- * One idea: it draws with the same options and random numbers, so that where both models agree they choose alike, and a
- * seed gives one text whatever is guessed.
+ * A small model that guesses for a large one, and the cost and success rate of its guesses. It samples with the same
+ * options and random numbers, so that both choose the same token where they agree, and a seed gives the same text
+ * whatever is guessed.
  */
 import type { Sampler } from "./sample.ts";
 import type { Tokens } from "./tokens.ts";
 
-/** How often a guess is right before anything is known. */
+/** The assumed success rate before anything is known. */
 const PRIOR = 0.7;
-/** Of what a guess that was checked counts. */
+/** The weight of a checked guess in the average. */
 const WEIGHT = 0.06;
-/** With each token that comes without a draft: a text that was hard may become easy again. */
+/** Added with each token that comes without a draft: a text that was hard may become easy again. */
 const RETURN = 0.01;
 
-/** A text of the small model, as far as guessing needs it (text.ts has it whole). */
+/** A text of the small model, as far as guessing needs it (text.ts has the rest). */
 export interface DraftText {
   generate(
     prompt: readonly number[],
@@ -22,7 +22,7 @@ export interface DraftText {
   ): Pick<Tokens, "next"> & { end(): void };
 }
 
-/** The small model: tokens it may hold, and how a text of it is opened. */
+/** The small model: its context, and how to open a text. */
 export interface DraftSource {
   readonly context: number;
   openText(): DraftText;
@@ -30,7 +30,7 @@ export interface DraftSource {
 
 export class DraftModel {
   readonly source: DraftSource;
-  /** What a token of it costs, in steps of the large model, until it is measured. */
+  /** The cost of one of its tokens, in steps of the large model, until it is measured. */
   readonly #share: number;
   readonly now: () => number;
   #tokenMs: number | null = null;
@@ -41,14 +41,14 @@ export class DraftModel {
     this.now = now;
   }
 
-  /** Of N guesses; stepMs: a step of the large model, in the same unit. */
+  /** The cost of N guesses; stepMs: a step of the large model, in the same unit. */
   cost(tokens: number, stepMs: number): number {
     return tokens * (this.#tokenMs ?? this.#share * stepMs);
   }
 
   note(tokens: number, ms: number): void {
     const found = ms / tokens;
-    // A prompt that is read with the first guess is no cost of guesses.
+    // Reading the prompt along with the first guess is not a cost of guesses.
     this.#tokenMs =
       this.#tokenMs === null
         ? found
@@ -62,7 +62,7 @@ export class Draft {
   readonly #sample: Sampler;
   readonly #text: DraftText;
   #chance = PRIOR;
-  /** What was guessed after N tokens. */
+  /** The guesses made after N tokens. */
   #found: { readonly after: number; readonly ids: readonly number[] } | null = null;
   #stop: (() => void) | null = null;
   #isRead = false;
@@ -77,7 +77,7 @@ export class Draft {
     return this.#stop !== null;
   }
 
-  /** Of each of N guesses, when those before it are right. */
+  /** For each of N guesses, the chance to be right if those before it are. */
   chances(count: number): number[] {
     return new Array(count).fill(this.#chance);
   }
@@ -86,12 +86,12 @@ export class Draft {
     return this.#model.cost(tokens, stepMs);
   }
 
-  /** What was guessed for a text of N tokens; null: nothing was. */
+  /** The guesses for a text of N tokens; null: none. */
   after(tokens: number): readonly number[] | null {
     return this.#found?.after === tokens ? this.#found.ids : null;
   }
 
-  /** Guesses `count` tokens after `ids`, of which the first takes the random number `draw`. done: it has ended. */
+  /** Guesses `count` tokens after `ids`; the first uses random number `draw`. done: called when it has ended. */
   start(
     ids: readonly number[],
     count: number,
@@ -130,7 +130,7 @@ export class Draft {
       this.#chance += WEIGHT * ((i < right ? 1 : 0) - this.#chance);
   }
 
-  /** A token came that was not guessed by it. */
+  /** A token came that it had not guessed. */
   passed(): void {
     this.#chance += RETURN * (PRIOR - this.#chance);
   }

@@ -1,16 +1,16 @@
 /**
- * Generators that hold a place in the cache and may be dropped. `for await` ends them however the loop is left; a caller that
- * uses `next` and drops the generator would keep the place for ever. One idea: callers get a
- * shell; when it is garbage collected, the generator inside is ended.
+ * Generators that hold resources and may be dropped. `for await` ends a generator however the loop is left; a caller
+ * that uses `next` and drops the generator would keep its place in the cache for ever. So callers get a shell; when it
+ * is garbage collected, the generator inside is ended.
  */
 
-/** Held by the registry until the shell is gone: the generator must not know its shell. */
+/** Held by the registry until the shell is gone: the generator must not refer to its shell. */
 const registry = new FinalizationRegistry<AsyncGenerator<unknown, unknown, undefined>>((inner) => {
   // There is no caller for an error.
   inner.return(undefined).catch(() => {});
 });
 
-/** The generator, ended when it is dropped: by then at the latest, so this is a safety net, not a way to end it. */
+/** The generator, which is ended when it is dropped. This is a safety net, not a way to end it. */
 export function endedWhenDropped<Item, Result>(
   inner: AsyncGenerator<Item, Result, undefined>,
 ): AsyncGenerator<Item, Result, undefined> {

@@ -1,20 +1,20 @@
 /**
- * Texts as vectors: last hidden states, pooled as the model's file says. Only models that are made for it are accepted:
- * a model that was trained to continue text has such states, too, but similar texts need not have similar
- * vectors there, so it is refused unless its file or the caller names a pooling.
+ * Embeddings of texts: last hidden states, pooled as the model's file says. Only models made for it are accepted: a
+ * model trained to continue text has such states, too, but similar texts need not have similar vectors, so it is
+ * refused unless its file or the caller sets a pooling.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError, FormatError, UnsupportedError } from "../format/errors.ts";
 import { describe, type JsonObject } from "../format/json.ts";
 
-/** last: of the last token; mean: of all tokens; cls: of the first. */
+/** last: the last token's; mean: the mean of all tokens; cls: the first token's. */
 export type Pooling = "last" | "mean" | "cls";
 /** The ways in which the vectors of a text's tokens become one vector. */
 export const POOLINGS: readonly Pooling[] = ["last", "mean", "cls"];
 
 /** A file's settings for embeddings. */
 export interface EmbeddingFacts {
-  /** null: nothing, so the model is not made for them. */
+  /** null: none, so the model is not made for embeddings. */
   readonly pooling: Pooling | null;
   /** Each text ends with this id. */
   readonly endId: number | null;
@@ -22,11 +22,11 @@ export interface EmbeddingFacts {
 
 /** Options of `LanguageModel.embed`. */
 export interface EmbedOptions {
-  /** Overrides the file's, or serves where the file has none. */
+  /** Overrides the file's, or replaces a missing one. */
   pooling?: Pooling;
-  /** Only the first N values, for models whose makers allow that (Matryoshka); the length is made 1 again. */
+  /** Only the first N values, for models whose makers allow it (Matryoshka); the length is normalized to 1 again. */
   dimensions?: number;
-  /** false: vectors as they are. Default: of length 1. */
+  /** false: vectors are not normalized. Default: length 1. */
   normalize?: boolean;
   signal?: AbortSignal;
 }
@@ -42,7 +42,7 @@ export const EMBED_OPTIONS: readonly (keyof EmbedOptions)[] = [
 export interface Embeddings {
   /** One for each text, in order. */
   readonly vectors: readonly Float32Array[];
-  /** Tokens that were read, of all texts. */
+  /** Tokens read, of all texts. */
   readonly tokens: number;
   readonly pooling: Pooling;
 }
@@ -52,7 +52,7 @@ const GGUF_POOLING: Readonly<Record<number, Pooling | "none" | "rank">> = {
   ...{ 0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank" },
 };
 
-/** FormatError for an unknown kind of pooling; UnsupportedError for a reranker. */
+/** Throws FormatError for an unknown kind of pooling; UnsupportedError for a reranker. */
 export async function embeddingFacts(checkpoint: Checkpoint): Promise<EmbeddingFacts> {
   return checkpoint.kind === "gguf" ? fromGguf(checkpoint) : fromFolder(checkpoint);
 }
@@ -91,12 +91,12 @@ async function fromFolder({ folder }: Checkpoint): Promise<EmbeddingFacts> {
   if (pooling === null)
     throw new UnsupportedError(
       `the pooling of ${folder!.name}/1_Pooling/config.json`,
-      "last, mean and cls are.",
+      "Supported: last, mean and cls.",
     );
   return { pooling, endId: endOf(await read("tokenizer.json")) };
 }
 
-/** The token that a template of tokenizer.json puts after each text. */
+/** The token that a template of tokenizer.json appends to each text. */
 function endOf(tokenizer: JsonObject | null): number | null {
   const find = (part: JsonObject | null | undefined): number | null => {
     if (part?.type === "Sequence" && Array.isArray(part.processors))
@@ -110,19 +110,21 @@ function endOf(tokenizer: JsonObject | null): number | null {
   return find(tokenizer?.post_processor as JsonObject | undefined);
 }
 
-/** The pooling that holds. UnsupportedError for a model that is not made for it, unless the caller says how. */
+/**
+ * The pooling to use. Throws UnsupportedError for a model that is not made for embeddings, unless the caller sets one.
+ */
 export function poolingOf({ pooling }: EmbeddingFacts, { pooling: asked }: EmbedOptions): Pooling {
   if (asked !== undefined && !POOLINGS.includes(asked))
     throw new ArgumentError("pooling", asked, POOLINGS.join(", "));
   const found = asked ?? pooling;
   if (found !== null) return found;
   throw new UnsupportedError(
-    "embedding with a model whose file names no pooling: it is trained to go on with text, and vectors of texts that mean the same may lie far apart",
-    'Use a model that is made for it, such as hf:Qwen/Qwen3-Embedding-0.6B-GGUF, or say { pooling: "last" } or "mean" (--pooling) all the same.',
+    "embedding with a model whose file names no pooling (it is trained to continue text, and texts with the same meaning may have very different vectors)",
+    'Use a model that is made for it, such as hf:Qwen/Qwen3-Embedding-0.6B-GGUF, or set { pooling: "last" } or "mean" (--pooling).',
   );
 }
 
-/** Sums states, and gives the vector. */
+/** Sums states, and returns the vector. */
 export class StatePooling {
   readonly #sum: Float64Array;
   #count = 0;

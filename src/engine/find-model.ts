@@ -1,7 +1,6 @@
 /**
- * A MODEL argument -> a path on this disk (Node only): a file or folder as given, a model that ships with the package,
- * or one on the Hub, which is downloaded first unless it is here. Owns these names; what lies at the path is opened
- * elsewhere.
+ * Turns a MODEL argument into a path on this disk (Node only): a file or folder as given, a model that ships with the
+ * package, or one on the Hub, which is downloaded unless it is here.
  */
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -18,14 +17,14 @@ import { nearestModels } from "./catalog.ts";
 
 /** Where a model's files come from, and a callback for their download. */
 export interface FindOptions {
-  /** Never ask the Hub: what was downloaded before, or an error. Default: HF_HUB_OFFLINE. */
+  /** Never ask the Hub: use what was downloaded before, or fail. Default: HF_HUB_OFFLINE. */
   offline?: boolean;
-  /** Called while a model comes from the Hub. */
+  /** Called during a download from the Hub. */
   onDownload?: (progress: PullProgress) => void;
   signal?: AbortSignal;
 }
 
-/** Models that ship with the package, by the name that stands for them. */
+/** Models that ship with the package, by their short names. */
 const BUNDLED: Readonly<Record<string, string>> = {
   needle: "../../models/needle-14m/needle-14m-Q8_0.gguf",
 };
@@ -43,7 +42,7 @@ export async function findModel(name: string, options: FindOptions = {}): Promis
   }
   if (existsSync(name)) return name;
   if (Object.hasOwn(BUNDLED, name)) return fileURLToPath(new URL(BUNDLED[name], import.meta.url));
-  // A name without a file's ending or a path's start is probably not a file.
+  // A name without a file extension or a path's beginning is probably not a file.
   if (/^[\w][\w.:/-]*$/.test(name) && !/\.(gguf|safetensors|json|bin)$/i.test(name)) throw unknownModel(name);
   return name;
 }
@@ -60,8 +59,8 @@ function unknownModel(name: string): ArgumentError {
 }
 
 /**
- * The Hub has no model of this name (it answers 401 without a token then, as for private ones), or it is no name: the error with real
- * names that are near.
+ * Adds similar known names to the error if the Hub has no model of this name (without a token it then answers 401, as
+ * for private ones), or the name is invalid.
  */
 function withNearest(error: unknown, name: string): unknown {
   const isUnknown = error instanceof MissingError || error instanceof UnknownError;
@@ -72,7 +71,7 @@ function withNearest(error: unknown, name: string): unknown {
   return error;
 }
 
-/** The same letters but for one that is missing, added, wrong or swapped with its neighbour. */
+/** Equal except for one letter that is missing, added, wrong or swapped with its neighbour. */
 function isTypo(typed: string, name: string): boolean {
   const sorted = (text: string) => [...text.toLowerCase()].sort().join("");
   if (sorted(typed) === sorted(name)) return true;
@@ -87,8 +86,8 @@ function isTypo(typed: string, name: string): boolean {
 }
 
 /**
- * Opens a MODEL for a look at its header: one on the Hub is read there, by ranges, and not downloaded. `path`: as found
- * on this disk, null for the Hub's; `bytes`: of the Hub's files, null for others.
+ * Opens a MODEL to read its header: one on the Hub is read by ranges and not downloaded. `path`: on this disk, null for
+ * the Hub's; `bytes`: size of the Hub's files, null for others.
  */
 export async function openToLook(
   name: string,

@@ -1,6 +1,6 @@
 /**
- * A Hugging Face or MLX folder as the parts of a GGUF: model, tokenizer, chat template and what the makers say of sampling.
- * Owns their order among the keys; each part is made elsewhere.
+ * Presents a Hugging Face or MLX folder as a GGUF: model, tokenizer, chat template and sampling defaults, as keys in
+ * GGUF's order. Each part is made elsewhere.
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { UnsupportedError } from "../format/errors.ts";
@@ -24,7 +24,7 @@ export interface GgufParts {
   readonly checkpoint: Checkpoint;
 }
 
-/** UnsupportedError for a model, a tokenizer or a template that a GGUF cannot express. */
+/** Throws UnsupportedError for a model, a tokenizer or a template that a GGUF cannot express. */
 export async function folderAsGguf(model: Model): Promise<GgufParts> {
   const { checkpoint, config } = model;
   const made = await writtenModel(model);

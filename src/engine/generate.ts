@@ -1,5 +1,5 @@
 /**
- * The generation loop: sync the prompt, sample, append, stream text. Owns stop conditions and statistics. Text that may
+ * The generation loop: sync the prompt, sample, append, stream text; with stop conditions and statistics. Text that may
  * still become a stop string, and incomplete characters, are held back.
  */
 import { AbortedError, ArgumentError, throwIfAborted } from "../format/errors.ts";
@@ -16,52 +16,55 @@ import type { Constraint } from "./tokens.ts";
 /** Options of a generation: its limits, how tokens are chosen, callbacks for its progress. */
 export interface GenerateOptions extends SampleOptions {
   /**
-   * Most tokens to generate. Default: 16,384, and a text that repeats one short sequence for 1,024 tokens ends before; with a
-   * number, `Infinity` for none, only that limit holds.
+   * Maximum tokens to generate. Default: 16,384, or earlier if the text repeats one short sequence for 1,024 tokens. If
+   * given, only this limit applies; `Infinity`: none.
    */
   maxTokens?: number;
   /** A text that ends the generation, or several; it is not part of the output. */
   stop?: string | readonly string[];
-  /** Go on past the model's end tokens. */
+  /** Continue past the model's end tokens. */
   ignoreEnd?: boolean;
-  /** Control tokens are written out in the text: all, or those with these texts; end tokens never are. Default false. */
+  /** Write control tokens as text: all, or those with these texts; never end tokens. Default false. */
   special?: boolean | readonly string[];
-  /** Also the likelihood of each token and of the N likeliest alternatives, 0 to 100. Default: off. */
+  /** Also return the likelihood of each token and of the N most likely alternatives, 0 to 100. Default: off. */
   logprobs?: number;
   /**
-   * Guess the next tokens from earlier parts of the text, and check several of them in one step, where that is faster. The
+   * Guess the next tokens from earlier parts of the text, and check several of them in one step if that is faster. The
    * text is the same, also with a seed. Default true.
    */
   guess?: boolean;
-  /** Chooses each token instead of temperature and the other options, which then do not count. The host samples then. */
+  /**
+   * Chooses each token instead of temperature and the other options, which are then ignored. Sampling then runs on the
+   * host.
+   */
   sampler?: CustomSampler;
-  /** Limits what may come next, such as to a grammar. The host samples then. */
+  /** Restricts which tokens may come next, for example to a grammar. Sampling then runs on the host. */
   constraint?: Constraint;
   /**
-   * Aborts, also while it waits for its turn; iteration then rejects with AbortedError. What was processed stays in the
+   * Aborts, also while waiting for a turn; iteration then rejects with AbortedError. What was processed stays in the
    * cache for the next call.
    */
   signal?: AbortSignal;
-  /** While the prompt is read: new tokens processed, and how many there are. */
+  /** Called while the prompt is read: new tokens processed, and their total. */
   onPrompt?: (tokens: number, total: number) => void;
 }
 
-/** New text and its tokens. The last piece of all may have tokens without text, such as the end token. */
+/** New text and its tokens. The last piece may have tokens without text, such as the end token. */
 export interface Piece {
   readonly text: string;
   readonly ids: readonly number[];
-  /** With `logprobs`: of each of the ids. */
+  /** With `logprobs`: one for each id. */
   readonly likelihoods?: readonly Likelihood[];
 }
 
 /**
- * end: an end token, or the constraint allows no more; stop: a stop string; length: maxTokens; repeats: without maxTokens,
- * the same short sequence over and over; context: the context is full; cache: the texts that run at once fill the cache, and
- * this one began last; left: its loop was left.
+ * end: an end token, or the constraint allows no more; stop: a stop string; length: maxTokens; repeats: without
+ * maxTokens, the same short sequence over and over; context: the context is full; cache: running texts fill the cache,
+ * and this is the newest; left: the caller left the loop.
  */
 export type StopReason = "end" | "stop" | "length" | "repeats" | "context" | "cache" | "left";
 
-/** The limit of tokens by default. Reasoning models need some thousands; more is of little use. */
+/** The default limit of tokens. Reasoning models need some thousands; more is of little use. */
 const MOST_TOKENS = 16_384;
 
 /** `options`, completed by `defaults`. */
@@ -76,30 +79,30 @@ export interface GenerationResult {
   /** The stop string that ended it. */
   readonly stopText?: string;
   readonly text: string;
-  /** All generated tokens, an end token included. */
+  /** All generated tokens, including an end token. */
   readonly ids: readonly number[];
   readonly promptTokens: number;
-  /** Of these, how many the cache held already, of this text or of others with the same beginning. */
+  /** Tokens of the prompt that were in the cache, from this text or from others with the same prefix. */
   readonly reusedTokens: number;
   readonly generatedTokens: number;
   /** Tokens that were guessed ahead and checked, and those of them that were right. */
   readonly draftedTokens: number;
   readonly acceptedTokens: number;
-  /** Reading the new part of the prompt. */
+  /** Time to read the new part of the prompt. */
   readonly promptMs: number;
-  /** From the first token to the last. */
+  /** Time from the first token to the last. */
   readonly generateMs: number;
   readonly seed: number;
 }
 
-/** Where a generation leaves its result, also when its loop is left and its generator can give none. */
+/** Where a generation stores its result, even if the loop is left and the generator cannot return it. */
 export interface Outcome {
   result: GenerationResult | null;
 }
 
 /**
- * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: a second
- * iteration gets what is left. Leaving the loop ends it and frees its place for the next.
+ * One generation: iterate for pieces, or await `text()` or `result()`. Nothing runs before that, and it runs once: a
+ * second iteration gets what is left. Leaving the loop ends it and frees its place for the next generation.
  */
 export class Generation implements AsyncIterable<Piece> {
   readonly #pieces: AsyncGenerator<Piece, GenerationResult>;
@@ -124,8 +127,8 @@ export class Generation implements AsyncIterable<Piece> {
   }
 
   /**
-   * Runs to the end if need be; when its loop was left, what came until then, with the stop reason "left". Rejects with the
-   * error that ended it, and with AbortedError when it was disposed of before it began.
+   * Runs to the end if necessary. If the loop was left, returns what was generated so far, with stop reason "left".
+   * Rejects with the error that ended it, or with AbortedError if it was disposed of before it began.
    */
   async result(): Promise<GenerationResult> {
     for await (const _ of this);
@@ -138,13 +141,13 @@ export class Generation implements AsyncIterable<Piece> {
     return (await this.result()).text;
   }
 
-  /** For `await using`: ends it and frees its place for the next. */
+  /** For `await using`: ends it and frees its place for the next generation. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#pieces.return(undefined as never);
   }
 }
 
-/** ids, outcome: where the generated ones and the result go, so that they are known also when it ends early. */
+/** ids, outcome: receive the generated ids and the result, so that they are known even if it ends early. */
 export async function* generateTokens(
   into: Text,
   tokenizer: Tokenizer,
@@ -263,15 +266,15 @@ export function stopsOf(stop: GenerateOptions["stop"] = []): readonly string[] {
 }
 
 /**
- * Lets text through except what stands at its end and could be the beginning of a stop string. The stop string that is
- * complete first counts, of several the longest, so that it does not matter how the text was cut into tokens.
+ * Holds back text at the end that could be the beginning of a stop string. The stop string that is complete first
+ * counts, and of several the longest, so that the tokenization of the text does not matter.
  */
 export class StopHold {
   #held = "";
 
   constructor(readonly stops: readonly string[]) {}
 
-  /** The one that was complete first. */
+  /** The stop string that was complete first. */
   found = "";
 
   push(more: string): { text: string; stopped: boolean } {

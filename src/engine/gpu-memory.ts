@@ -1,7 +1,7 @@
 /**
- * How much memory GPUs may hold, as far as the system reports it (Node only): macOS by its limit for wired memory, NVIDIA's by
- * nvidia-smi, AMD's by the driver's files, Windows by its registry. Also the rule for Macs, and which of
- * them an adapter is. WebGPU itself never reports it.
+ * How much memory GPUs may use, as far as the system reports it (Node only): macOS by its limit for wired memory,
+ * NVIDIA's by nvidia-smi, AMD's by the driver's files, Windows by its registry. Also finds the one that belongs to an
+ * adapter. WebGPU itself never reports memory.
  */
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { readdirSync, readFileSync } from "node:fs";
 export interface SystemReader {
   /** "linux", "darwin", "win32". */
   readonly platform: string;
-  /** What the command prints; "": nothing, or there is no such command. */
+  /** The command's output; "": none, or there is no such command. */
   run(command: string, args: readonly string[]): string;
   /** "": no such file. */
   read(path: string): string;
@@ -47,15 +47,15 @@ export interface GpuMemory {
   readonly bytes: number;
   /** The source: "nvidia-smi". */
   readonly source: string;
-  /** As WebGPU calls it. */
+  /** WebGPU's name of the vendor. */
   readonly vendor: string;
   /** "": not reported. */
   readonly name: string;
-  /** A part of the machine's memory, not the GPU's own. */
+  /** Part of the machine's memory, not the GPU's own. */
   readonly isShared: boolean;
 }
 
-/** Of all GPUs that the system reports; ramBytes: of the machine. */
+/** All GPUs that the system reports; ramBytes: the machine's memory. */
 export function gpuMemories(ramBytes: number, system: SystemReader = SYSTEM): GpuMemory[] {
   switch (system.platform) {
     case "darwin":
@@ -70,8 +70,8 @@ export function gpuMemories(ramBytes: number, system: SystemReader = SYSTEM): Gp
 }
 
 /**
- * Which of them an adapter is: by vendor, and by name where both have one. Among several a GPU with memory of its own
- * comes first, as WebGPU's order has it, and then the smallest, so that a plan holds on any. null: not known.
+ * The GPU that belongs to an adapter: by vendor, and by name if both have one. Of several, one with its own memory
+ * comes first, as in WebGPU's order, and then the smallest, so that a plan fits any of them. null: not known.
  */
 export function memoryOfAdapter(
   found: readonly GpuMemory[],
@@ -93,9 +93,10 @@ function isPart(a: string, b: string): boolean {
 }
 
 /**
- * What a Mac lets its GPU hold. setMiB: `sysctl iogpu.wired_limit_mb`, 0 unless someone has set it. Apple documents no
- * default; logs of Metal's recommendedMaxWorkingSetSize show two thirds up to 32 GiB of memory and three quarters from
- * 36 GiB on (21.3 of 32, 27 of 36, 48 of 64); macOS 26 allows some more (107.5 of 128), which is not counted on.
+ * The memory that a Mac lets its GPU use. setMiB: `sysctl iogpu.wired_limit_mb`, 0 unless it was set. Apple documents
+ * no default; logs of Metal's recommendedMaxWorkingSetSize show two thirds up to 32 GiB of memory and three quarters
+ * from 36 GiB on (21.3 of 32, 27 of 36, 48 of 64); macOS 26 allows somewhat more (107.5 of 128), which is not relied
+ * on.
  */
 export function wiredLimit(totalBytes: number, setMiB: number): number {
   if (setMiB > 0) return Math.min(totalBytes, setMiB * 2 ** 20);
@@ -124,10 +125,10 @@ function nvidia(system: SystemReader): GpuMemory[] {
   }));
 }
 
-/** No GPU with its own memory has less today: a smaller size is what an integrated one has reserved. */
+/** No current GPU with its own memory has less: a smaller size is what an integrated one has reserved. */
 const LEAST_OWN = 2 * 2 ** 30;
 
-/** amdgpu has files for each card; integrated GPUs may hold what the driver maps of the machine's memory, too ("GTT"). */
+/** amdgpu has files for each card; integrated GPUs may also use memory of the machine that the driver maps ("GTT"). */
 function amd(system: SystemReader): GpuMemory[] {
   const folder = "/sys/class/drm";
   const cards = system.list(folder).filter((name) => /^card\d+$/.test(name));
@@ -142,7 +143,7 @@ function amd(system: SystemReader): GpuMemory[] {
   });
 }
 
-/** Of display adapters. */
+/** Display adapters. */
 const CLASS = "HKLM\\SYSTEM\\CurrentControlSet\\Control\\Class\\{4d36e968-e325-11ce-bfc1-08002be10318}";
 const VENDORS: readonly (readonly [RegExp, string])[] = [
   [/nvidia/i, "nvidia"],
@@ -151,7 +152,7 @@ const VENDORS: readonly (readonly [RegExp, string])[] = [
   [/qualcomm|adreno/i, "qualcomm"],
 ];
 
-/** Drivers write there what they have of their own; Windows lets integrated ones use half of the memory, too. */
+/** Drivers write the size of their own memory there; Windows lets integrated GPUs use half of the machine's, too. */
 function windows(ramBytes: number, system: SystemReader): GpuMemory[] {
   const query = (value: string) => valuesByKey(system.run("reg", ["query", CLASS, "/s", "/v", value]));
   const names = query("DriverDesc");
@@ -166,7 +167,7 @@ function windows(ramBytes: number, system: SystemReader): GpuMemory[] {
   });
 }
 
-/** What `reg query /v` prints: a line for a key, and below it one for its value: name, type, data. */
+/** The output of `reg query /v`: a line for a key, followed by one for its value: name, type, data. */
 function valuesByKey(text: string): Map<string, string> {
   const values = new Map<string, string>();
   let key = "";

@@ -1,27 +1,30 @@
 /**
- * How many guessed tokens of a text a step should check: what they are expected to bring against what their rows cost, both
- * in tokens. Pure. Guesses never change a text: each row's token is chosen as without them, by the same random number,
- * and the row after it counts only if that token is the one that was guessed. So a token that was guessed is taken with
- * its own probability, and where it is not, the one in its place comes from the others: rejection sampling (arXiv
- * 2211.17192) for guesses that are certain, and the same seed gives the same text.
+ * How many guessed tokens of a text a step should check: their expected gain against the cost of their rows, both in
+ * tokens. Pure. Guesses never change a text: each row's token is chosen as without them, with the same random number,
+ * and the row after it counts only if that token is the guessed one. So a guessed token is accepted with its own
+ * probability, and a rejected one is replaced by one of the others: rejection sampling (arXiv 2211.17192) for guesses
+ * that are certain, and the same seed gives the same text.
  */
 
-/** Numbers of guesses that are tried: few, so that their costs are soon known. With the row before them whole tiles of 4. */
+/**
+ * Numbers of guesses that are tried: few, so that their costs are soon known. With the row before them they make whole
+ * tiles of 4.
+ */
 const COUNTS = [1, 3, 5, 7, 11, 15];
 
-/** Fewer tokens are not worth a row: chances and costs are estimates. */
+/** A smaller gain is not worth a row: chances and costs are estimates. */
 const LEAST_GAIN = 0.1;
 
 export interface Worth {
   /** 0: none is worth it. */
   readonly count: number;
-  /** Tokens that are won, less those that the same time would have given otherwise. */
+  /** Tokens gained, minus those that the same time would have produced otherwise. */
   readonly gain: number;
 }
 
 /**
- * chances: of each guess to be right when those before it are. awaited: the first N, which are under way already, and are
- * not to be checked. cost: of N rows more, in tokens that the step would give in the same time.
+ * chances: for each guess the chance to be right if those before it are. awaited: the first N are already running and
+ * need no check. cost: of N more rows, in tokens that the step would produce in the same time.
  */
 export function worthChecking(
   chances: readonly number[],

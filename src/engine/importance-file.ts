@@ -1,6 +1,6 @@
 /**
- * An importance matrix as a file: the GGUF that llama.cpp's imatrix writes and its quantizer reads. Of each tensor NAME it
- * has NAME.in_sum2 [cols, experts] and NAME.counts [1, experts].
+ * An importance matrix as a file: the GGUF that llama.cpp's imatrix writes and its quantizer reads. For each tensor
+ * NAME it has NAME.in_sum2 [cols, experts] and NAME.counts [1, experts].
  */
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { FormatError } from "../format/errors.ts";
@@ -15,7 +15,7 @@ const SUMS = ".in_sum2";
 const COUNTS = ".counts";
 const KEYS = { datasets: "imatrix.datasets", chunks: "imatrix.chunk_count", tokens: "imatrix.chunk_size" };
 
-/** NibbleError "io", FormatError for another kind of file and for numbers that are none. */
+/** Throws NibbleError "io", and FormatError for another kind of file or invalid numbers. */
 export async function readImportance(path: string): Promise<ImportanceMatrix> {
   const file = await openCheckpoint(path);
   try {
@@ -67,7 +67,7 @@ async function importanceOf(file: Checkpoint, name: string, sums: Tensor): Promi
   return found;
 }
 
-/** The new file `path`. What `writeNewFile` throws. */
+/** Writes the new file `path`. Throws what `writeNewFile` throws. */
 export async function writeImportance(path: string, matrix: ImportanceMatrix): Promise<void> {
   const names = [...matrix.tensors.keys()].sort();
   const tensors = names.flatMap((name) => {

@@ -1,8 +1,8 @@
 /**
- * The inputs of the columns of a model's matrices: sums of their squares over a text, by expert where a tensor has
- * several. An error of a weight costs as much as its column is active, so a quantizer may weigh errors by the mean of these
- * (llama.cpp's importance matrix). One idea: the inputs of all products keep places of their own in the graph, and are read
- * after each step. So the model has to fit in memory for it, which quantizing alone does not need.
+ * Collects an importance matrix: the sums of squares of the inputs of each matrix column over a text, by expert if a
+ * tensor has several. An error of a weight costs as much as its column is active, so a quantizer may weigh errors by
+ * their mean (llama.cpp's importance matrix). The inputs of all products get memory of their own in the graph, and are
+ * read after each step. So the model has to fit in memory, which quantizing alone does not need.
  */
 import type { Allocation, Device, Graph, Op, Value } from "../device/contract.ts";
 import { readable } from "../device/readable.ts";
@@ -12,11 +12,11 @@ import type { Tokenizer } from "../format/tokenizer.ts";
 import type { Model } from "../model/model.ts";
 import { prepare, tokenizerOf } from "./assemble.ts";
 
-/** Of one tensor. */
+/** For one tensor. */
 export interface Importance {
-  /** [experts, cols], as precise as a file has them; of a tensor without experts one row. */
+  /** [experts, cols], with a file's precision; one row for a tensor without experts. */
   readonly sums: Float32Array;
-  /** Rows that each expert met. */
+  /** The number of rows that each expert processed. */
   readonly counts: Float32Array;
 }
 
@@ -25,7 +25,7 @@ export interface ImportanceMatrix {
   readonly tensors: ReadonlyMap<string, Importance>;
   /** Names of the texts. */
   readonly datasets: readonly string[];
-  /** Windows that were read, and tokens of one. */
+  /** Windows that were read, and the tokens of one. */
   readonly chunks: number;
   readonly chunkTokens: number;
 }
@@ -39,14 +39,14 @@ export interface CollectOptions {
   signal?: AbortSignal;
 }
 
-/** llama.cpp's; each is read as a text of its own. */
+/** llama.cpp's window; each is read as a separate text. */
 const WINDOW = 512;
-/** Tokens of a step: their inputs to all products lie in memory, 17 MB a token in a 70B. */
+/** Tokens of a step: their inputs to all products are in memory, 17 MB for each token of a 70B. */
 const STEP = 64;
 
 /**
- * Reads `text` over an f16 cache. checkpoint: a GGUF, or as one; it stays open. ArgumentError for a text shorter than one
- * window; what loading throws, MemoryError among it.
+ * Reads `text` with an f16 cache. checkpoint: a GGUF, or a folder presented as one; it stays open. Throws ArgumentError
+ * for a text shorter than one window, and what loading throws, including MemoryError.
  */
 export async function collectImportance(
   checkpoint: Checkpoint,
@@ -112,7 +112,7 @@ export async function collectImportance(
   }
 }
 
-/** The text's ids, each window with the start token where the model takes one. */
+/** The text's ids, each window with the start token if the model uses one. */
 function windowsOf(tokenizer: Tokenizer, text: string, window: number, name: string): number[][] {
   const ids = tokenizer.encode(text);
   const start = tokenizer.addBos && tokenizer.bosId !== null ? [tokenizer.bosId] : [];
@@ -127,7 +127,7 @@ function windowsOf(tokenizer: Tokenizer, text: string, window: number, name: str
 
 type Product = Extract<Op, { op: "matmul" | "expertMatmul" }>;
 
-/** Products of all rows: those of the layers. */
+/** Products for all rows: those of the layers. */
 function productsIn(graph: Graph): Product[] {
   return graph.ops.flatMap((op) =>
     (op.op === "matmul" || op.op === "expertMatmul") && op.x.rows === "tokens" ? [op] : [],
@@ -139,13 +139,13 @@ function watched(graph: Graph): Graph {
   return readable(graph, new Map(values.map((value) => [`input.${value.id}`, value])));
 }
 
-/** An importance that still grows. */
+/** An importance matrix that is being collected. */
 interface Met {
   readonly sums: Float64Array;
   readonly counts: Float64Array;
 }
 
-/** Sums of what products met. Those that read the same are counted once. */
+/** Sums for products. Products with the same input are counted once. */
 export class Tally {
   readonly #products: Product[];
   readonly #met = new Map<string, Met>();
@@ -154,7 +154,7 @@ export class Tally {
     this.#products = productsIn(graph);
   }
 
-  /** What the last step's `rows` rows gave each product. */
+  /** The inputs of each product for the last step's `rows` rows. */
   async add(allocation: Allocation, rows: number): Promise<void> {
     const done = new Set<string>();
     const read = async (value: Value) => allocation.read(value, 0, rows);
@@ -183,7 +183,7 @@ export class Tally {
     }
   }
 
-  /** By the names of the file's tensors. FormatError where activations are no numbers. */
+  /** By the names of the file's tensors. Throws FormatError if activations are not finite. */
   byName(model: Pick<Model, "sourceNames">): Map<string, Importance> {
     const tensors = new Map<string, Importance>();
     const taken = new Set<string>();
@@ -231,12 +231,15 @@ function count({ sums, counts }: Met, expert: number, x: Float32Array): void {
   counts[expert]++;
 }
 
-/** A column that met nothing in the text may meet something in another: its errors still count a little. llama.cpp's count nothing. */
+/**
+ * A column that was inactive in this text may be active in another, so its errors count a little. llama.cpp ignores
+ * them.
+ */
 const LEAST = 1e-6;
 
 /**
- * What an error weighs in each column of an expert: the mean square there. Divided by a power of two, so that float32
- * has room for what a search multiplies it with. null: the text says nothing, having brought it no rows, or zeros.
+ * The weight of an error in each column of an expert: its mean square. Divided by a power of two, so that products in a
+ * search stay in float32's range. null: no information, since the text gave it no rows, or only zeros.
  */
 export function columnWeights({ sums, counts }: Importance, expert: number): Float32Array | null {
   const cols = sums.length / counts.length;

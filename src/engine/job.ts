@@ -1,5 +1,5 @@
 /**
- * One request of a text to the device: to read its ids, and to give logits or tokens after them. Tracks its progress.
+ * A request of a text to the device: to read its ids, and to return logits or tokens after them. Tracks its progress.
  */
 import type { Beginnings } from "../cache/beginnings.ts";
 import { blocksOf } from "../cache/layers.ts";
@@ -21,35 +21,35 @@ import { type Guess, Lookup } from "./lookup.ts";
 import type { RowLogits, Tokens } from "./tokens.ts";
 
 export interface JobOptions {
-  /** What the text shall hold. */
+  /** What the text should contain. */
   ids: readonly number[];
-  /** Of the last of them: logits are wanted. Default 0; 1 with `tokens`. */
+  /** How many of the last ids need logits. Default 0; 1 with `tokens`. */
   outputs?: number;
-  /** A generation after them. */
+  /** The generation that follows them. */
   tokens?: Tokens;
-  /** Tokens of the generation that are guessed and checked at once, at most. Default 0. */
+  /** Maximum tokens of the generation that are guessed and checked at once. Default 0. */
   guesses?: number;
-  /** Guesses where the text itself offers none. */
+  /** Guesses if the text itself offers none. */
   draft?: Draft | null;
-  /** Tokens for which pages are set aside from the beginning. Default: those of `ids`. */
+  /** Tokens for which pages are reserved from the beginning. Default: those of `ids`. */
   reserve?: number;
   signal?: AbortSignal;
-  /** Tokens read so far of `total` that were new. */
+  /** Tokens read so far, of `total` new ones. */
   onProgress?: (tokens: number, total: number) => void;
-  /** Of the last of them: they are processed even if pages hold them. Default: those that give logits. */
+  /** How many of the last ids are processed even if pages have them. Default: those that need logits. */
   fresh?: number;
-  /** What fills its pages instead of steps, once it has them. */
+  /** Fills its pages instead of steps, once it has them. */
   work?: (job: Job) => Promise<void>;
   /** Rows are the labelled value of this name instead of logits. */
   label?: string;
-  /** What is done with the step of all that is fresh, instead of running it. */
+  /** Receives the step of all fresh ids instead of running it. */
   instead?: (step: Step) => Promise<void>;
 }
 
-/** Tokens of a generation after which its states are kept as those on the way of a prompt are. */
+/** A generation keeps its states after this many tokens, as a prompt does on its way. */
 const KEPT_EACH = 512;
 
-/** What of a job is in a step. */
+/** The part of a job that is in a step. */
 export interface JobPart {
   readonly job: Job;
   readonly from: number;
@@ -58,7 +58,7 @@ export interface JobPart {
   /** Its last ids, which are guessed: each has an output, as has the one before them. */
   readonly guess: readonly number[];
   readonly sampling: Sampling | null;
-  /** Tokens of a prompt among its rows, for what they cost. */
+  /** Its rows include tokens of a prompt, which cost differently. */
   readonly isPrompt: boolean;
   readonly epoch: number;
   readonly state: RunState | null;
@@ -67,16 +67,18 @@ export interface JobPart {
 
 /** A job on its way through the scheduler. */
 export class Job {
-  /** The prompt, and after it what is chosen, as it becomes known. */
+  /** The prompt, followed by the chosen ids as they become known. */
   readonly ids: number[];
   readonly prompt: number;
   readonly outputs: number;
-  /** This much may be known already. */
+  /** This many tokens may come from the cache. */
   readonly most: number;
   readonly reserve: number;
   readonly tokens: Tokens | null;
   readonly options: JobOptions;
-  /** Resolves when it has ended, rejects with what ended it early. A generation's tokens report the same. */
+  /**
+   * Resolves when it has ended; rejects with the error that ended it early, which a generation's tokens report, too.
+   */
   readonly ended: Promise<void>;
   /** Logits of the prompt's last `outputs` tokens. */
   readonly rows: Float32Array[] = [];
@@ -84,30 +86,30 @@ export class Job {
   row = -1;
   /** In the order of admission. */
   began = 0;
-  /** When that was, by `performance.now`. */
+  /** The time of admission, by `performance.now`. */
   beganMs = 0;
-  /** The last step that it was part of. */
+  /** The last step that included it. */
   servedAt = 0;
   isEnded = false;
-  /** Tokens of `ids` that its pages held when it ended. */
+  /** Tokens of `ids` in its pages when it ended. */
   held = 0;
-  /** Tokens in steps so far, also those whose ids are not known. */
+  /** Tokens in steps so far, including those whose ids are not known. */
   sent = 0;
-  /** Of these, in steps that the device has taken. */
+  /** Of these, tokens in steps that the device has accepted. */
   ran = 0;
-  /** Counts how often what was sent became void: parts of an earlier epoch do not count. */
+  /** Counts how often sent tokens became void: parts of an earlier epoch are ignored. */
   epoch = 0;
   /** Guesses that were checked, and those of them that were right. */
   drafted = 0;
   accepted = 0;
-  /** A step with guesses is under way. */
+  /** A step with guesses is running. */
   #isChecking = false;
   #lookup: Lookup | null = null;
   #pages: TextPages | null = null;
   #states: TextStates | null = null;
-  /** Where reading stops, so that states are kept there. */
+  /** Where reading pauses, so that states are kept there. */
   readonly #cuts = new Set<number>();
-  /** By other job: what both begin with. */
+  /** By other job: the length of the common prefix. */
   readonly #shared = new WeakMap<Job, number>();
   #kept = 0;
   #read = 0;
@@ -126,7 +128,7 @@ export class Job {
     this.ended = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    // A generation's error comes by its tokens; this one may have no listener.
+    // A generation's error is reported by its tokens; this one may have no listener.
     this.ended.catch(() => {});
   }
 
@@ -149,7 +151,7 @@ export class Job {
     return this.#keys[block];
   };
 
-  /** Tokens of the prompt that did not have to be read. */
+  /** Tokens of the prompt that were in the cache. */
   get reused(): number {
     return this.prompt - this.#read;
   }
@@ -159,18 +161,18 @@ export class Job {
     return this.sent < this.prompt && !this.options.work;
   }
 
-  /** The prompt may be sent up to here: rows for `instead` have a step of their own. */
+  /** The prompt may be sent up to here: rows for `instead` need a separate step. */
   get readable(): number {
     const end = this.options.instead && this.sent < this.most ? this.most : this.prompt;
     return Math.min(end, ...[...this.#cuts].filter((cut) => cut > this.sent));
   }
 
-  /** Its next rows have a step of their own, for `instead`. */
+  /** Its next rows need a separate step, for `instead`. */
   get isApart(): boolean {
     return this.options.instead !== undefined && this.sent === this.most;
   }
 
-  /** keptStates: of positions on its way, at a time. */
+  /** keptStates: how many positions on its way keep their states at a time. */
   start(beginnings: Beginnings, keptStates: number): PageCopy[] {
     this.beganMs = performance.now();
     const pages = new TextPages(beginnings);
@@ -185,7 +187,9 @@ export class Job {
     return copies;
   }
 
-  /** It reads what `other` is about to read, too, and waits; that one keeps its states where both part. */
+  /**
+   * Whether it waits because `other` is about to read the same tokens; that one keeps its states where both diverge.
+   */
   follows(other: Job): boolean {
     let end = this.#shared.get(other);
     if (end === undefined) {
@@ -196,17 +200,17 @@ export class Job {
     return this.sent < end && other.sent < end;
   }
 
-  /** Positions before this one it never goes back to. */
+  /** It never goes back before this position. */
   get settled(): number {
     if (!this.tokens) return this.sent;
-    // The last token that is known may have to run again; what a caller has not taken it may leave.
+    // The last known token may have to run again; tokens that a caller has not taken may be dropped.
     return Math.min(this.ids.length - 1, this.prompt + this.tokens.accepted);
   }
 
-  /** Uses what other texts with the same beginning have read since. */
+  /** Reuses what other texts with the same prefix have read since. */
   catchUp(): void {
     const block = Math.floor(this.sent / PAGE_SLOTS);
-    // Rarely is the next block there, and to see that is cheap.
+    // The next block is rarely there, and this check is cheap.
     if (this.sent !== this.pages.tokens || !this.pages.last.children.has(this.key(block))) return;
     if (!this.pages.extend(this.ids, this.key, this.most)) return;
     this.#states?.jump();
@@ -214,13 +218,13 @@ export class Job {
     this.#progress();
   }
 
-  /** It generates, and a step may give its next token. */
+  /** It generates, and a step may produce its next token. */
   get isReady(): boolean {
     const isBusy = this.isReading || this.#isChecking || this.draft?.isBusy;
     return !isBusy && this.tokens?.isWanted === true;
   }
 
-  /** What may come after its known tokens: at most `most`, which may reach past those that are awaited. */
+  /** Guesses for what follows its known tokens: at most `most`, which may extend past the awaited ones. */
   guess(most: number): Guess {
     this.#lookup ??= new Lookup(this.ids);
     return this.#lookup.next(most);
@@ -234,7 +238,7 @@ export class Job {
     });
   }
 
-  /** Guesses that its next row may have with it. */
+  /** How many guesses its next row may have. */
   get mostGuesses(): number {
     return Math.min(this.options.guesses ?? 0, (this.tokens?.wanted ?? 0) - 1);
   }
@@ -247,16 +251,16 @@ export class Job {
     this.sent = to;
     this.#isChecking = guess.length > 0;
     const state = this.#states?.advance(to) ?? null;
-    // Guesses may be void.
+    // Guesses may become void.
     const packed = this.pages.pack(from, to - guess.length);
     return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch, state, packed };
   }
 
-  /** The device has taken the step. Of guesses nothing is held until they have proved right. */
+  /** Called when the device has accepted the step. Guesses are not counted as read until they are known to be right. */
   took(part: JobPart): void {
     if (this.isEnded) return;
     if (part.epoch === this.epoch) this.#advance(part);
-    // Once its blocks are known, and also of a part that is void: the device has packed them.
+    // Once its blocks are known, and also for a void part: the device has packed them.
     this.pages.packed();
     if (part.from < this.prompt && part.epoch === this.epoch) this.#progress();
   }
@@ -269,7 +273,7 @@ export class Job {
     if (from < this.prompt || to % KEPT_EACH === 0) this.#states?.keep(to, this.#cuts.has(to));
   }
 
-  /** What the device chose after each output; null: it could not. What comes after an end token is dropped. */
+  /** The device's choices after each output; null: it could not choose. What follows an end token is dropped. */
   chose(ids: readonly (number | null)[], part: JobPart): void {
     const first = this.ids.length;
     if (this.isEnded || this.isDone || part.epoch !== this.epoch) return;
@@ -288,7 +292,7 @@ export class Job {
     this.#checked(part, first);
   }
 
-  /** Looks at the logits of its outputs. */
+  /** Processes the logits of its outputs. */
   async look(rows: readonly RowLogits[], part: JobPart): Promise<void> {
     if (!this.tokens) {
       const { label } = this.options;
@@ -303,7 +307,7 @@ export class Job {
     await this.tokens.choose({ rows, guess: part.guess, ids, chose, done: () => this.#checked(part, first) });
   }
 
-  /** What follows the first guess that was wrong is void. first: where what was chosen begins. */
+  /** Drops what follows the first wrong guess. first: the start of the chosen ids. */
   #checked({ guess }: JobPart, first: number): void {
     if (guess.length === 0) return this.draft?.passed();
     const chosen = this.ids.length - first;
@@ -318,7 +322,7 @@ export class Job {
     this.tokens!.settle(chosen - 1);
   }
 
-  /** Gives its pages back. error: what ended it; null: it has all it wanted, or its caller wants no more. */
+  /** Gives its pages back. error: what ended it; null: it is finished, or its caller wants no more. */
   end(error: { error: unknown } | null): void {
     this.isEnded = true;
     this.draft?.end();
@@ -339,7 +343,7 @@ export class Job {
     return !this.options.work && this.ran >= this.prompt && this.rows.length >= this.outputs;
   }
 
-  /** As a step has it. */
+  /** As part of a step. */
   run({ from, to, outputs, guess, sampling, state, packed }: JobPart): Run {
     const known = to - guess.length - from;
     const idAt = (i: number) => (i < known ? (this.ids[from + i] ?? CHOSEN) : guess[i - known]);
@@ -347,20 +351,22 @@ export class Job {
     return { text: this.row, position: from, ids, outputs, sampling, state, packed };
   }
 
-  /** Pages of a pool that it needs in all, with its reserve; of a bounded one `more` than its window. */
+  /**
+   * Pages of a pool that it needs in all, including its reserve; for a pool with a window, `more` beyond the window.
+   */
   wants(window: number | null, more = 0): number {
     const all = blocksOf(Math.max(this.reserve, this.prompt));
     return window === null ? all : Math.min(all, blocksOf(window) + 2 + more);
   }
 
   #push(id: number): void {
-    // The row that it was chosen after was that of the last id.
+    // The row after which it was chosen was that of the last id.
     if (this.#isChecking) this.ran = this.ids.length;
     this.ids.push(id);
     this.#note();
   }
 
-  /** What the device has taken and whose ids are known is held. */
+  /** Tokens whose rows are accepted and whose ids are known count as read. */
   #note(): void {
     const { pages } = this;
     const to = Math.min(this.ran, this.ids.length);

@@ -1,6 +1,6 @@
 /**
- * Which of several sets of kernels serve on an adapter: the one that is faster there. Owns the sets, and the small graph on which
- * they are timed, some tens of milliseconds each. kernel-memory.ts remembers what was found. Web standards only.
+ * Chooses the fastest of several sets of kernels for an adapter, by timing them on a small graph, some tens of
+ * milliseconds each. kernel-memory.ts stores the result. Web standards only.
  */
 import { kvCodec } from "../cache/codecs.ts";
 import type { Allocation, Graph } from "../device/contract.ts";
@@ -10,9 +10,9 @@ import type { WebgpuDevice } from "../device/webgpu/webgpu.ts";
 import { ArgumentError } from "../format/errors.ts";
 
 /**
- * matrices: subgroup matrices of float16, as NVIDIA has them; integer dot products for single rows. dots: integer dot products.
- * floats: float arithmetic. matrices8: the same, with 8x8x8 subgroup matrices for attention and for prompts' products, as Metal has
- * them.
+ * matrices: subgroup matrices of float16 (NVIDIA), with integer dot products for single rows. dots: integer dot
+ * products. floats: float arithmetic. matrices8: the same, with 8x8x8 subgroup matrices for attention and prompts'
+ * products (Metal).
  */
 export const KERNEL_SETS = {
   matrices: {},
@@ -24,16 +24,18 @@ export type KernelSet = keyof typeof KERNEL_SETS;
 
 export interface KernelChoice {
   readonly set: KernelSet;
-  /** The sets among which it was chosen. */
+  /** The sets to choose from. */
   readonly sets: readonly KernelSet[];
-  /** Of a token of the small graph, with its share of a prompt where sets differ in those; null: nothing was timed. */
+  /**
+   * For a token of the small graph, with its share of a prompt if the sets differ for prompts; null: nothing was timed.
+   */
   readonly ms: Readonly<Partial<Record<KernelSet, number>>> | null;
 }
 
-/** A set other than the default has to take less than this share of its time. */
+/** Another set than the default must take less than this share of the default's time. */
 const CLEARLY_FASTER = 0.9;
 
-/** Sets that an adapter has, the default first. Where it has matrices nothing comes near them for prompts. */
+/** The sets of an adapter, the default first. If it has matrices, no other set is as fast for prompts. */
 export function kernelSets({ matrices, matrices8 }: Traits, isSoftware: boolean): readonly KernelSet[] {
   if (matrices) return ["matrices"];
   // GPUs with these emulate integer dot products.
@@ -41,7 +43,7 @@ export function kernelSets({ matrices, matrices8 }: Traits, isSoftware: boolean)
   return isSoftware ? ["dots"] : ["dots", "floats"];
 }
 
-/** ArgumentError for a set that does not exist, or that the adapter does not have. */
+/** Throws ArgumentError for a set that does not exist, or that the adapter does not have. */
 export function checkKernels(name: string, traits: Traits): KernelSet {
   const has = (Object.keys(KERNEL_SETS) as KernelSet[]).filter(
     (set) => (set !== "matrices" && set !== "matrices8") || traits[set],
@@ -51,7 +53,7 @@ export function checkKernels(name: string, traits: Traits): KernelSet {
   return set;
 }
 
-/** The fastest, or the first where none is clearly faster. */
+/** The fastest, or the first if none is clearly faster. */
 export function fastest(
   sets: readonly KernelSet[],
   ms: Readonly<Partial<Record<KernelSet, number>>>,
@@ -65,19 +67,22 @@ interface TimingSize {
   readonly layers: number;
   readonly cols: number;
   readonly context: number;
-  /** Tokens of a chunk of a prompt, timed where `matrices8` is among the sets: the others have the same kernels for prompts. */
+  /**
+   * Tokens of a chunk of a prompt, timed only if `matrices8` is among the sets: the others have the same kernels for
+   * prompts.
+   */
   readonly prompt: number;
 }
 
 /** An eighth of an 8B model's layers: 75 MB of weights, 10 MB of cache. A chunk is more than a batch (gpu.ts). */
 const SIZE: TimingSize = { layers: 4, cols: 4096, context: 4096, prompt: 128 };
-/** Tokens generated for each chunk of a prompt: what a prompt of 512 tokens and an answer of 128 have. */
+/** Tokens generated for each chunk of a prompt: as for a prompt of 512 tokens and an answer of 128. */
 const TOKENS_A_CHUNK = 32;
 const ROUNDS = 3;
 const ROUND_MS = 15;
 const MOST_STEPS = 50;
 
-/** KernelChoice.ms of each set, the least of some rounds in which they take turns. DeviceError. */
+/** KernelChoice.ms of each set, the minimum over interleaved rounds. Throws DeviceError. */
 export async function timeKernels(
   open: (traits: TraitOptions) => Promise<Pick<WebgpuDevice, "allocate">>,
   sets: readonly KernelSet[],
@@ -110,7 +115,7 @@ export async function timeKernels(
   }
 }
 
-/** Milliseconds of one of `steps` steps of so many tokens, which do not wait for each other. Weights and cache are zeros. */
+/** Milliseconds of one of `steps` pipelined steps with this many tokens. Weights and cache are zeros. */
 async function timeSteps(
   allocation: Allocation,
   graph: Graph,
@@ -126,7 +131,7 @@ async function timeSteps(
   return (performance.now() - begun) / steps;
 }
 
-/** Attention over a 4-bit cache and a product of 4-bit weights for each layer. */
+/** For each layer, attention with a 4-bit cache and a product with 4-bit weights. */
 function timingGraph({ layers, cols, context }: TimingSize, tokens: number): Graph {
   const headDim = 128;
   const heads = cols / headDim;

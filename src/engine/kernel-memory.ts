@@ -34,7 +34,7 @@ export interface ChoiceOptions {
   readonly time?: typeof timeKernels;
 }
 
-/** The device with its fastest kernels, or those that were asked for. ArgumentError for those that it has not. */
+/** The device with its fastest kernels, or the requested ones. Throws ArgumentError for a set that it does not have. */
 export async function withKernels(
   open: (traits?: TraitOptions) => Promise<WebgpuDevice>,
   options: ChoiceOptions = {},
@@ -50,7 +50,7 @@ export async function withKernels(
   const key = await keyOf(device);
   const known = await remembered(file);
   const before = timesOf(known.get(key), sets);
-  // Loading a model reports an adapter's error, in its own words.
+  // Loading a model reports an adapter's error itself.
   const ms = before ?? (await time(open, sets).catch(() => null));
   if (!before && timesOf(ms, sets)) {
     const others = [...known].filter(([other]) => other !== key);
@@ -82,7 +82,7 @@ async function remembered(file: string): Promise<Map<string, unknown>> {
   }
 }
 
-/** Times of all sets, which are numbers; else null. */
+/** Times of all sets, if they are numbers; else null. */
 function timesOf(entry: unknown, sets: readonly KernelSet[]): Times | null {
   if (typeof entry !== "object" || entry === null) return null;
   const times = new Map(Object.entries(entry));

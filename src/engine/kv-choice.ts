@@ -1,15 +1,17 @@
 /**
- * Which cache format a model gets by default. Most get the device's; a layer whose keys a bias carries so far out that their
- * rounding would drown what differs from token to token gets kv4, or float16 where that would not hold, either. Known cases:
- * Qwen 2 and 2.5, first and last layers; gpt-oss. Seen in the weights, before anything runs; a format that is named is used.
+ * The default cache format of a model. Usually it is the device's. In some layers a bias shifts keys so far that
+ * rounding would hide the differences between tokens; these get kv4, or float16 if kv4 would not be exact enough,
+ * either. Known cases: Qwen 2 and 2.5, first and last layers; gpt-oss. It is computed from the weights before anything
+ * runs. A format that the user names is not changed.
  *
- * A key's channel c has mean b (its bias) and, over normed inputs, a deviation of about sqrt(sum of (W[c, j] g[j])^2). A code's
- * step is a part of a range, and what a format ranges over decides what a bias costs:
- *   by channel  4.2 deviations of 32 Gaussian numbers, and what a page sees of the mean: a rotary pair with frequency f turns its
- *               mean by 32 f radians, so min(2, 32 f) of its length. A zero of eight bits reaches 128 steps.
- *   int4        32 dims of one token: the deviations of all, and the farthest mean.
- *   rotated     all dims of one token share a step, as wide as their root mean square.
- * Mean squares of steps over what they would be without the bias predict what a layer costs more (measured: lab/LOG.md, 2026-11-29).
+ * A key's channel c has mean b (its bias) and, for normed inputs, a deviation of about sqrt(sum of (W[c, j] g[j])^2).
+ * The step of a code is a fraction of a range, and the range of a format decides what a bias costs:
+ * by channel 4.2 deviations of 32 Gaussian numbers, plus what a page sees of the mean: a rotary pair with frequency f
+ *               rotates its mean by 32 f radians, so min(2, 32 f) of its length. A zero of eight bits reaches 128 steps.
+ * int4 32 dims of one token: the deviations of all, and the farthest mean.
+ * rotated all dims of one token share a step, as wide as their root mean square.
+ * Mean squares of steps relative to those without the bias predict how much more a layer costs (measured: lab/LOG.md,
+ * 2026-11-29).
  */
 import { DEFAULT_KV, kvCodec } from "../cache/codecs.ts";
 import { hasFormat } from "../device/check.ts";
@@ -33,9 +35,9 @@ import { codecsOf } from "./plan.ts";
 const RANGE = 4.2;
 const INT4_STEPS = 15;
 const ZERO_REACH = 128;
-/** Weights need not be read where no bias is larger: keys are of the size of 1. */
+/** Weights need not be read if no bias is larger: keys have a size of about 1. */
 const SMALL_BIAS = 4;
-/** For a layer that the default does not hold; float16 after them. */
+/** For a layer that the default does not suit; float16 after them. */
 const INSTEAD = ["kv4"];
 
 /** A format as `layerFormats` reads it. */
@@ -66,11 +68,11 @@ interface BiasedKeys {
   readonly bias: Weight;
   /** Weights of the norm before the product. */
   readonly norm: Weight | null;
-  /** Radians a position, of pairs (i, i + count). */
+  /** Radians per position, for pairs (i, i + count). */
   readonly frequencies: Float64Array | null;
 }
 
-/** Layers whose keys are a product with a bias, perhaps turned, and not normed after it. */
+/** Layers whose keys are a product with a bias, possibly with RoPE, and without a norm after it. */
 function biasedKeys({ ops }: Graph): BiasedKeys[] {
   const made = new Map<Value, Op>(ops.flatMap((op) => ("out" in op ? [[op.out, op]] : [])));
   return ops.flatMap((op) => {
@@ -88,10 +90,10 @@ function biasedKeys({ ops }: Graph): BiasedKeys[] {
 
 /** What is known of a key's channels, [kvHeads, headDim]. */
 interface Channels {
-  /** Of the bias; of a pair that turns, the length. */
+  /** The bias; for a rotary pair, its length. */
   readonly means: Float64Array;
   readonly variances: Float64Array;
-  /** Radians that a page turns the mean by. */
+  /** Radians by which the mean rotates within a page. */
   readonly turns: Float64Array;
 }
 
@@ -125,7 +127,7 @@ async function channelsOf(model: Model, found: BiasedKeys): Promise<Channels | n
   return channels;
 }
 
-/** Mean square of the keys' steps over what it would be without the bias. */
+/** Mean square of the keys' steps relative to that without the bias. */
 function noiseOf({ name, packed }: KvCodec, { headDim }: BiasedKeys, channels: Channels): number {
   const { means, variances, turns } = channels;
   if (packed?.keys.scales === "channel") {

@@ -1,4 +1,4 @@
-/** Which of the formats that have a name a device can hold, and which is its default. */
+/** Which of the named formats a device supports, and which is its default. */
 import { DEFAULT_KV } from "../cache/codecs.ts";
 import { FORMAT_NAMES, layerFormats } from "../cache/format-layers.ts";
 import { hasFormat } from "../device/check.ts";
@@ -8,7 +8,7 @@ export function formatsOf(device: Pick<Device, "kvFormats" | "kvParts">): string
   return FORMAT_NAMES.filter((name) => layerFormats(name).codecs.every((codec) => hasFormat(codec, device)));
 }
 
-/** Before a model is looked at (kv-choice.ts). */
+/** Before the model is considered (kv-choice.ts). */
 export function defaultKv(device: Pick<Device, "defaultKv">): string {
   return device.defaultKv ?? DEFAULT_KV;
 }

@@ -1,6 +1,4 @@
-/**
- * A loaded model: prompt in, text out. Owns the conversion between text and tokens around its scheduler.
- */
+/** A loaded model: prompt in, text out. Converts between text and tokens around its scheduler. */
 import type { CacheOwner } from "../cache/saved-cache.ts";
 import type { Allocation, Device } from "../device/contract.ts";
 import { AnswerIds } from "../format/answer-ids.ts";
@@ -36,7 +34,7 @@ import type { Scheduler } from "./scheduler.ts";
 import { draftSource, Text } from "./text.ts";
 import { restoreText, saveText } from "./text-save.ts";
 
-/** What a model is made of. */
+/** The components of a model. */
 export interface ModelParts {
   model: Model;
   device: Device;
@@ -45,7 +43,7 @@ export interface ModelParts {
   scheduler: Scheduler;
   tokenizer: Tokenizer;
   template: ChatTemplate | null;
-  /** Default sampling of generations. Default: the likeliest token. */
+  /** Default sampling of generations. Default: the most likely token. */
   sampling?: SampleOptions;
   suppressed?: Suppressed | null;
   /** The file's settings for embeddings. Default: none. */
@@ -62,7 +60,7 @@ export type Prompt = string | readonly PromptMessage[] | { readonly ids: readonl
 
 /** How a prompt becomes tokens. */
 export interface PromptOptions {
-  /** Text as it is, without the chat template. */
+  /** Use the text without the chat template. */
   raw?: boolean;
   /** Further variables of the chat template: tools, enable_thinking, documents. */
   template?: RenderOptions;
@@ -72,21 +70,21 @@ export interface PromptOptions {
  *     const model = await load("needle", { parallel: 4 });
  *     const answers = await Promise.all(questions.map((question) => model.generate(question).text()));
  *
- * Up to `parallel` generations run at once: one step of the device serves all of them. More wait in the order in which
- * they began, each until one ends or its `signal` fires; so a loop over one generation must not wait for another of the
- * same model unless both may run.
+ * Up to `parallel` generations run at once: one step of the device serves all of them. Further ones wait in the order
+ * in which they began, each until another ends or its `signal` fires. So a loop over one generation must not wait for
+ * another of the same model unless both may run.
  *
- * All texts share a cache of `cacheTokens` tokens. What was read stays in it until other texts need the room, also after
- * its generation; a prompt with the same beginning, also one that comes while the first is still read, does not read it
- * again. `GenerationResult.reusedTokens` counts these. A generation waits until there is room for its prompt and the next
- * few hundred tokens; nothing of a running one is lost.
+ * All texts share a cache of `cacheTokens` tokens. Its content stays until other texts need the space, also after a
+ * generation has ended. A prompt with the same prefix does not read it again, even if it arrives while the first is
+ * still being read; `GenerationResult.reusedTokens` counts these tokens. A generation waits until there is space for
+ * its prompt and the next few hundred tokens; nothing of a running one is lost.
  */
 export class EngineModel {
   readonly #parts: ModelParts;
   readonly #answers: AnswerIds;
   #draft: Prepared | null = null;
   #closing: Promise<void> | null = null;
-  /** Found out when it is first needed. */
+  /** Computed when it is first needed. */
   #ownership: Promise<CacheOwner> | null = null;
 
   constructor(parts: ModelParts) {
@@ -94,12 +92,15 @@ export class EngineModel {
     this.#answers = new AnswerIds(parts.tokenizer);
   }
 
-  /** Generations that run, at most `plan.parallel`, and those that wait for one to end or for room in the cache. */
+  /**
+   * The number of running generations, at most `plan.parallel`, and of those that wait for another to end or for space
+   * in the cache.
+   */
   get activity(): { running: number; waiting: number } {
     return this.#parts.scheduler.activity;
   }
 
-  /** Tokens of the cache: those that running generations use, and those that are known still of others. */
+  /** Tokens of the cache: in total, used by running generations, and kept from others. */
   get cache(): { tokens: number; used: number; known: number } {
     return this.#parts.scheduler.cache;
   }
@@ -118,43 +119,45 @@ export class EngineModel {
   }
 
   /**
-   * How tokens are chosen where a generation does not say: as the model's makers say (generation_config.json,
-   * general.sampling.*), else a temperature of 0.7 for models with a chat template. `{ temperature: 0 }`: always the likeliest.
+   * Default sampling: as the model's makers say (generation_config.json, general.sampling.*), else a temperature of 0.7
+   * for models with a chat template. `{ temperature: 0 }`: always the most likely token.
    */
   get sampling(): SampleOptions {
     return this.#parts.sampling ?? {};
   }
 
-  /** What is uncertain about the files or the machine, so that answers or the plan may be wrong: one line each, for people. */
+  /**
+   * Uncertainties about the files or the machine that may make answers or the plan wrong: one line each, for people.
+   */
   get warnings(): readonly string[] {
     const { tokenizer, template, device, plan } = this.#parts;
-    // A page's device was never asked: browsers do not report it.
+    // A page's device is never asked: browsers do not report it.
     const isUnknown = device.memory === null && plan.memory === null;
     return [...tokenizer.warnings, ...(template?.warnings ?? []), ...(isUnknown ? [MEMORY_UNKNOWN] : [])];
   }
 
-  /** What was allocated, in bytes, and for how long a context. */
+  /** What was allocated, in bytes, and the context it is for. */
   get plan(): Plan {
     return this.#parts.plan;
   }
 
-  /** What computes, for people. */
+  /** A description of the device, for people. */
   get device(): string {
     return this.#parts.device.description;
   }
 
   /**
-   * The tokens that a prompt becomes: through the chat template unless `raw`, or as they are. In a conversation answers of
-   * this model keep the ids that they were generated with, also where the tokenizer would cut them in another way, so that
-   * they are not read again. For that, give `generate` the conversation, or this very list as `{ ids }`.
+   * The tokens of a prompt: through the chat template unless `raw`, or unchanged. In a conversation, answers of this
+   * model keep the ids that they were generated with, even if the tokenizer would split them differently, so that they
+   * are not read again. For that, pass the conversation to `generate`, or this very array as `{ ids }`.
    */
   encode(prompt: Prompt, options: PromptOptions = {}): number[] {
     return atOnce(this.#slices(prompt, options));
   }
 
   /**
-   * As `encode`, with pauses in which timers, sockets and signals get their turn: for prompts of unknown length where
-   * others must not wait. AbortedError once the signal has fired.
+   * Like `encode`, with pauses in which timers, sockets and signals are served: for prompts of unknown length where
+   * others must not wait. Throws AbortedError once the signal has fired.
    */
   encodeInSlices(prompt: Prompt, options: PromptOptions & { signal?: AbortSignal } = {}): Promise<number[]> {
     return inSlices(this.#slices(prompt, options), READING, options.signal);
@@ -174,7 +177,7 @@ export class EngineModel {
     return yield* chatSlices(tokenizer, template, messages, options.template, this.#answers);
   }
 
-  /** The tokens of a conversation, as `encode` gave them, whose answer begins with this text. */
+  /** The tokens of a conversation, as returned by `encode`, whose answer begins with this text. */
   begin(
     conversation: readonly number[],
     text: string,
@@ -185,7 +188,7 @@ export class EngineModel {
 
   /**
    * Generates a continuation. Iterate over the result for pieces of text as they come; `result()` has counts, timings
-   * and the stop reason. What the caches hold already of the prompt's beginning is not processed again.
+   * and the stop reason. The prefix of the prompt that is in the cache is not processed again.
    */
   generate(prompt: Prompt, options: GenerateOptions & PromptOptions = {}): Generation {
     const outcome: Outcome = { result: null };
@@ -213,9 +216,9 @@ export class EngineModel {
   }
 
   /**
-   * Texts as vectors [hidden]: the pooled states before the output matrix, of length 1. The model is loaded with
-   * `{ embeddings: true }`. UnsupportedError for a model that is not made for it (`embedding.pooling` is null), unless
-   * `pooling` is given; ContextError for a text beyond the context; ArgumentError for an empty one.
+   * Texts as vectors [hidden]: the pooled states before the output matrix, with length 1. Load the model with `{
+   * embeddings: true }`. Throws UnsupportedError for a model that is not made for it (`embedding.pooling` is null),
+   * unless `pooling` is given; ContextError for a text beyond the context; ArgumentError for an empty one.
    */
   async embed(
     texts: readonly (string | { readonly ids: readonly number[] })[],
@@ -246,7 +249,8 @@ export class EngineModel {
       const into = new Text(scheduler);
       const step = pooling === "mean" ? plan.graph.maxOutputs : 1;
       const read = pooling === "cls" ? ids.slice(0, 1) : ids;
-      // Of the last token alone all others are read at once; a mean takes the states of some tokens at a time.
+      // If only the last token's state is needed, all others are read at once; a mean takes the states of some tokens
+      // at a time.
       for (
         let at = pooling === "mean" ? Math.min(step, read.length) : read.length;
         ;
@@ -262,7 +266,7 @@ export class EngineModel {
     return { vectors, tokens, pooling };
   }
 
-  /** A text to add to, go on with, fork and save; with a prompt it begins with that. Nothing is read yet. */
+  /** A text that can be extended, continued, forked and saved; it begins with the prompt. Nothing is read yet. */
   open(prompt: Prompt = { ids: [] }, options: PromptOptions = {}): OpenText {
     const { scheduler, tokenizer } = this.#parts;
     const ids = this.encode(prompt, options);
@@ -273,7 +277,7 @@ export class EngineModel {
     return new OpenText({ text: new Text(scheduler), tokenizer, sampling, suppressed, begin, save }, ids);
   }
 
-  /** How many tokens of a prompt's beginning the cache holds: they would not be read again. */
+  /** How many tokens of a prompt's prefix are in the cache and would not be read again. */
   held(prompt: Prompt, options: PromptOptions = {}): number {
     const { tokens, release } = this.#parts.scheduler.keep(this.encode(prompt, options));
     release();
@@ -281,13 +285,14 @@ export class EngineModel {
   }
 
   /**
-   * What the cache holds of a prompt, as the bytes of a file in order: with it the text goes on without being read again,
-   * on any device, with the same model and KV format and a context that holds it. In Node:
+   * The cache of a prompt, as the bytes of a file in order. With it the text can continue without being read again, on
+   * any device, with the same model and KV format and a context that is long enough. In Node:
    *
    *     await writeFile("talk.kv", model.saveSession(messages));
    *     await model.restoreSession(await fileSource("talk.kv"));
    *
-   * ArgumentError when it holds less than all of it: `held` says how much. The generator returns how many tokens it saved.
+   * Throws ArgumentError if not all of the prompt is in the cache; `held` says how much is. The generator returns the
+   * number of tokens that it saved.
    */
   saveSession(
     prompt: Prompt,
@@ -306,9 +311,9 @@ export class EngineModel {
   }
 
   /**
-   * Makes a saved text known, so that a generation that begins with it does not read it, and resolves with how many
-   * tokens it has. FormatError unless the file is whole and was saved with this model, KV format, RoPE and shapes. The
-   * caller closes `source`.
+   * Restores a saved text, so that a generation that begins with it does not read it, and resolves with its number of
+   * tokens. Throws FormatError unless the file is complete and was saved with this model, KV format, RoPE and shapes.
+   * The caller closes `source`.
    */
   async restoreSession(source: Source, options: { signal?: AbortSignal } = {}): Promise<{ tokens: number }> {
     const { scheduler } = this.#parts;
@@ -325,13 +330,13 @@ export class EngineModel {
     return this.#ownership;
   }
 
-  /** The prompt is text that goes on, not a turn that ends with the opening of an answer. */
+  /** The prompt is text to be continued, not a turn that ends with the opening of an answer. */
   #isRaw(prompt: Prompt, options: PromptOptions): boolean {
     const { template } = this.#parts;
     return options.raw === true || (template === null && typeof prompt === "string");
   }
 
-  /** Takes a smaller model over, which guesses for this one. */
+  /** Takes over a smaller model, which guesses for this one. */
   guessWith(draft: Prepared): void {
     if (this.#parts.scheduler.guesses === 0)
       throw new ArgumentError("draft", "given", "none: a model with recurrent states checks no guesses");

@@ -1,22 +1,22 @@
 /**
- * How likely a token was to the model: natural logarithms of probabilities over the whole vocabulary, as the logits
- * came, before temperature, penalties and constraints.
+ * Likelihoods of tokens: natural logarithms of probabilities over the whole vocabulary, from the model's logits before
+ * temperature, penalties and constraints.
  */
 export interface TokenLogprob {
   readonly id: number;
   readonly logprob: number;
 }
 
-/** How likely a token was, with the likeliest alternatives. */
+/** The likelihood of a token, and the most likely alternatives. */
 export interface Likelihood extends TokenLogprob {
   /** The likeliest tokens, most likely first. */
   readonly top: readonly TokenLogprob[];
 }
 
-/** The most that `logprobs` may ask for. */
+/** The maximum for `logprobs`. */
 export const MOST_LOGPROBS = 100;
 
-/** logits: [vocab], as the model gave them; count: of `top`. Finite, or -Infinity (finite.ts). */
+/** logits: [vocab], from the model; count: of `top`. Finite, or -Infinity (finite.ts). */
 export function likelihood(logits: Float32Array, id: number, count: number): Likelihood {
   let largest = Number.NEGATIVE_INFINITY;
   for (const logit of logits) if (logit > largest) largest = logit;

@@ -1,6 +1,6 @@
 /**
- * The small model that drafts for a large one: loaded first, so that the large one's plan counts what is left. Owns what both must have
- * in common.
+ * Loads a draft model before the large one, so that the large one's plan uses the memory that is left, and checks that
+ * their tokens match.
  */
 import type { Device } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -15,7 +15,7 @@ export interface LoadedDraft extends Prepared {
   readonly tokenizer: Tokenizer;
 }
 
-/** Its context is the one that is asked for, as far as it was trained. Takes `checkpoint` over. Throws what `assemble` does. */
+/** Its context is the requested one, up to its trained length. Takes over `checkpoint`. Throws what `assemble` does. */
 export async function loadDraft(
   checkpoint: Checkpoint,
   openDevice: () => Device | Promise<Device>,
@@ -46,7 +46,7 @@ export function besideDraft(device: Device, { plan }: LoadedDraft): Device {
   return memory ? { ...device, memory: { ...memory, bytes: memory.bytes - plan.totalBytes } } : device;
 }
 
-/** ArgumentError unless each id is the same token in both: guesses are ids. */
+/** Throws ArgumentError unless each id is the same token in both, since guesses are ids. */
 export function checkTokens(model: Tokenizer, draft: Tokenizer): void {
   const allowed = "a model with the same tokens as the one it guesses for";
   if (draft.vocab !== model.vocab)

@@ -1,6 +1,6 @@
 /**
- * A model in a page -> something that generates: from a URL, from files that someone chose, or from any Source; on the
- * browser's WebGPU. Recognises which of these it is. Web standards only; `load.ts` is its counterpart in Node.
+ * Loads a model in a page: from a URL, from files that the user chose, or from any Source, onto the browser's WebGPU.
+ * Web standards only; `load.ts` is its counterpart in Node.
  */
 import { type WebgpuDevice, webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { blobFolder, blobSource } from "../format/blob-source.ts";
@@ -14,8 +14,8 @@ import { type AssembleOptions, assemble } from "./assemble.ts";
 import type { EngineModel } from "./language-model.ts";
 
 /**
- * - string, URL: a GGUF file (any part of a split one), or with "/" at its end a safetensors folder. The server has to
- *   know range requests, and one of another origin has to allow the page (CORS).
+ * - string, URL: a GGUF file (any part of a split one), or, with "/" at its end, a safetensors folder. The server must
+ * support range requests, and one of another origin must allow the page (CORS).
  * - File, Blob: a GGUF file. Several files: the parts of one, or those of a safetensors folder.
  * - Source: a GGUF file from anywhere. Folder: a safetensors folder from anywhere.
  */
@@ -23,7 +23,7 @@ export type WebModel = string | URL | Blob | Iterable<File> | Source | Folder;
 
 /** Options of `load` in a page. */
 export interface WebLoadOptions extends AssembleOptions {
-  /** The only one in a page, and the default. */
+  /** The only device in a page, and the default. */
   device?: "gpu";
   /** Default: navigator.gpu. */
   gpu?: GPU;
@@ -34,9 +34,8 @@ export interface WebLoadOptions extends AssembleOptions {
 }
 
 /**
- * Loads a model onto the GPU.
- * Throws DeviceError without WebGPU, NibbleError "io" when the network fails, FormatError, UnsupportedError, MemoryError,
- * ArgumentError, AbortedError.
+ * Loads a model onto the GPU. Throws DeviceError without WebGPU, NibbleError "io" if the network fails, FormatError,
+ * UnsupportedError, MemoryError, ArgumentError, AbortedError.
  */
 export async function load(model: WebModel, options: WebLoadOptions = {}): Promise<EngineModel> {
   throwIfAborted(options.signal, "loading");
@@ -46,13 +45,15 @@ export async function load(model: WebModel, options: WebLoadOptions = {}): Promi
   return assemble(await open(model, options), () => pageDevice(gpu), options);
 }
 
-/** Without subgroup matrices, which no browser has unless a flag says so: bundles leave their kernels out (scripts/wgsl.js). */
+/**
+ * Without subgroup matrices, which no browser has without a flag: bundles leave their kernels out (scripts/wgsl.js).
+ */
 export function pageDevice(gpu: GPU): Promise<WebgpuDevice> {
   return webgpuDevice(gpu, { traits: { matrices: false, matrices8: false }, wayOut: NO_ADAPTER });
 }
 
 const NO_ADAPTER =
-  "See that hardware acceleration is on in the browser's settings; chrome://gpu or about:support says more.";
+  "Check that hardware acceleration is on in the browser's settings; see chrome://gpu or about:support.";
 
 async function open(model: WebModel, options: WebLoadOptions): Promise<Checkpoint> {
   if (typeof model === "string" || model instanceof URL) return openUrl(model, options);
@@ -78,7 +79,7 @@ async function openFiles(files: readonly File[]): Promise<Checkpoint> {
   return gguf ? ggufCheckpoint(blobSource(gguf), folder) : safetensorsCheckpoint(folder);
 }
 
-/** navigator.gpu. DeviceError where there is none. */
+/** navigator.gpu. Throws DeviceError if there is none. */
 export function pageGpu(): GPU {
   const gpu = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu;
   if (gpu) return gpu;
@@ -88,7 +89,7 @@ export function pageGpu(): GPU {
 function noWebgpu(): DeviceError {
   const secure = (globalThis as { isSecureContext?: boolean }).isSecureContext !== false;
   const wayOut = secure
-    ? "Use a current Chrome, Edge, Firefox or Safari, and see that WebGPU is not switched off."
-    : "Pages have it over https and on localhost only.";
+    ? "Use a current Chrome, Edge, Firefox or Safari, and check that WebGPU is not switched off."
+    : "It is available to pages over https and on localhost only.";
   return new DeviceError("gpu", `this page has no WebGPU (navigator.gpu). ${wayOut}`);
 }

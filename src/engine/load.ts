@@ -1,7 +1,4 @@
-/**
- * A MODEL argument -> something that generates (Node only): finds the files, chooses the device, and leaves the rest to
- * `find-model.ts` and `assemble.ts`. Owns the names of Node's devices.
- */
+/** Loads a MODEL (Node only): chooses the device; find-model.ts finds the files, and assemble.ts does the rest. */
 import type { Device } from "../device/contract.ts";
 import { referenceDevice } from "../device/reference/reference.ts";
 import { wasmDevice } from "../device/wasm/wasm.ts";
@@ -20,35 +17,37 @@ import { closeAll } from "./prepared.ts";
 
 export type { LoadProgress } from "./assemble.ts";
 
-/** Options of `load`: device, cache format, context, memory, texts at once, a draft model. */
+/** Options of `load`: device, cache format, context, memory, parallel texts, a draft model. */
 export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline" | "onDownload"> {
   /**
-   * "gpu": WebGPU. "cpu": WASM SIMD on worker threads. "reference": plain loops, for checking. Default: the GPU where
-   * an adapter exists that is one, else the CPU; `EngineModel.device` says which.
+   * "gpu": WebGPU. "cpu": WASM SIMD on worker threads. "reference": plain loops, for checking. Default: the GPU if
+   * there is a real one, else the CPU; `EngineModel.device` says which.
    */
   device?: "gpu" | "cpu" | "reference";
   /** Part of the name of the GPU to use; default: the discrete one. */
   adapter?: string;
-  /** Which kernels a GPU uses: "matrices", "matrices8", "dots" or "floats"; default: those that are fastest there, which is tried once. */
+  /**
+   * The kernels of a GPU: "matrices", "matrices8", "dots" or "floats"; default: the fastest, which is measured once.
+   */
   kernels?: string;
   /** CPU threads; default: the physical cores. */
   threads?: number;
   /**
-   * Vectors of 256 bits on the CPU, where V8 has them as an experiment: Node 24 or later on x64. Prompts are read 1.45 times as
-   * fast. Counts for all WebAssembly that the process compiles afterwards. Default: false.
+   * 256-bit vectors on the CPU, an experiment of V8's: Node 24 or later on x64. Prompts are read 1.45 times as fast. It
+   * applies to all WebAssembly that the process compiles afterwards. Default: false.
    */
   wideSimd?: boolean;
   /**
-   * A small model with the same tokens, named as the model is: it guesses what comes next where the text itself offers
-   * no guess, and the model checks several of its guesses in one step, where that is faster. The text stays the same.
+   * A small model with the same tokens, named like the model: it guesses what comes next if the text itself offers no
+   * guess, and the model checks several of its guesses in one step if that is faster. The text stays the same.
    */
   draft?: string;
 }
 
 /**
- * Opens a model (a GGUF file, a safetensors folder, "needle", or "hf:owner/name") and loads it. `{ parallel: 4 }` lets four
- * generations run at once, over one set of weights (see LanguageModel). `make` gives the model its class.
- * Throws FormatError, UnsupportedError, MemoryError, ArgumentError, AbortedError.
+ * Opens a model (a GGUF file, a safetensors folder, "needle", or "hf:owner/name") and loads it. `{ parallel: 4 }` lets
+ * four generations run at once with one set of weights (see LanguageModel). `make` constructs the model's class. Throws
+ * FormatError, UnsupportedError, MemoryError, ArgumentError, AbortedError.
  */
 export async function loadAs<Made extends EngineModel>(
   make: (parts: ModelParts) => Made,
@@ -84,8 +83,8 @@ export async function loadAs<Made extends EngineModel>(
 }
 
 /**
- * Opens the device that the options name, with the memory that the machine reports. DeviceError when it is not there,
- * ArgumentError for an unknown name.
+ * Opens the device that the options name, with the memory that the system reports. Throws DeviceError if it does not
+ * exist, ArgumentError for an unknown name.
  */
 export async function openDevice(
   options: Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd">,
@@ -122,7 +121,7 @@ async function gpu(adapter?: string, kernels?: string, software = true): Promise
   return { ...device, memory: adapterMemory(device.adapter) };
 }
 
-/** A GPU that is one; null when there is none, unless it, or its kernels, were asked for by name. */
+/** A real GPU; null if there is none, unless it or its kernels were requested by name. */
 export async function anyGpu(adapter?: string, kernels?: string): Promise<Device | null> {
   if (adapter !== undefined || kernels !== undefined) return gpu(adapter, kernels);
   if (!mayHaveGpu()) return null;

@@ -1,25 +1,25 @@
 /**
- * The search for the longest context, or the largest cache, that fits. A plan of a large model takes a twentieth of a second,
- * so the line through the bytes of two plans is tried first: it is exact where no layer slides.
+ * Finds the longest context, or the largest cache, that fits. Planning a large model takes a twentieth of a second, so
+ * a line through the bytes of two plans is tried first: it is exact if no layer slides.
  */
 import { PAGE_SLOTS } from "../device/contract.ts";
 
 export interface Tried {
   readonly fits: boolean;
-  /** What all of it takes. Only where the search has a limit in bytes. */
+  /** Total bytes. Only if the search has a limit in bytes. */
   readonly bytes?: number;
 }
 
 export interface LongestOptions {
-  /** Fits, and is what remains where nothing longer does. Default 0. */
+  /** Known to fit; the result if nothing longer does. Default 0. */
   readonly least?: number;
-  /** Results are `most`, `least` or a multiple of it. Default: a page. */
+  /** Results are `most`, `least` or a multiple of this. Default: a page. */
   readonly step?: number;
-  /** What `bytes` may be. Default: not known, so halves are tried. */
+  /** The limit of `bytes`. Default: not known, so the search bisects. */
   readonly limitBytes?: number;
 }
 
-/** In tokens, at most `most`. `of` is asked about few lengths, and expected to fit up to one and not beyond. */
+/** In tokens, at most `most`. `of` is called for few lengths, and must fit up to some length and not beyond. */
 export function longest(most: number, of: (tokens: number) => Tried, options: LongestOptions = {}): number {
   const { least = 0, step = PAGE_SLOTS, limitBytes = Number.POSITIVE_INFINITY } = options;
   const whole = of(most);
@@ -39,7 +39,7 @@ export function longest(most: number, of: (tokens: number) => Tried, options: Lo
     const { fits } = of(steps * step);
     if (fits) low = steps;
     else high = steps;
-    // After the line's own guess its neighbour; if that was not the border either, halves.
+    // After the line's own estimate its neighbour; if that was not the border either, bisection.
     next = isNeighbour ? Math.floor((low + high) / 2) : steps + (fits ? 1 : -1);
     isNeighbour = true;
   }

@@ -1,22 +1,22 @@
 /**
- * Prompt lookup: where the end of a text occurred in it before, and so what may come next (the idea of
- * github.com/apoorvumang/prompt-lookup-decoding). Owns the index, and how often such guesses were right by the length of
- * the match.
- * One idea: each token that comes reports whether the guess for it was right, checked or not, so watching costs nothing.
+ * Prompt lookup: finds where the end of a text occurred in it before, and so what may come next (the idea of
+ * github.com/apoorvumang/prompt-lookup-decoding), and tracks how often such guesses were right by the length of the
+ * match. Each new token shows whether the guess for it was right, even if it was not checked, so these statistics cost
+ * nothing.
  */
 
-/** Tokens that a match has at least. */
+/** Minimum tokens of a match. */
 const LEAST = 3;
 /** The longest match that is searched; longer ones count as this long. */
 const LONG = 24;
 /** Places that are compared, the latest first. */
 const MOST_COMPARED = 16;
 
-/** Of the index: by the text's length as it began, so that a short one costs little. */
+/** Size of the index: by the text's initial length, so that a short one costs little. */
 const LEAST_PLACES = 1 << 10;
 const MOST_PLACES = 1 << 16;
 
-/** Lengths from which a class of matches begins, and how often such a guess is right before anything is known. */
+/** Lengths at which a class of matches begins, and the assumed success rate before anything is known. */
 const CLASSES = [
   { from: LEAST, chance: 0.3 },
   { from: 4, chance: 0.45 },
@@ -25,15 +25,15 @@ const CLASSES = [
   { from: 11, chance: 0.85 },
   { from: LONG, chance: 0.95 },
 ] as const;
-/** The prior above weighs as much as this many guesses. */
+/** The prior above has the weight of this many guesses. */
 const PRIOR = 4;
-/** What was found counts for less with each later guess of its class. */
+/** The weight of earlier results decreases with each later guess of the class. */
 const KEPT = 0.98;
 
-/** What may come next, in order. */
+/** The guessed tokens, in order. */
 export interface Guess {
   readonly ids: readonly number[];
-  /** By id: how likely it is right when those before it are. */
+  /** For each id: the chance to be right if those before it are. */
   readonly chances: readonly number[];
 }
 
@@ -45,9 +45,9 @@ export class Lookup {
   #known = 0;
   /** By hash of three tokens: the last place of the last one; -1: none. */
   readonly #last: Int32Array;
-  /** By place: the place before it with the same hash. */
+  /** By place: the previous place with the same hash. */
   #before: Int32Array;
-  /** Of the text's end: the place after it, and its length. */
+  /** For the text's end: the place after its match, and the match's length. */
   #match: { at: number; length: number } | null = null;
   readonly #classes = CLASSES.map(({ chance }) => ({ right: PRIOR * chance, all: PRIOR }));
 
@@ -62,7 +62,7 @@ export class Lookup {
     this.#search();
   }
 
-  /** At most `most` tokens after those that the text has now. */
+  /** At most `most` guesses for what follows the current end of the text. */
   next(most: number): Guess {
     this.#follow();
     if (!this.#match) return NOTHING;
@@ -70,14 +70,14 @@ export class Lookup {
     const ids: number[] = [];
     const chances: number[] = [];
     for (let i = 0; i < most; i++) {
-      // A match may reach into itself: the text repeats.
+      // A match may extend into itself: the text repeats.
       ids.push(this.#ids[at + i] ?? ids[at + i - this.#known]);
       chances.push(this.#chance(length + i));
     }
     return { ids, chances };
   }
 
-  /** Takes in what was added, and learns from it. */
+  /** Adds new tokens to the index, and learns from them. */
   #follow(): void {
     while (this.#known < this.#ids.length) {
       const id = this.#ids[this.#known];
@@ -105,7 +105,7 @@ export class Lookup {
     this.#last[hash] = at;
   }
 
-  /** A longer match of the text's end than the one that is known. */
+  /** Looks for a longer match of the text's end than the known one. */
   #search(): void {
     const end = this.#known - 1;
     if (end < LEAST - 1) return;
@@ -123,7 +123,7 @@ export class Lookup {
     }
   }
 
-  /** Of the three tokens up to a place. */
+  /** The hash of the three tokens up to a place. */
   #hash(at: number): number {
     const [a, b, c] = [this.#ids[at], this.#ids[at - 1], this.#ids[at - 2]];
     const mixed = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b) ^ Math.imul(c, 0xc2b2ae35);

@@ -1,6 +1,6 @@
 /**
- * What this machine is (Node only): processor, memory, and how much of it a device may hold. Owns reading these; GPUs'
- * memory is gpu-memory.ts's.
+ * Facts about this machine (Node only): processor, memory, and how much of it a device may use. GPU memory is in
+ * gpu-memory.ts.
  */
 import { availableParallelism, cpus, freemem, release, totalmem } from "node:os";
 import type { DeviceMemory } from "../device/contract.ts";
@@ -13,18 +13,18 @@ export interface Machine {
   readonly platform: string;
   /** "x64", "arm64". */
   readonly arch: string;
-  /** Of the system's kernel. */
+  /** The version of the system's kernel. */
   readonly release: string;
   /** "v20.20.0". */
   readonly node: string;
   readonly processor: string;
-  /** Cores that this process may use, and threads that these run at once. */
+  /** Cores that this process may use, and threads that they run at once. */
   readonly cores: number;
   readonly threads: number;
-  /** What this process may use: a container's limit where there is one. */
+  /** Memory that this process may use: a container's limit if there is one. */
   readonly memoryBytes: number;
   readonly freeBytes: number;
-  /** What the GPU may hold of it, the largest where there are several; null: not reported by the system. */
+  /** Memory that the GPU may use, the largest if there are several; null: not reported by the system. */
   readonly gpuMemory: DeviceMemory | null;
 }
 
@@ -46,14 +46,14 @@ export function thisMachine(): Machine {
   };
 }
 
-/** What this process may use. */
+/** Memory that this process may use. */
 export function ownMemory(): DeviceMemory {
   const total = totalmem();
   const bytes = usableMemory(total, process.constrainedMemory?.() ?? 0);
   return { bytes, source: bytes < total ? "the container's limit" : "this machine's memory" };
 }
 
-/** constrained: 0 or more than there is where no container limits it. */
+/** constrained: 0, or more than the machine has, if no container limits it. */
 export function usableMemory(total: number, constrained: number): number {
   return constrained > 0 ? Math.min(total, constrained) : total;
 }
@@ -70,7 +70,7 @@ export function adapterMemory(
 
 let reported: readonly GpuMemory[] | null = null;
 
-/** Asking takes a driver up to a second; cards do not come and go. */
+/** Asking a driver takes up to a second; cards do not come and go. */
 function reportedOnce(): readonly GpuMemory[] {
   reported ??= gpuMemories(ownMemory().bytes);
   return reported;

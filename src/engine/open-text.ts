@@ -1,6 +1,7 @@
 /**
- * A text that a caller extends, continues, forks, cuts and saves. It keeps all of its ids, also those that the model has not
- * read yet; pages are in text.ts. It holds nothing of the model's: no close, and any number of them.
+ * A text that a caller extends, continues, forks, cuts and saves. It keeps all of its ids, including those that the
+ * model has not read yet; text.ts handles pages. It holds no resources of the model, so there is no close, and there
+ * may be any number of them.
  */
 import { ArgumentError } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
@@ -22,7 +23,7 @@ export interface OpenTextParts {
   /** Default sampling of generations. */
   readonly sampling?: SampleOptions;
   readonly suppressed?: Suppressed | null;
-  /** Text that begins a prompt as the model takes it: with a bos where there is one. */
+  /** Tokenizes text that begins a prompt: with a bos if the model has one. */
   begin(text: string): number[];
   save(ids: readonly number[]): AsyncGenerator<Uint8Array<ArrayBuffer>, { tokens: number }>;
 }
@@ -32,14 +33,14 @@ export interface OpenTextParts {
  *     const [one, other] = [text, text.fork()];
  *     console.log(await one.generate({ maxTokens: 20 }).text(), await other.generate({ seed: 2 }).text());
  *
- * One thing at a time; another is refused with an ArgumentError. What was read of it is read again only if other texts
- * have needed its room in the cache since.
+ * One operation at a time; another is refused with an ArgumentError. What was read of the text is read again only if
+ * other texts have needed its space in the cache.
  */
 export class OpenText {
   readonly #parts: OpenTextParts;
-  /** Grows in place: a token at a time is added to texts of many thousands. */
+  /** Grows in place: single tokens are added to texts of many thousands. */
   #all: number[];
-  /** What `ids` has given since `#all` was last changed. */
+  /** The result of `ids` since `#all` was last changed. */
   #copy: readonly number[] | null = null;
 
   constructor(parts: OpenTextParts, ids: readonly number[] = []) {
@@ -47,7 +48,7 @@ export class OpenText {
     this.#all = [...ids];
   }
 
-  /** All of it, read or not, as it is now. */
+  /** All ids, read or not. */
   get ids(): readonly number[] {
     this.#copy ??= [...this.#all];
     return this.#copy;
@@ -61,7 +62,7 @@ export class OpenText {
     return this;
   }
 
-  /** Reads what is not read yet; resolves with how many of its tokens the cache held. */
+  /** Reads what is not read yet; resolves with how many of its tokens were in the cache. */
   read(options?: ReadOptions): Promise<number> {
     return this.#parts.text.read(this.ids, options);
   }
@@ -71,7 +72,7 @@ export class OpenText {
     return (await this.#parts.text.sync(this.ids, options)).logits;
   }
 
-  /** Continues it; the new tokens become part of it. `onPrompt` reports what is read before. */
+  /** Continues it; the new tokens become part of it. `onPrompt` reports what is read first. */
   generate(options: GenerateOptions = {}): Generation {
     const outcome: Outcome = { result: null };
     return new Generation(this.#generate(options, outcome), outcome);
@@ -103,7 +104,7 @@ export class OpenText {
     return new OpenText({ ...this.#parts, text: text.fork() }, this.#all);
   }
 
-  /** Only its first `tokens` are left. */
+  /** Keeps only its first `tokens`. */
   rewind(tokens: number): this {
     if (!(Number.isInteger(tokens) && tokens >= 0 && tokens <= this.#all.length))
       throw new ArgumentError("tokens to keep", tokens, `integers 0 to ${this.#all.length}`);
@@ -112,17 +113,17 @@ export class OpenText {
     return this;
   }
 
-  /** It and what the cache holds of it, read first where it lacks, as the bytes of a file (see `model.restoreSession`). */
+  /** The text and its cache, which is first completed, as the bytes of a file (see `model.restoreSession`). */
   async *save(options?: ReadOptions): AsyncGenerator<Uint8Array<ArrayBuffer>, { tokens: number }> {
     await this.read(options);
     return yield* this.#parts.save(this.ids);
   }
 
-  /** For `await using`: it holds nothing of the model's, so nothing is done. */
+  /** For `await using`: it holds no resources of the model, so nothing is done. */
   async [Symbol.asyncDispose](): Promise<void> {}
 
   #add(ids: readonly number[]): void {
-    // Not as arguments of one call: the stack has no room for a document.
+    // Not as arguments of one call: a document would exceed the stack.
     for (const id of ids) this.#all.push(id);
     this.#copy = null;
   }

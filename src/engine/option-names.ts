@@ -1,8 +1,8 @@
-/** Names of options: a misspelt one is an error and not a default. Owns those of `generate`. */
+/** Checks names of options: a misspelt one is an error and not a default. Lists those of `generate`. */
 import { ArgumentError } from "../format/errors.ts";
 import type { GenerateOptions } from "./generate.ts";
 
-/** The prompt's included. */
+/** Including the prompt's. */
 const OF_GENERATE: Readonly<Record<keyof GenerateOptions | "raw" | "template", true>> = {
   ...{ maxTokens: true, stop: true, ignoreEnd: true, special: true, logprobs: true, guess: true },
   ...{ sampler: true, constraint: true, signal: true, onPrompt: true, raw: true, template: true },
@@ -10,12 +10,12 @@ const OF_GENERATE: Readonly<Record<keyof GenerateOptions | "raw" | "template", t
   ...{ repeatPenalty: true, repeatLast: true, presencePenalty: true, frequencyPenalty: true },
 };
 
-/** ArgumentError for a name that is none of these and none of `more`. */
+/** Throws ArgumentError for a name that is neither one of these nor of `more`. */
 export function checkNames(options: object, more: readonly string[] = []): void {
   checkKnown(options, [...more, ...Object.keys(OF_GENERATE)]);
 }
 
-/** ArgumentError for a name that is none of `known`. */
+/** Throws ArgumentError for a name that is not in `known`. */
 export function checkKnown(options: object, known: readonly string[]): void {
   const found = Object.keys(options).find((name) => !known.includes(name));
   if (found !== undefined) throw new ArgumentError("option", found, known.join(", "));

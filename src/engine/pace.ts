@@ -1,7 +1,7 @@
 /**
- * How many rows of prompts a step may have while texts generate, so that no text waits long for a token: from the times of
- * steps. One idea: a step's time is that of its generating rows, whatever their number, plus a constant for each row of a
- * prompt.
+ * How many rows of prompts a step may have while texts generate, so that no text waits long for a token. It is
+ * estimated from the times of steps: the time of the generating rows, whatever their number, plus a constant for each
+ * row of a prompt.
  */
 
 import { StepCost } from "./step-cost.ts";
@@ -9,7 +9,7 @@ import { StepCost } from "./step-cost.ts";
 /** Rows of a step. */
 interface StepRows {
   readonly promptRows: number;
-  /** Of texts that generate. */
+  /** Rows of texts that generate. */
   readonly rows: number;
 }
 
@@ -17,13 +17,13 @@ interface Begun extends StepRows {
   readonly at: number;
 }
 
-/** Prompts get as many also on a machine that is slower than any such limit. */
+/** Prompts get at least this many, even on a machine that is slower than any such limit. */
 const LEAST_ROWS = 32;
-/** Of what a new measurement counts. */
+/** The weight of a new measurement. */
 const WEIGHT = 0.25;
 
 export class Pace {
-  /** Of steps without rows of prompts. */
+  /** For steps without rows of prompts. */
   readonly cost = new StepCost();
   readonly #stretchMs: number;
   readonly #now: () => number;
@@ -33,7 +33,7 @@ export class Pace {
   #stepMs: number | null = null;
   #rowMs: number | null = null;
 
-  /** stretchMs: what a step with rows of prompts may take. */
+  /** stretchMs: the time that a step with rows of prompts may take. */
   constructor(stretchMs: number, now = () => performance.now()) {
     this.#stretchMs = stretchMs;
     this.#now = now;
@@ -45,14 +45,14 @@ export class Pace {
     return Math.max(LEAST_ROWS, rows - (rows % LEAST_ROWS));
   }
 
-  /** A step is given to the device; what is returned is to be called when it has ended, if that is seen. */
+  /** Called when a step is submitted; the returned function is to be called when it has ended, if that is observed. */
   begin(rows: StepRows): () => void {
     const step = { at: this.#now(), ...rows };
     this.#begun.push(step);
     return () => this.#end(step);
   }
 
-  /** Nothing is to be done: what began and was not seen to end says nothing any more. */
+  /** Nothing is left to do: steps whose end was not observed are forgotten. */
   idle(): void {
     this.#begun = [];
   }

@@ -1,8 +1,8 @@
 /**
- * Which rows a step gets: one of each text that generates, as many of prompts as there is room and time for, and guesses
- * where they pay. Pure but for the pages that the rows take. Fairness: generations and prompts that were served least
- * recently come first, prompts share what is left, and guesses get what they leave.
- * One idea: of two prompts with the same beginning the later one waits for the blocks that the earlier one reads.
+ * Which rows a step gets: one for each text that generates, as many of prompts as space and time allow, and guesses if
+ * they pay off. Pure except for the pages that the rows take. Fairness: generations and prompts that were served least
+ * recently come first, prompts share what is left, and guesses get the rest. Of two prompts with the same prefix, the
+ * later one waits for the blocks that the earlier one reads.
  */
 import { MORE_CHOSEN, PAGE_SLOTS } from "../device/contract.ts";
 import { worthChecking } from "./guess.ts";
@@ -14,26 +14,29 @@ export interface StepLimits {
   readonly context: number;
   /** Rows of prompts when texts generate in the same step. */
   promptRows(): number;
-  /** What a step takes in which N rows generate, in any unit. */
+  /** The time of a step in which N rows generate, in any unit. */
   cost(rows: number): number;
-  /** It can write its states, where the graph has some. */
+  /** There is a slot for its states, if the graph has any. */
   hasSlot(job: Job): boolean;
-  /** Pages for a job's tokens up to `to`; how far they go. */
+  /** Gets pages for a job's tokens up to `to`; returns how far they reach. */
   grow(job: Job, to: number): number;
 }
 
-/** Fewer rows of a prompt in a step are not worth one. */
+/** Fewer rows of a prompt are not worth a step. */
 const LEAST_SHARE = PAGE_SLOTS;
-/** Tokens that guesses must win for a text to wait until its last ids are known: a device without work in between. */
+/** Tokens that guesses must gain for a text to wait until its last ids are known, which leaves the device idle. */
 const WORTH_WAITING = 0.25;
 
-/** stuck: no part, and every text waits for a page, or for a text that does; which one has to end so that others can go on. */
+/**
+ * stuck: no part is possible, and every text waits for a page, or for a text that does; this one has to end so that
+ * others can continue.
+ */
 export function pickStep(
   running: Iterable<Job>,
   limits: StepLimits,
 ): { parts: JobPart[]; stuck: Job | null } {
   const jobs = [...running].sort((a, b) => a.servedAt - b.servedAt || a.began - b.began);
-  /** Texts that find no page. */
+  /** Texts that found no page. */
   const paused: Job[] = [];
   let rows = limits.maxTokens;
   let outputs = limits.maxOutputs;
@@ -60,7 +63,7 @@ export function pickStep(
   let left = generating.length > 0 ? Math.min(rows, limits.promptRows()) : rows;
   const share = Math.max(1, Math.floor(left / readers.length / LEAST_SHARE)) * LEAST_SHARE;
   const ends = new Map<Job, number>();
-  // First each its share, then what is left to those that come first.
+  // First each gets its share, then the rest goes to those that come first.
   for (const most of [share, Number.POSITIVE_INFINITY])
     for (const job of readers) {
       if (left === 0) break;
@@ -84,11 +87,14 @@ export function pickStep(
   return { parts, stuck: isStuck ? last(paused) : null };
 }
 
-/** Parts of texts that generate. room: rows for guesses, of all. A text that waits for what to guess has none. */
+/**
+ * Parts of texts that generate. room: rows for guesses in total. A text that waits for its ids before guessing has no
+ * part.
+ */
 function guessed(jobs: readonly Job[], room: number, { cost, context, grow }: StepLimits): JobPart[] {
   const parts: JobPart[] = [];
   let rows = jobs.length;
-  // What the time of a step is worth: each of its texts would have a token.
+  // The value of a step's time: each of its texts would get a token.
   const perTime = rows / cost(rows);
   const costOf = (more: number) => (cost(rows + more) - cost(rows)) * perTime;
   for (const job of jobs) {
@@ -107,7 +113,7 @@ function guessed(jobs: readonly Job[], room: number, { cost, context, grow }: St
   return parts;
 }
 
-/** What is to be checked with a job's next row; null: it waits until that is known. */
+/** The guesses to check with a job's next row; null: it waits until its ids are known. */
 function guessOf(
   job: Job,
   most: number,
@@ -117,7 +123,7 @@ function guessOf(
 ): readonly number[] | null {
   const { draft, tokens, ids } = job;
   const { awaited } = tokens!;
-  // Those that are awaited are guessed, too, to see what comes after them.
+  // The awaited ids are guessed, too, to find what follows them.
   const found = job.guess(awaited + most);
   const { count, gain } = worthChecking(found.chances, awaited, costOf);
   const drafted = draft?.after(ids.length);
@@ -136,7 +142,7 @@ function guessOf(
 
 const NO_GUESS: readonly number[] = [];
 
-/** The one that began last, generations first: they keep what they have said. */
+/** The one that began last, generations first: they keep their text. */
 function last(jobs: readonly Job[]): Job {
   const generating = jobs.filter((job) => !job.isReading);
   return (generating.length > 0 ? generating : jobs).reduce((a, b) => (b.began > a.began ? b : a));
@@ -144,7 +150,7 @@ function last(jobs: readonly Job[]): Job {
 
 /** An earlier job is about to read the job's next block, with the same blocks before it. */
 function isRead(job: Job, reading: readonly Job[]): boolean {
-  // States are taken over only where the other one keeps them.
+  // States can be reused only where the other one keeps them.
   if (job.states) return reading.some((other) => other.began < job.began && job.follows(other));
   const { block, last } = job.pages;
   const end = (block + 1) * PAGE_SLOTS;

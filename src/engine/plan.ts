@@ -1,6 +1,6 @@
 /**
  * What a model at a context needs, part by part, before anything is allocated. Pure: a graph is recorded and a device
- * measures it. The engine allocates exactly this. What was asked either fits or the error names the shortfall and the
+ * measures it. The engine allocates exactly this. A request either fits, or the error gives the shortfall and the
  * largest context that fits; nothing is made smaller silently.
  */
 import { layerFormats } from "../cache/format-layers.ts";
@@ -20,67 +20,67 @@ import type { Model } from "../model/model.ts";
 import { defaultKv } from "./kv-names.ts";
 import { longest } from "./longest.ts";
 
-/** What is asked of a plan: context, cache format, texts at once, memory. */
+/** Options of a plan: context, cache format, parallel texts, memory. */
 export interface PlanOptions {
-  /** Tokens that a text may have; default: what the model was trained for, or the most that fits. */
+  /** Tokens that a text may have; default: the trained length, or the most that fits. */
   context?: number;
   /** Generations at a time. Default 1. */
   parallel?: number;
   /**
-   * Tokens that the cache holds, of all texts together; a beginning that several share counts once. Default: a context for
-   * each of `parallel`, as far as they fit, where the context was asked for or the memory is known; else one.
+   * Tokens in the cache, of all texts together; a shared prefix counts once. Default: a context for each of `parallel`,
+   * if they fit and the context was given or the memory is known; else one.
    */
   cacheTokens?: number;
   /**
-   * Positions of texts at rest whose recurrent states are kept, in models that have some (Qwen 3.5): a conversation goes on
-   * only where they are. Default: 4, and one for each of `parallel`. A running text has three more.
+   * For models with recurrent states (Qwen 3.5): the number of positions of idle texts whose states are kept; a
+   * conversation can continue only there. Default: 4, and one for each of `parallel`. A running text has three more.
    */
   snapshots?: number;
   /**
-   * Format of the KV cache: a name ("kv4", "int4", "rq4", "f16"), a description ("k4c-v4r-n128-f32"), perhaps with exceptions by
-   * layer ("kv4+f16@0-1"). Default: what suits the model (kv-choice.ts).
+   * Format of the KV cache: a name ("kv4", "int4", "rq4", "f16"), a description ("k4c-v4r-n128-f32"), optionally with
+   * exceptions by layer ("kv4+f16@0-1"). Default: what suits the model (kv-choice.ts).
    */
   kv?: "f16" | "int4" | "rq4" | (string & {});
-  /** Tokens of a prompt that are read at once. Default: what suits the device. */
+  /** Tokens of a prompt that are read at once. Default: the device's best. */
   chunk?: number;
-  /** Rows of logits that one step may give. Default: one for each of `parallel`, and for each of `guess`. */
+  /** Maximum rows of logits in one step. Default: one for each of `parallel`, and for each of `guess`. */
   outputs?: number;
-  /** Tokens of a text that are guessed from its earlier parts and checked in one step: 0 (none) to 15, the default. */
+  /** Tokens of a text that are guessed from its earlier parts and checked in one step: 0 (off) to 15, the default. */
   guess?: number;
   /**
-   * What all parts together may take, the process itself included. Default: the machine's memory as the device reports it
-   * (Device.memory), in Node; without that only the device's own limits count.
+   * The limit for all parts together, including the process itself. Default: the machine's memory as the device reports
+   * it (Device.memory), in Node; otherwise only the device's own limits apply.
    */
   memoryBytes?: number;
   /** Keep `hidden.N` readable after a step, for studies. */
   keepLabels?: boolean;
-  /** Texts may become vectors, too (`embed`). Takes a few rows of memory. Default false. */
+  /** Allow embeddings (`embed`). Takes a few rows of memory. Default false. */
   embeddings?: boolean;
 }
 
-/** The label of what the output matrix multiplies. */
+/** The label of the output matrix's input. */
 export const lastHidden = ({ layers }: ModelConfig): string => `hidden.${layers.length}`;
 
-/** A device as far as planning needs it: nothing has to be there. */
+/** What planning needs of a device, which need not exist. */
 export type PlannedDevice = Omit<Device, "allocate">;
 
-/** What a model takes on a device, found before anything is allocated. All sizes in bytes. */
+/** What a model takes on a device, known before anything is allocated. All sizes in bytes. */
 export interface Plan {
   readonly graph: Graph;
   readonly footprint: Footprint;
   readonly context: number;
   readonly kv: string;
   readonly parallel: number;
-  /** Of all texts together. */
+  /** For all texts together. */
   readonly cacheTokens: number;
   readonly weightBytes: number;
   readonly cacheBytes: number;
   /** Recurrent states, of running texts and kept ones. */
   readonly stateBytes: number;
   readonly totalBytes: number;
-  /** For `totalBytes`. */
+  /** The limit for `totalBytes`. */
   readonly limitBytes: number;
-  /** What it was planned for; null: not known. */
+  /** The memory that it was planned for; null: not known. */
   readonly memory: DeviceMemory | null;
 }
 
@@ -89,7 +89,7 @@ const MOST_PARALLEL = 256;
 const MOST_CACHE_TOKENS = 2 ** 26;
 const MOST_SNAPSHOTS = 4096;
 
-/** Throws MemoryError when what was asked does not fit, ArgumentError or UnsupportedError for wrong options. */
+/** Throws MemoryError if the request does not fit, ArgumentError or UnsupportedError for wrong options. */
 export function planMemory(model: Model, device: PlannedDevice, options: PlanOptions = {}): Plan {
   checkOptions(model, device, options);
   const { trainedContext } = model.config;
@@ -127,7 +127,7 @@ export function planMemory(model: Model, device: PlannedDevice, options: PlanOpt
   throw shortfallOf(wanted, device, limits, most, shared === undefined ? undefined : "Largest cache");
 }
 
-/** ArgumentError, UnsupportedError. */
+/** Throws ArgumentError, UnsupportedError. */
 export function checkOptions(model: Model, device: PlannedDevice, options: PlanOptions): void {
   const {
     kv = defaultKv(device),
@@ -144,7 +144,7 @@ export function checkOptions(model: Model, device: PlannedDevice, options: PlanO
     throw new ArgumentError(
       "context",
       context,
-      `integers 1 to ${trainedContext}, what the model was trained for`,
+      `integers 1 to ${trainedContext}, the length that the model was trained for`,
     );
   if (!(Number.isInteger(chunk) && chunk >= 1 && chunk <= 4096))
     throw new ArgumentError("chunk", chunk, "integers 1 to 4096");
@@ -174,7 +174,7 @@ export function checkOptions(model: Model, device: PlannedDevice, options: PlanO
     throw new ArgumentError("memoryBytes", memoryBytes, "bytes from 0 on");
 }
 
-/** One context's plan, whether it fits or not, and beyond what the model was trained for. Options are not checked. */
+/** One context's plan, whether it fits or not, also beyond the trained length. Options are not checked. */
 export function planContext(
   model: Model,
   device: PlannedDevice,
@@ -192,7 +192,7 @@ export function planContext(
   const { guess = MORE_CHOSEN } = options;
   const { cacheTokens = context, snapshots = 4 + parallel } = options;
   const maxTokens = Math.max(Math.min(chunk, cacheTokens), parallel);
-  // A text guesses; of many that do they share these rows.
+  // One text guesses; if several do, they share these rows.
   const rowsOf = (rows: number) => Math.min(rows, maxTokens);
   const maxOutputs = Math.max(rowsOf(outputs), rowsOf(parallel + guess));
   const codec = codecsOf(model, kv);
@@ -228,9 +228,9 @@ export function codecsOf({ config }: Model, kv: string): (layer: number) => KvCo
 }
 
 /**
- * What the process takes in addition to the device: its resident bytes after a text less the plan, in Node 20.20 on Linux,
- * 2026-11-23. CPU: 70 MiB with needle-14m, 73 with a 1B, 128 with Gemma 3 270M, whose tokenizer has 262,144 pieces.
- * GPU: 246 MiB with Dawn and SwiftShader, a driver that lives in the process.
+ * What the process takes in addition to the device: its resident bytes after a text minus the plan, in Node 20.20 on
+ * Linux, 2026-11-23. CPU: 70 MiB with needle-14m, 73 with a 1B, 128 with Gemma 3 270M, whose tokenizer has 262,144
+ * pieces. GPU: 246 MiB with Dawn and SwiftShader, a driver that runs in the process.
  */
 const OVERHEAD_BYTES = { gpu: 256 * 2 ** 20, other: 128 * 2 ** 20 };
 
@@ -250,12 +250,12 @@ export function limitsOf(
   return { memory: asked ?? device.memory ?? null, overheadBytes };
 }
 
-/** A plan as far as its limits need it. */
+/** The part of a plan that its limits concern. */
 export type Sums = Pick<Plan, "cacheTokens" | "kv" | "weightBytes" | "totalBytes"> & {
   readonly footprint: Pick<Footprint, "largest">;
 };
 
-/** Why a plan does not fit; null: it does. most: tokens that fit, to name as the way out, and of what. */
+/** Why a plan does not fit; null: it does. most: tokens that fit, for the way out, and of what. */
 export function shortfallOf(
   plan: Sums,
   device: PlannedDevice,

@@ -1,4 +1,4 @@
-/** A model on a device, ready to run, and how several that were loaded together are closed. */
+/** A model on a device, ready to run, and closing several that were loaded together. */
 import type { Allocation, Device } from "../device/contract.ts";
 import type { Model } from "../model/model.ts";
 import type { Plan } from "./plan.ts";
@@ -14,7 +14,7 @@ export interface Prepared {
   readonly scheduler: Scheduler;
 }
 
-/** Frees memory, threads and files of all of them; then throws the first error. */
+/** Frees memory, threads and files of all of them, then throws the first error. */
 export async function closeAll(all: readonly Pick<Prepared, "allocation" | "model">[]): Promise<void> {
   const closed = await Promise.allSettled(
     all.map(async ({ allocation, model }) => {

@@ -1,5 +1,5 @@
 /**
- * Which weights of columns each tensor of a new file is quantized under: an importance matrix, from a text or a file, fitted
+ * The weights of columns for quantizing each tensor of a new file: an importance matrix, from a text or a file, fitted
  * to the file's tensors. Matrices of other models are refused, and gaps are reported.
  */
 import type { Device } from "../device/contract.ts";
@@ -24,13 +24,13 @@ export interface ImportanceOptions extends Omit<CollectOptions, "name"> {
   importanceOut?: string;
 }
 
-/** A tensor as the matrix has to fit it: dims with the fastest axis first. */
+/** A tensor that the matrix must fit: dims with the fastest axis first. */
 export interface WeighedTensor {
   readonly name: string;
   readonly dims: readonly number[];
 }
 
-/** By tensor, of each expert its weights; null: none. */
+/** By tensor, the weights for each expert; null: none. */
 export interface TensorWeights {
   readonly of: ReadonlyMap<string, readonly (Float32Array | null)[]>;
   readonly matrix: ImportanceMatrix;
@@ -38,9 +38,9 @@ export interface TensorWeights {
 }
 
 /**
- * `checkpoint`: the model as a GGUF. all: every tensor of the new file; searched: those whose blocks are chosen by weights.
- * FormatError for a matrix of another model, NibbleError "memory" where the model does not fit, and what reading a text or
- * a file throws.
+ * `checkpoint`: the model as a GGUF. all: every tensor of the new file; searched: those whose blocks depend on weights.
+ * Throws FormatError for a matrix of another model, NibbleError "memory" if the model does not fit, and what reading a
+ * text or a file throws.
  */
 export async function tensorWeights(
   source: ImportanceSource,
@@ -94,13 +94,13 @@ async function collected(
   try {
     return await collectImportance(checkpoint, text, trainedContext, open, {
       ...options,
-      // A path says where a person keeps files.
+      // A path shows where a person keeps files.
       name: name.split(/[\\/]/).pop()!,
     });
   } catch (error) {
     if (!(error instanceof MemoryError)) throw error;
     const wayOut =
-      "The model has to fit for its importance: collect that from a smaller quantization of it, kept with importanceOut (--importance-out), and give the file.";
+      "Collecting the importance requires the model in memory: collect it from a smaller quantization with importanceOut (--importance-out), and use that file.";
     throw new NibbleError("memory", `${error.message} ${wayOut}`, { cause: error });
   }
 }

@@ -1,8 +1,7 @@
 /**
- * A checkpoint -> a GGUF of another type (Node only). Owns the order: what the source is, what each tensor becomes, the
- * plan of the file, then row after row: read, expanded, quantized, written. One idea: nothing but some rows is ever in
- * memory, so a 70B model passes through a few tens of megabytes; only the importance of a text needs all of the model
- * (importance.ts).
+ * Converts a checkpoint into a GGUF of another type (Node only): finds the source, chooses each tensor's type, plans
+ * the file, then reads, expands, quantizes and writes row after row. Only a few rows are ever in memory, so a 70B model
+ * passes through a few tens of megabytes; only a text's importance needs all of the model (importance.ts).
  */
 import { dequantize } from "../format/blocks.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -33,8 +32,8 @@ export interface QuantizeOptions
   /** q4_k (the same as q4_k_m), q4_0, q6_k, q8_0, ..., f16, bf16, f32: `MIXTURES`. */
   type: string;
   /**
-   * Weighs errors by what each column of a matrix meets: in a text, which the model reads first (so it has to fit in memory,
-   * and the text to have 512 tokens), or as a file says. Default: nothing is weighed.
+   * Weighs errors by the importance of matrix columns: from a text, which the model reads first (so it has to fit in
+   * memory, and the text to have 512 tokens), or from a file. Default: no weights.
    */
   importance?: ImportanceSource;
   /** Called after each piece, with bytes of the new file. */
@@ -43,21 +42,21 @@ export interface QuantizeOptions
   onReading?: ImportanceOptions["onProgress"];
 }
 
-/** How far quantizing is. */
+/** Progress of quantizing. */
 export interface QuantizeProgress {
   readonly bytes: number;
   readonly totalBytes: number;
-  /** The tensor at hand. */
+  /** The current tensor. */
   readonly tensor: string;
 }
 
-/** What `quantizeModel` wrote. */
+/** The result of `quantizeModel`. */
 export interface Quantized {
   readonly path: string;
   readonly mixture: MixtureName;
   readonly bytes: number;
   readonly sourceBytes: number;
-  /** What errors were weighed by: matrices that it acted on, and the names of its texts; null: nothing. */
+  /** The importance that was used: the matrices that it applied to, and the names of its texts; null: none. */
   readonly importance: { readonly matrices: number; readonly datasets: readonly string[] } | null;
   /** Tensors and bytes of the new file by type. */
   readonly types: readonly { readonly type: TensorType; readonly tensors: number; readonly bytes: number }[];
@@ -65,13 +64,13 @@ export interface Quantized {
   readonly warnings: readonly string[];
 }
 
-/** Expanded values that are in memory at a time. */
+/** Expanded values in memory at a time. */
 const STEP_VALUES = 1 << 20;
 
 /**
- * Quantizes what `load` takes into the new file `target`, which appears whole or not at all. Throws what finding and opening
- * throw; UnsupportedError for a type that is not known; FormatError for a weight that is an infinity or a NaN; NibbleError
- * "io" where the target exists or the disk is full; AbortedError.
+ * Quantizes what `load` takes into the new file `target`, which appears complete or not at all. Throws what finding and
+ * opening throw; UnsupportedError for an unknown type; FormatError for a weight that is an infinity or a NaN;
+ * NibbleError "io" if the target exists or the disk is full; AbortedError.
  */
 export async function quantizeModel(
   source: string,
@@ -108,7 +107,7 @@ export async function quantizeModel(
   }
 }
 
-/** null: none was asked for. What `tensorWeights` throws, and ArgumentError where it would act on nothing. */
+/** null: none was requested. Throws what `tensorWeights` throws, and ArgumentError if it would have no effect. */
 async function weightsOf(
   options: QuantizeOptions,
   asGguf: Checkpoint,
@@ -145,7 +144,7 @@ function importanceKeys({ tensors, datasets, chunks }: ImportanceMatrix): Writte
 
 type Planned = GgufParts["tensors"][number] & { readonly type: TensorType };
 
-/** Keys about how a file is split or quantized are written anew. */
+/** Keys about splitting and quantization are written anew. */
 const OWN_KEYS = /^split\.|^general\.(file_type|quantization_version)$|^quantize\.imatrix\./;
 
 async function keptKeys(checkpoint: Checkpoint, keys: readonly WrittenKey[]): Promise<WrittenKey[]> {
@@ -167,8 +166,8 @@ const stored = ({ type, rows, cols }: Tensor) => rows * storedRowBytes(type, col
 const isFloat = (type: TensorType) => BLOCKS[type].elements === 1;
 
 /**
- * A tensor that is quantized already, to no more bits than another quantized type would take, stays as it is: rounding again
- * only loses.
+ * A tensor that is already quantized, to no more bits than the new type would take, is copied: rounding again only
+ * loses.
  */
 function targetType(tensor: Tensor, wanted: QuantizedType | null): TensorType {
   const { type, cols } = tensor;
@@ -191,7 +190,7 @@ function copiedTypes(planned: readonly Planned[]): string[] {
       : []),
     ...(again.length > 0
       ? [
-          `${again.length} tensors were ${names(again)} and are rounded a second time, which costs quality: quantize from the unquantized model where there is one`,
+          `${again.length} tensors were ${names(again)} and are rounded a second time, which costs quality: quantize from the unquantized model if there is one`,
         ]
       : []),
   ];
@@ -234,7 +233,9 @@ async function fill(
   }
 }
 
-/** The rows of a tensor in another type, some at a time, under the weights of each of its experts. The array is used again. */
+/**
+ * The rows of a tensor in another type, some at a time, with the weights of each of its experts. The array is reused.
+ */
 async function* converted(
   tensor: Tensor,
   type: TensorType,
@@ -264,7 +265,7 @@ async function* converted(
   }
 }
 
-/** A weight beyond what an f16 holds would make an infinite scale. */
+/** A weight beyond f16's range would make an infinite scale. */
 function checkScales({ name }: Tensor, type: TensorType, blocks: Uint8Array): void {
   if (areFinite(type, blocks)) return;
   throw new FormatError(

@@ -1,6 +1,6 @@
 /**
- * Whether a text repeats itself: its last ids are a short sequence, over and over. Models without an end token, or in
- * a state that they do not leave, generate so until the context is full.
+ * Detects a text that repeats itself: its last ids are a short sequence, over and over. Models without an end token, or
+ * in a state that they do not leave, generate such text until the context is full.
  */
 
 /** Ids that have to repeat. */
@@ -11,7 +11,7 @@ const PERIOD = 64;
 /** Call with each id in turn; true once the last 1,024 are a sequence of at most 64 ids, repeated. */
 export class Repeats {
   readonly #last = new Int32Array(PERIOD).fill(-1);
-  /** By period, how many ids in a row equal those one period before. */
+  /** By period, how many consecutive ids equal those one period before. */
   readonly #runs = new Int32Array(PERIOD + 1);
   #count = 0;
 

@@ -1,4 +1,4 @@
-/** The logits of an output row of the last step, as far as they are asked for. */
+/** The logits of an output row of the last step, read as far as needed. */
 import type { Allocation, Graph } from "../device/contract.ts";
 import type { RowLogits } from "./tokens.ts";
 

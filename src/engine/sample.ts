@@ -1,8 +1,8 @@
 /**
- * From logits to one token. Owns the options, their checks and the random numbers; the same seed gives the same text
- * on the same logits.
- * One idea: what top-k, or without it min-p, would drop is never sorted, so a 262,144-word vocabulary costs one pass.
- * Logits that are not finite numbers are refused before (finite.ts); here they are never chosen while another is finite.
+ * Samples a token from logits: the options, their checks and the random numbers. The same seed gives the same text for
+ * the same logits. What top-k, or without it min-p, would drop is never sorted, so a vocabulary of 262,144 tokens costs
+ * one pass. Logits that are not finite are refused before (finite.ts); here they are never chosen while another is
+ * finite.
  */
 import type { Sampling } from "../device/contract.ts";
 import { uniformNumber } from "../device/uniform.ts";
@@ -22,13 +22,13 @@ export interface SampleOptions {
   repeatPenalty?: number;
   /** 0: none, -1: the whole text. Default 64. */
   repeatLast?: number;
-  /** Taken from the logit of each token that was generated: -2 to 2. Default 0. */
+  /** Subtracted from the logit of each token that was generated: -2 to 2. Default 0. */
   presencePenalty?: number;
   /** The same for each time that it was generated. Default 0. */
   frequencyPenalty?: number;
   /** Added to the logits of these ids: -100 to 100. */
   logitBias?: Readonly<Record<number, number>>;
-  /** An integer of 64 bits, of which the lowest 32 count. -1 and the default: from the clock. */
+  /** An integer of 64 bits; only the lowest 32 count. -1 and the default: from the clock. */
   seed?: number;
 }
 
@@ -36,7 +36,7 @@ interface Range {
   low: number;
   high: number;
   integer?: boolean;
-  /** For errors, where the numbers would be unclear. */
+  /** For errors, where the numbers alone would be unclear. */
   allowed?: string;
 }
 
@@ -58,13 +58,13 @@ const RANGES: Record<Exclude<keyof SampleOptions, "logitBias">, Range> = {
 /** Chooses a token from logits [vocab] f32. */
 export interface Sampler {
   /**
-   * logits [vocab] (changed in place by penalties); recent: ids so far, newest last; draw: which of the seed's random
-   * numbers is taken, the count of tokens before it.
+   * logits [vocab] (changed in place by penalties); recent: ids so far, newest last; draw: the index of the seed's
+   * random number, which is the number of tokens before it.
    */
   next(logits: Float32Array, recent: readonly number[], draw: number): number;
-  /** What a device needs to choose as `next` would; null: it cannot, for penalties look at the text. */
+  /** What a device needs to choose like `next`; null: it cannot, because penalties depend on the text. */
   sampling(draw: number): Sampling | null;
-  /** How many of the largest logits are enough for `next`, when `recent` holds N ids; null: all are needed. */
+  /** How many of the largest logits are enough for `next` if `recent` has N ids; null: all are needed. */
   enough(recent: number): number | null;
   readonly seed: number;
 }
@@ -92,7 +92,7 @@ export function sampler(options: SampleOptions = {}): Sampler {
   const biases = biasesOf(options.logitBias);
   const isCounted = presencePenalty !== 0 || frequencyPenalty !== 0;
   const isChanged = repeatPenalty !== 1 || isCounted || biases.length > 0;
-  // Some logits may rise, so that any may become the largest.
+  // Some logits may rise, so any may become the largest.
   const mayRise =
     repeatPenalty < 1 || presencePenalty < 0 || frequencyPenalty < 0 || biases.some(([, bias]) => bias > 0);
   const seed = seedOf(options.seed);
@@ -105,7 +105,7 @@ export function sampler(options: SampleOptions = {}): Sampler {
         penalize(logits, recent.slice(Math.max(0, recent.length - repeatLast)), repeatPenalty);
       const uniform = uniformNumber(seed, draw);
       const best = argmax(logits);
-      // Without a finite best there is no distribution to draw from.
+      // Without a finite maximum there is no distribution to draw from.
       if (temperature === 0 || !Number.isFinite(logits[best])) return best;
       const k = topK === 0 ? logits.length : Math.min(topK, logits.length);
       const find = k <= MOST_INSERTED ? firstFew : firstMany;
@@ -115,20 +115,20 @@ export function sampler(options: SampleOptions = {}): Sampler {
     enough(recent) {
       const kept = temperature === 0 ? 1 : topK;
       if (kept === 0 || mayRise) return null;
-      // What only lowers: at most as many leave the first `kept` as there are ids that it concerns.
+      // These options only lower logits: at most as many leave the first `kept` as there are affected ids.
       const penalized = isCounted ? recent : repeatPenalty === 1 ? 0 : Math.min(repeatLast, recent);
       return kept + penalized + biases.length;
     },
   };
 }
 
-/** Of 64-bit seeds the lowest 32 bits are used: a random number is made of 32 (device/uniform.ts). */
+/** Of 64-bit seeds the lowest 32 bits are used: random numbers are made from 32 (device/uniform.ts). */
 function seedOf(asked = UNSET): number {
   if (asked === UNSET) return (Date.now() ^ (Math.random() * 2 ** 32)) >>> 0;
   return Number(BigInt.asUintN(32, BigInt(asked)));
 }
 
-/** The index of the largest logit; ties: the lowest; 0 when no logit is above -Infinity. */
+/** The index of the largest logit; ties: the lowest; 0 if no logit is above -Infinity. */
 export function argmax(logits: Float32Array): number {
   let best = 0;
   let most = Number.NEGATIVE_INFINITY;
@@ -189,7 +189,7 @@ interface Cut {
 /** Up to this k, keeping a sorted list beats sorting everything. */
 const MOST_INSERTED = 256;
 
-/** What is left of the k most likely tokens after top-p and min-p; k small. */
+/** What is left of the k most likely tokens after top-p and min-p; for small k. */
 function firstFew(logits: Float32Array, cut: Cut): Candidate[] {
   // Kept sorted by insertion: after the first few hundred logits almost none beats the smallest kept one.
   const kept: Candidate[] = [];
@@ -212,7 +212,7 @@ function firstFew(logits: Float32Array, cut: Cut): Candidate[] {
 function firstMany(logits: Float32Array, cut: Cut): Candidate[] {
   const all = cut.k === logits.length;
   let total = 0;
-  // Logit and id as one number, so that the native sort can be used and of equal logits the lowest ids come first.
+  // Logit and id as one number, so that the native sort can be used and ties are in the order of ids.
   const codes = new Float64Array(logits.length);
   const bits = new Int32Array(logits.buffer, logits.byteOffset, logits.length);
   let count = 0;
@@ -233,17 +233,17 @@ function firstMany(logits: Float32Array, cut: Cut): Candidate[] {
   return kept.slice(0, keptCount(weights, total, cut));
 }
 
-/** An order of 32 bits and an id of 21 fill the integers that a float64 holds. */
+/** An order of 32 bits and an id of 21 fill the integers of a float64. */
 const MOST_WORDS = 2 ** 21;
 
-/** From the bits of an f32 an integer, 0 to 2^32 - 1, that is ordered as they are; 0 and -0 are equal. */
+/** Maps the bits of an f32 to an integer, 0 to 2^32 - 1, with the same order; 0 and -0 are equal. */
 function orderOf(bits: number): number {
   return bits >= 0 ? 2 ** 31 + bits : 2 ** 31 - (bits & 0x7fffffff);
 }
 
 /**
- * How many of the weights, largest first, top-p and min-p keep: at least one. Both look at the untempered distribution,
- * as llama.cpp's default order of samplers does. total: the sum that top-p takes its part of.
+ * How many of the weights, largest first, top-p and min-p keep: at least one. Both use the distribution before
+ * temperature, like llama.cpp's default order of samplers. total: the sum that top-p takes its share of.
  */
 function keptCount(weights: ArrayLike<number>, total: number, { topP, minP }: Cut): number {
   let count = 0;
@@ -254,7 +254,7 @@ function keptCount(weights: ArrayLike<number>, total: number, { topP, minP }: Cu
   return count;
 }
 
-/** kept: most likely first, as its order decides which one a number means. uniform: in [0, 1). */
+/** kept: most likely first, since the order decides which token a number selects. uniform: in [0, 1). */
 function drawn(kept: readonly Candidate[], temperature: number, uniform: number): number {
   const largest = kept.reduce((most, { logit }) => Math.max(most, logit), Number.NEGATIVE_INFINITY);
   const weights = kept.map(({ logit }) => Math.exp((logit - largest) / temperature));

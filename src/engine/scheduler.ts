@@ -1,7 +1,7 @@
 /**
- * Makes steps of the jobs of many texts; nothing else runs the allocation. Owns admission, the rows of the page tables, and
- * the order of all calls; pick.ts says which rows a step has. A job that fails or is aborted gives its pages back at once.
- * One idea: calls take effect in their order, so pages and rows are handed on while steps over them are still under way.
+ * Runs the steps for the jobs of many texts; nothing else calls the allocation. It admits jobs and assigns the rows of
+ * the page tables; pick.ts chooses the rows of a step. A job that fails or is aborted gives its pages back at once.
+ * Calls take effect in their order, so pages and rows can be reassigned while steps that use them are still running.
  */
 import { Beginnings } from "../cache/beginnings.ts";
 import { recentOf, recentWindow } from "../cache/layers.ts";
@@ -28,15 +28,15 @@ import { rowLogits } from "./row-logits.ts";
 export interface SchedulerOptions {
   readonly context: number;
   readonly vocab: number;
-  /** Tokens that are guessed of a text and checked in one step, at most. Default 0: none. */
+  /** Maximum tokens of a text that are guessed and checked in one step. Default 0: none. */
   readonly guess?: number;
-  /** What rows of prompts may stretch a step to while texts generate. Default 50. */
+  /** The time to which rows of prompts may lengthen a step while texts generate. Default 50. */
   readonly stretchMs?: number;
   /** Default: performance.now. */
   readonly clock?: () => number;
 }
 
-/** Steps that wait for what the device chooses: enough to keep it busy, and few that are in vain when a text ends. */
+/** Steps that wait for the device's choices: enough to keep it busy, and few that are wasted when a text ends. */
 const MOST_UNDER_WAY = 4;
 
 export class Scheduler {
@@ -44,34 +44,34 @@ export class Scheduler {
   readonly allocation: Allocation;
   readonly device: Pick<Device, "name" | "chooses">;
   /**
-   * The host reads rows of a table by the ids of a step, so no step is submitted before they are known. What a device then
-   * saves by choosing is the second submit and the host's sampling: 4 bytes come back, not 2,048 of candidates. It waits
-   * between two tokens for as long as those take to come and the next row to go (35,840 bytes in Gemma 4 E2B, 43,008 in
-   * E4B). That would end only with the table in its memory (4.4 and 5.3 GiB in BF16), as WebGPU has no buffer that host and
-   * kernels share, and which row comes next is not known.
+   * The host reads rows of a table by the ids of a step, so no step is submitted before they are known. A device that
+   * chooses then only saves the second submit and the host's sampling: 4 bytes come back, not 2,048 of candidates.
+   * Between two tokens it waits until those have arrived and the next row is there (35,840 bytes in Gemma 4 E2B, 43,008
+   * in E4B). This would end only with the table in its memory (4.4 and 5.3 GiB in BF16), as WebGPU has no buffer that
+   * host and kernels share, and the next row is not known.
    */
   readonly needsIds: boolean;
   readonly context: number;
   readonly vocab: number;
   readonly guesses: number;
-  /** Guesses for what texts do not contain already. */
+  /** Guesses if texts do not contain the continuation already. */
   draft: DraftModel | null = null;
   readonly beginnings: Beginnings;
-  /** In the order in which they came. */
+  /** In order of arrival. */
   readonly #waiting: Job[] = [];
   readonly #running = new Set<Job>();
   readonly #freeRows: number[];
-  /** What the device's tables hold: by pool, [texts, blocks]. */
+  /** The content of the device's tables: by pool, [texts, blocks]. */
   readonly #tables: Uint32Array[];
   readonly #pace: Pace;
-  /** Calls that are no steps, each made between two steps. */
+  /** Calls other than steps, each made between two steps. */
   readonly #calls: (() => Promise<void>)[] = [];
   #underWay = 0;
-  /** Chosen ids are handed out in the order of the steps. */
+  /** Chosen ids are passed on in the order of the steps. */
   #heard: Promise<void> = Promise.resolve();
   #steps = 0;
   #admitted = 0;
-  /** How many keep pages without running; they will give them back, so a text that finds none waits. */
+  /** How many callers keep pages without running; they will give them back, so a text that finds none waits. */
   #keepers = 0;
   /** The first waiting job found no pages. */
   #isFull = false;
@@ -107,7 +107,7 @@ export class Scheduler {
     return { running: this.#running.size + starting, waiting: this.#waiting.length - starting };
   }
 
-  /** Pages of all pools, by what they are. */
+  /** Pages of all pools, by use. */
   get pages(): { free: number; idle: number; used: number } {
     const sum = (of: (pool: Beginnings["pools"][number]) => number) =>
       this.beginnings.pools.reduce((all, pool) => all + of(pool), 0);
@@ -115,7 +115,7 @@ export class Scheduler {
     return { free, idle, used: sum(({ pool }) => pool.pages) - free - idle };
   }
 
-  /** Token slots where every token of a text has one: those of texts that run, and those of others that are still known. */
+  /** Token slots of the cache that has one for every token: in total, used by running texts, and kept from others. */
   get cache(): { tokens: number; used: number; known: number } {
     const { pools, recent } = this.beginnings;
     const isFull = ({ pool }: (typeof pools)[number]) => pool.window === null && pool.id !== recent?.pool;
@@ -148,7 +148,7 @@ export class Scheduler {
     this.#kick();
   }
 
-  /** Calls of the allocation that are no steps, between two of them. */
+  /** Makes a call of the allocation other than a step, between two steps. */
   alone<T>(call: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(this.#closed);
@@ -157,7 +157,7 @@ export class Scheduler {
     });
   }
 
-  /** Keeps what is known of `ids` until `release`. */
+  /** Keeps the cached prefix of `ids` until `release`. */
   keep(ids: readonly number[]): Kept {
     const found = this.beginnings.longest(ids, (block) => keyOf(ids, block), ids.length);
     const { held, release } = this.beginnings.pin(found);
@@ -203,7 +203,7 @@ export class Scheduler {
     while (await this.#round());
   }
 
-  /** Does all that can be done now, and waits for more; false: nothing is left to wait for. */
+  /** Does all that can be done now, then waits for more; false: nothing is left to wait for. */
   async #round(): Promise<boolean> {
     this.#isKicked = false;
     try {
@@ -214,7 +214,7 @@ export class Scheduler {
     if (this.#isKicked) return true;
     if (this.#underWay === 0) this.#pace.idle();
     if (this.#running.size === 0 && this.#waiting.length === 0 && this.#underWay === 0) {
-      // Before anything is awaited: the next kick begins another loop.
+      // Before anything is awaited: the next kick starts another loop.
       this.#isLooping = false;
       return false;
     }
@@ -250,7 +250,7 @@ export class Scheduler {
     return true;
   }
 
-  /** Lets jobs in, in their order, as long as there are a row and pages. */
+  /** Admits jobs, in order, while there are a row and pages. */
   async #admit(): Promise<void> {
     for (let job = this.#waiting[0]; job && this.#freeRows.length > 0; job = this.#waiting[0]) {
       this.#isFull = !this.#fits(job);
@@ -264,7 +264,7 @@ export class Scheduler {
           await this.allocation.copyPage(this.graph.pools[pool], from, to);
         if (job.isEnded) continue;
         job.pages.copied();
-        // All of it was known.
+        // All of it was cached.
         if (job.isDone) this.end(job);
         const ended = (error: { error: unknown } | null) => this.end(job, error);
         job.options.work?.(job).then(
@@ -277,7 +277,7 @@ export class Scheduler {
     }
   }
 
-  /** There are pages for it, without those that are set aside for others. */
+  /** Whether there are pages for it, not counting those reserved for others. */
   #fits(job: Job): boolean {
     // A job that fills its pages itself shares none.
     const most = job.options.work ? 0 : job.most;
@@ -289,7 +289,7 @@ export class Scheduler {
     });
   }
 
-  /** Pages of a pool that running jobs other than `job` are sure of and have not taken yet. */
+  /** Pages of a pool that are reserved for running jobs other than `job` and not taken yet. */
   #setAside(pool: number, job: Job): number {
     const window = this.#window(this.graph.pools[pool]);
     let sum = 0;
@@ -298,7 +298,7 @@ export class Scheduler {
     return sum;
   }
 
-  /** By which a text's pages of a pool are bounded. */
+  /** The limit of a text's pages in a pool. */
   #window({ id, window }: Pool): [window: number | null, more: number] {
     const { recent } = this.beginnings;
     return recent?.pool === id ? [recentWindow(recent.tokens), recent.first] : [window, 0];
@@ -311,13 +311,16 @@ export class Scheduler {
     return Math.min(to, pages.room);
   }
 
-  /** Of states on the way of each text: half of what running texts leave is for the ends of texts. */
+  /** How many states to keep along each text: half of what running texts leave; the rest is for the ends of texts. */
   get #keptStates(): number {
     const { texts, stateSlots } = this.graph;
     return Math.max(1, Math.floor((stateSlots - WORK_SLOTS * texts) / (2 * texts)));
   }
 
-  /** A slot for the states after the job's next run. Each row of the tables is sure of LEAST_SLOTS. */
+  /**
+   * Whether there is a slot for the states after the job's next run. LEAST_SLOTS are reserved for each row of the
+   * tables.
+   */
   #hasSlot(job: Job): boolean {
     const { states } = job;
     if (!states) return true;
@@ -382,7 +385,7 @@ export class Scheduler {
     }
   }
 
-  /** Without waiting: what the device chooses comes while the next steps run. */
+  /** Does not wait: the device's choices arrive while the next steps run. */
   #hear(ran: Ran, parts: readonly JobPart[], ended: () => void, fail: (error: unknown) => void): void {
     this.#underWay++;
     const { chosen } = ran;
@@ -400,7 +403,7 @@ export class Scheduler {
     });
   }
 
-  /** Gives the device the pages that are new in the job's row of the tables. */
+  /** Sends the device the pages that are new in the job's row of the tables. */
   #setPages(job: Job): void {
     job.pages.tables((pool, first, pages) => {
       const table = this.#tables[pool];
@@ -417,7 +420,7 @@ export class Scheduler {
   }
 }
 
-/** What is kept of a text, with the slot of its states where it has some. */
+/** A kept prefix of a text, with the slot of its states if it has any. */
 export interface Kept {
   readonly tokens: number;
   readonly held: readonly BlockPages[];

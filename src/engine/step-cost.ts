@@ -1,16 +1,16 @@
 /**
- * What a step takes by how many rows generate in it, from steps that were timed. Owns how little is enough to say something.
- * One idea: counts that were not seen lie between those that were; beyond them a row costs a part of a step, so that
- * more rows are tried, and then known.
+ * The time of a step by the number of rows that generate in it, from measured steps. Numbers that were not measured are
+ * interpolated; beyond the measured ones each row costs a fixed share of a step, so that more rows are tried and then
+ * measured.
  */
 
-/** Of a step with one row: what another is taken to cost where nothing was seen. CPUs: 0.27 to 0.4, GPUs 0.02 to 0.15. */
+/** The assumed cost of another row relative to a step with one row. CPUs: 0.27 to 0.4, GPUs 0.02 to 0.15. */
 const ROW = 0.25;
-/** Of what a new measurement counts. */
+/** The weight of a new measurement. */
 const WEIGHT = 0.25;
-/** A pause of the process is no cost of rows. */
+/** A pause of the process is not a cost of rows. */
 const MOST_AT_ONCE = 2;
-/** Steps after which a measurement is forgotten: texts grow. */
+/** Steps after which a measurement is forgotten, since texts grow. */
 const KEPT = 2000;
 
 export class StepCost {
@@ -32,7 +32,7 @@ export class StepCost {
     if (stale >= 0) this.#known.splice(stale, 1);
   }
 
-  /** Milliseconds, or before any step was timed in steps of one row. */
+  /** Milliseconds, or, before any step was timed, in steps of one row. */
   of(rows: number): number {
     const after = this.#known.findIndex((one) => one.rows >= rows);
     const above = this.#known[after];

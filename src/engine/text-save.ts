@@ -1,5 +1,6 @@
 /**
- * What pages hold of a text into a file's bytes and back, while other texts go on. The format is cache/saved-cache.ts's.
+ * Saves a text's pages and states as the bytes of a file, and restores them, while other texts continue. The format is
+ * defined in cache/saved-cache.ts.
  */
 import {
   type CacheOwner,
@@ -13,7 +14,7 @@ import type { Source } from "../format/source.ts";
 import { Job } from "./job.ts";
 import type { Scheduler } from "./scheduler.ts";
 
-/** All of `ids`. ArgumentError when less is held. */
+/** Saves all of `ids`. Throws ArgumentError if not all of it is cached. */
 export async function* saveText(
   scheduler: Scheduler,
   owner: CacheOwner,
@@ -38,7 +39,7 @@ export async function* saveText(
   }
 }
 
-/** Afterwards its tokens are known. Resolves with them. */
+/** Restores a text. Resolves with its tokens, which are then cached. */
 export async function restoreText(
   scheduler: Scheduler,
   owner: CacheOwner,
@@ -56,7 +57,7 @@ export async function restoreText(
     if (states && !states.reserve(true))
       throw new NibbleError("memory", "all slots for recurrent states are in use; try again later");
     const slot = states?.advance(ids.length).to ?? 0;
-    /** Unless pages and slot may be someone else's by now. */
+    /** Unless pages and slot may already belong to another text. */
     const alone = (call: () => Promise<void>) =>
       scheduler.alone(async () => {
         if (!job.isEnded) await call();

@@ -1,7 +1,7 @@
 /**
- * A text: token ids, and through a scheduler what a model says after them. At rest it holds nothing but its ids: what was
- * read of it stays in pages until others need them, and is then read again.
- * After an abort or an error its ids are what was wholly processed.
+ * A text: token ids, and through a scheduler the model's continuation. An idle text holds nothing but its ids: what was
+ * read of it stays in pages until others need them, and is then read again. After an abort or an error its ids are
+ * those that were completely processed.
  */
 import type { StepProfile } from "../device/contract.ts";
 import { ArgumentError, ContextError } from "../format/errors.ts";
@@ -13,7 +13,7 @@ import { Tokens, type TokensOptions } from "./tokens.ts";
 
 export interface ReadOptions {
   signal?: AbortSignal;
-  /** Tokens read so far of `total` that were new. */
+  /** Tokens read so far, of `total` new ones. */
   onProgress?: (tokens: number, total: number) => void;
 }
 
@@ -22,7 +22,7 @@ export interface TextTokensOptions extends TokensOptions, ReadOptions {
   guess?: boolean;
 }
 
-/** Pages that a generation is sure of, in tokens after its prompt: few texts are cut short, and few wait for nothing. */
+/** Tokens after the prompt for which pages are reserved: few texts are cut short, and few wait unnecessarily. */
 const RESERVED_TOKENS = 256;
 
 export class Text {
@@ -40,12 +40,12 @@ export class Text {
     return this.#ids;
   }
 
-  /** Another text with the same beginning; it costs nothing. */
+  /** Another text with the same ids; it costs nothing. */
   fork(): Text {
     return new Text(this.scheduler, this.#ids);
   }
 
-  /** Only its first tokens are left. */
+  /** Keeps only its first tokens. */
   rewind(tokens: number): void {
     if (!(Number.isInteger(tokens) && tokens >= 0 && tokens <= this.#ids.length))
       throw new ArgumentError("tokens to keep", tokens, `integers 0 to ${this.#ids.length}`);
@@ -54,7 +54,7 @@ export class Text {
     this.#isBusy = false;
   }
 
-  /** Makes the text equal `ids`; what pages hold of it is not read again. Resolves with how many tokens these were. */
+  /** Makes the text equal `ids`; the cached prefix is not read again. Resolves with its number of tokens. */
   async read(ids: readonly number[], options: ReadOptions = {}): Promise<number> {
     const { reused } = await this.#run({ ...options, ids });
     return reused;
@@ -69,7 +69,10 @@ export class Text {
     return { logits: rows[0], reused };
   }
 
-  /** Makes the text equal `ids`, and gives the labelled values [hidden] of its last `count` tokens, at most `maxOutputs`. */
+  /**
+   * Makes the text equal `ids`, and returns the labelled values [hidden] of its last `count` tokens, at most
+   * `maxOutputs`.
+   */
   async states(
     ids: readonly number[],
     label: string,
@@ -79,12 +82,12 @@ export class Text {
     return (await this.#run({ ...options, ids, outputs: count, label })).rows;
   }
 
-  /** Adds one token and gives the logits [vocab] after it. */
+  /** Adds one token and returns the logits [vocab] after it. */
   async append(id: number, options: ReadOptions = {}): Promise<Float32Array> {
     return (await this.sync([...this.#ids, id], options)).logits;
   }
 
-  /** Adds `ids` and gives the logits [vocab] after each of them, in order: as many at a time as a step has. */
+  /** Adds `ids` and returns the logits [vocab] after each of them, in order: as many at a time as fit a step. */
   async *each(ids: readonly number[], options: ReadOptions = {}): AsyncGenerator<Float32Array, void> {
     const { signal, onProgress } = options;
     this.#check(ids, this.#ids.length + ids.length);
@@ -97,11 +100,11 @@ export class Text {
     }
   }
 
-  /** Makes the text equal `prompt` and goes on: the tokens after it. The text is busy until `end`. */
+  /** Makes the text equal `prompt` and generates the tokens after it. The text is busy until `end`. */
   generate(prompt: readonly number[], sample: Sampler, options: TextTokensOptions): TextTokens {
     this.#checkPrompt(prompt);
     const { scheduler } = this;
-    // The last one that fits is not part of the text.
+    // The last token that fits is not part of the text.
     const most = Math.min(options.most, scheduler.context + 1 - prompt.length);
     const tokens = new Tokens(
       sample,
@@ -143,7 +146,7 @@ export class Text {
     };
   }
 
-  /** Where the time of a step goes that adds `ids`, on devices that can measure it. */
+  /** Profiles a step that adds `ids`, on devices that support it. */
   async profile(ids: readonly number[], options: ReadOptions = {}): Promise<StepProfile> {
     let found: StepProfile | null = null;
     const all = [...this.#ids, ...ids];
@@ -167,7 +170,7 @@ export class Text {
     }
   }
 
-  /** What a job that has ended has read, or earlier ones had of the same ids. */
+  /** Keeps the ids that an ended job has read, or earlier jobs of the same ids. */
   #keep({ ids, held }: Job, most: number): void {
     let known = 0;
     while (known < this.#ids.length && this.#ids[known] === ids[known]) known++;
@@ -196,14 +199,14 @@ export class Text {
 
 /** The tokens after a text's prompt. */
 export interface TextTokens extends Pick<Tokens, "next" | "ending"> {
-  /** Tokens of the prompt that did not have to be read. */
+  /** Tokens of the prompt that were in the cache. */
   readonly reused: number;
   /** When it got its turn, by `performance.now`. */
   readonly began: number;
   /** Tokens that were guessed and checked, and those of them that were right. */
   readonly drafted: number;
   readonly accepted: number;
-  /** No more are wanted. Does not wait for what a device has under way. */
+  /** No more are wanted. Does not wait for steps that are running. */
   end(): void;
 }
 

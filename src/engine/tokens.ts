@@ -1,9 +1,8 @@
 /**
- * Where a generation's next token comes from: a device that chooses by itself, so that steps need not wait for ids, or
- * this host, from as few logits as the options need. Both give the same ids for the same seed. Owns what is chosen and
- * not yet taken.
- * One idea: a constraint is computed while the device works. If it is not done when the logits are there, they are copied and the
- * device goes on with other texts.
+ * The source of a generation's tokens: a device that chooses by itself, so that steps need not wait for ids, or this
+ * host, from as few logits as the options need. Both give the same ids for the same seed. Also holds tokens that are
+ * chosen and not yet taken. A constraint is computed while the device works; if it is not done when the logits arrive,
+ * they are copied and the device continues with other texts.
  */
 import type { Sampling } from "../device/contract.ts";
 import type { Suppressed } from "./default-sampling.ts";
@@ -11,31 +10,31 @@ import { wrongLogits } from "./finite.ts";
 import { type Likelihood, likelihood } from "./likelihood.ts";
 import type { Sampler } from "./sample.ts";
 
-/** What may come next as a text grows: a grammar. It has a state, so it serves one generation. */
+/** Restricts what may come next as a text grows, for example a grammar. It has a state, so it serves one generation. */
 export interface Constraint {
   /**
-   * Which tokens may come next: bit id % 32 of word id / 32, [vocab / 32 words, rounded up]; null: any. No bit at all:
-   * the text is complete, and the generation ends. Asked once at first and once after each token; while it is awaited
-   * others have the device.
+   * Which tokens may come next: bit id % 32 of word id / 32, [vocab / 32 words, rounded up]; null: any. If no bit is
+   * set, the text is complete and the generation ends. Called once at the start and once after each token; while it is
+   * awaited, others use the device.
    */
   allowed(): Int32Array | null | Promise<Int32Array | null>;
-  /** This token came. */
+  /** Called for each token of the text. */
   accept(id: number): void | Promise<void>;
 }
 
 export interface TokensOptions {
-  /** Tokens that come at most. */
+  /** Maximum number of tokens. */
   most: number;
-  /** After it no token comes. */
+  /** No token comes after such an id. */
   isEnd?: (id: number) => boolean;
-  /** The N likeliest alternatives with each token; undefined: no likelihoods. */
+  /** Return the N most likely alternatives with each token; undefined: no likelihoods. */
   logprobs?: number;
   constraint?: Constraint;
   /** Ids that never come. */
   suppressed?: Suppressed | null;
-  /** Which of the seed's random numbers the first token takes. Default 0. */
+  /** The index of the seed's random number for the first token. Default 0. */
   draw?: number;
-  /** Only the row after a token that is known may be asked for. Default false. */
+  /** Only the row after a known token may be requested. Default false. */
   needsIds?: boolean;
 }
 
@@ -47,35 +46,35 @@ export interface Token {
 /** Why there are no more tokens. complete: the constraint allows none; cache: running texts fill the cache. */
 export type Ending = "complete" | "cache";
 
-/** The logits of one output row, as far as they are asked for. */
+/** The logits of one output row, read as far as needed. */
 export interface RowLogits {
   all(): Promise<Float32Array>;
   /** The `count` largest logits [vocab], -Infinity for the others; null: only `all` has them. */
   largest(count: number): Promise<Float32Array | null>;
-  /** What the output matrix multiplied: the labelled value of this name. */
+  /** The output matrix's input: the labelled value of this name. */
   labelled?(name: string): Promise<Float32Array>;
 }
 
-/** Tokens that a device may have chosen, or is still to choose, before the first of them is taken. */
+/** Tokens that a device may choose before the first of them is taken. */
 const AHEAD = 8;
-/** Of those that the host chooses: one that is looked at, and one whose step runs meanwhile. */
+/** The same for the host: one that is being looked at, and one whose step runs meanwhile. */
 const HOST_AHEAD = 2;
 
-/** What a step gave for a text, and the guesses that its rows after the first were computed for. */
+/** A step's results for a text, and the guesses that its rows after the first were computed for. */
 export interface Checked {
   readonly rows: readonly RowLogits[];
   readonly guess: readonly number[];
-  /** The text so far; it grows by what is chosen. */
+  /** The text so far; chosen ids are added to it. */
   readonly ids: readonly number[];
   chose(id: number): void;
-  /** No more will be chosen of these rows. */
+  /** No more will be chosen from these rows. */
   done(): void;
 }
 
 export class Tokens {
   readonly #sample: Sampler;
   readonly #options: TokensOptions;
-  /** The host chooses: the device cannot, or only ids would come back from it. */
+  /** The host chooses: the device cannot, or more than ids is needed. */
   #isByHost: boolean;
   /** Chosen and not taken. */
   readonly #ready: Token[] = [];
@@ -83,9 +82,9 @@ export class Tokens {
   #chosen = 0;
   #taken = 0;
   #accepted = 0;
-  /** That the last step gave beyond one. */
+  /** Tokens beyond one that the last step gave. */
   #extra = 0;
-  /** What may come next; null: the constraint is still thinking. */
+  /** What may come next; null: the constraint is still computing. */
   #allowed: { readonly mask: Int32Array | null } | null = ANY;
   /** Resolves when it is known, or never will be. */
   #asking: Promise<void> = Promise.resolve();
@@ -96,7 +95,7 @@ export class Tokens {
   /** Called when another step may have become possible, or none is wanted any more. */
   onChange = () => {};
 
-  /** canChoose: whether the device does, with such options. */
+  /** canChoose: whether the device can, with such options. */
   constructor(sample: Sampler, options: TokensOptions, canChoose: (sampling: Sampling) => boolean) {
     this.#sample = sample;
     this.#options = options;
@@ -110,7 +109,10 @@ export class Tokens {
     if (!this.#isOver) this.#asking = this.#ask(null);
   }
 
-  /** The next token; null: none comes, `ending` says why, or all of `most` have come. What came before is accepted. */
+  /**
+   * The next token; null: there is none (`ending` says why, or `most` is reached). Tokens returned before are now
+   * accepted.
+   */
   async next(): Promise<Token | null> {
     this.#accepted = this.#taken;
     for (;;) {
@@ -132,17 +134,17 @@ export class Tokens {
     return this.#ending;
   }
 
-  /** Tokens after which another was asked for: part of the text for good. */
+  /** Tokens that were followed by a request for another: part of the text for good. */
   get accepted(): number {
     return this.#accepted;
   }
 
-  /** None will be chosen any more. */
+  /** No more will be chosen. */
   get isOver(): boolean {
     return this.#isOver;
   }
 
-  /** A step may give another token. */
+  /** A step may produce another token. */
   get isWanted(): boolean {
     const { most } = this.#options;
     if (this.#isOver || this.#asked >= most) return false;
@@ -152,36 +154,36 @@ export class Tokens {
     return (isKnown || !this.#options.needsIds) && ahead < AHEAD;
   }
 
-  /** Tokens that are asked for and have not come. */
+  /** Tokens that are requested and not chosen yet. */
   get awaited(): number {
     return this.#asked - this.#chosen;
   }
 
-  /** Which random number the next token takes that is asked for. */
+  /** The index of the random number for the next requested token. */
   get draw(): number {
     return (this.#options.draw ?? 0) + this.#asked;
   }
 
-  /** Tokens that may still be asked for. */
+  /** Tokens that may still be requested. */
   get wanted(): number {
     return this.#options.most - this.#asked;
   }
 
-  /** A step will give N more tokens, or fewer. The device chooses them with these options; null: `choose` does. */
+  /** A step will give N more tokens, or fewer. Returns the options for the device; null: the host uses `choose`. */
   ask(count = 1): Sampling | null {
     const { draw } = this;
     this.#asked += count;
     return this.#isByHost ? null : this.#sample.sampling(draw);
   }
 
-  /** What was asked for and has not come will not come. extra: tokens that came at once beyond one. */
+  /** Cancels requested tokens that are not chosen yet. extra: tokens beyond one that came at once. */
   settle(extra: number): void {
     this.#asked = this.#chosen;
     this.#extra = extra;
     this.onChange();
   }
 
-  /** The device cannot leave out what must not come: where it has chosen such an id, the host chooses. */
+  /** The device cannot exclude suppressed ids: if it has chosen one, the host chooses. */
   refuses(id: number): boolean {
     return this.#options.suppressed?.has(id, this.#isFirst) ?? false;
   }
@@ -196,15 +198,18 @@ export class Tokens {
     this.#come({ id });
   }
 
-  /** It could not, and such texts tend to do it again: what was asked for since is void. */
+  /**
+   * The device could not choose, and for such texts this tends to recur: the host chooses from now on, and pending
+   * requests are void.
+   */
   byHost(): void {
     this.#isByHost = true;
     this.#asked = this.#chosen;
   }
 
   /**
-   * The host chooses after each row, as long as the next row is that of the token it has chosen. Resolves when the rows are
-   * needed no more; `chose` and `done` are called until then or later, or never.
+   * The host chooses after each row, as long as the next row is that of the chosen token. Resolves when the rows are no
+   * longer needed; `chose` and `done` are called before or after that, or never.
    */
   async choose({ rows, guess, ids, chose, done }: Checked): Promise<void> {
     const { logprobs, suppressed = null, draw = 0 } = this.#options;
@@ -214,7 +219,10 @@ export class Tokens {
       chose(id);
       return id;
     };
-    /** What must not come is drawn again from the others, by another random number: so the others keep their proportions. */
+    /**
+     * A suppressed id is replaced by one drawn from the others, with another random number, so that the others keep
+     * their proportions.
+     */
     const again = (all: Float32Array, mask: Int32Array | null) => {
       const { logits } = within(all, suppressed!.within(mask, this.#isFirst));
       return this.#sample.next(logits, ids, draw + this.#chosen + AGAIN);
@@ -269,7 +277,7 @@ export class Tokens {
     this.#wake();
   }
 
-  /** Gives the constraint what came, and asks what may come next. */
+  /** Passes the new token to the constraint, and asks what may come next. */
   async #ask(id: number | null): Promise<void> {
     const { constraint } = this.#options;
     if (!constraint) return;
@@ -285,20 +293,20 @@ export class Tokens {
     }
   }
 
-  /** With a NaN among them no token is the likeliest: the text ends with the error that says so. */
+  /** With a NaN among them no token is the most likely: the text ends with the error that says so. */
   #areWrong(given: Float32Array, ids: readonly number[]): boolean {
     const wrong = wrongLogits(given, ids.length - 1);
     if (wrong) this.fail(wrong);
     return wrong !== null;
   }
 
-  /** Logits as they were given, and those that are left to choose from; null: they are wrong. */
+  /** The given logits, and those left to choose from; null: they are not finite. */
   async #logits(row: RowLogits, ids: readonly number[], allowed: Int32Array | null): Promise<Logits | null> {
     const enough = this.#options.logprobs === undefined ? this.#sample.enough(ids.length) : null;
     if (enough !== null) {
       const few = await row.largest(allowed ? Math.max(enough, FEW) : enough);
       if (few && this.#areWrong(few, ids)) return null;
-      // Enough allowed ones among the largest are the largest allowed ones.
+      // If enough of the largest are allowed, they are the largest allowed ones.
       if (few && (!allowed || keep(few, allowed) >= enough)) return { given: few, logits: few };
     }
     const all = await row.all();
@@ -310,7 +318,7 @@ export class Tokens {
   }
 }
 
-/** Logits as they were given, and those that are left to choose from. */
+/** The given logits, and those left to choose from. */
 interface Logits {
   readonly given: Float32Array;
   readonly logits: Float32Array;
@@ -318,20 +326,20 @@ interface Logits {
 
 const ANY = { mask: null };
 
-/** Beyond the draws of any text. */
+/** Beyond the random numbers of any text. */
 const AGAIN = 2 ** 30;
 
 function within(given: Float32Array, allowed: Int32Array | null): Logits {
   const logits = given.slice();
-  // The sampler has to take an allowed one also where the model rules all of them out.
+  // The sampler must choose an allowed token even if the model rules all of them out.
   if (allowed && keep(logits, allowed) === 0) keep(logits.fill(0), allowed);
   return { given, logits };
 }
 
-/** Of this many of the largest logits some are allowed nearly always. */
+/** Among this many of the largest logits some are nearly always allowed. */
 const FEW = 64;
 
-/** Takes away what is not allowed, and reports how many logits above -Infinity are left. */
+/** Masks what is not allowed, and returns how many logits above -Infinity are left. */
 function keep(logits: Float32Array, allowed: Int32Array): number {
   let left = 0;
   for (let id = 0; id < logits.length; id++) {

@@ -793,7 +793,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await open(true, "#bench");
     await inWorker("navigator.gpu.requestAdapter = async () => null;");
     await page.getByRole("button", { name: "Measure" }).click();
-    await page.getByText(/no WebGPU adapter was found. See that hardware acceleration is on/).waitFor();
+    await page.getByText(/no WebGPU adapter was found. Check that hardware acceleration is on/).waitFor();
     await page.getByRole("button", { name: "Measure" }).waitFor();
   });
 

@@ -56,7 +56,7 @@ describe("what a file says", () => {
   it("what is no pooling is refused", async () => {
     await expect(gguf({ "qwen3.pooling_type": 9 })).rejects.toThrow("qwen3.pooling_type: 9; allowed: 0 to 4");
     await expect(folder({ "1_Pooling/config.json": "{}" })).rejects.toThrow(
-      "is not supported. last, mean and cls are.",
+      "is not supported. Supported: last, mean and cls.",
     );
     await expect(folder({ "1_Pooling/config.json": "no" })).rejects.toThrow("1_Pooling/config.json: no JSON");
   });
@@ -67,7 +67,7 @@ describe("pooling", () => {
     expect(poolingOf({ pooling: "last", endId: null }, {})).toBe("last");
     expect(poolingOf({ pooling: "last", endId: null }, { pooling: "mean" })).toBe("mean");
     expect(() => poolingOf({ pooling: null, endId: null }, {})).toThrow(
-      /trained to go on with text.*--pooling/,
+      /trained to continue text.*--pooling/,
     );
     expect(() => poolingOf({ pooling: null, endId: null }, { pooling: "max" as never })).toThrow(
       /last, mean, cls/,

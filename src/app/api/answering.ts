@@ -1,7 +1,6 @@
 /**
- * From a checked request to the parts of its answer as they come, for all endpoints with chat messages. Does what is needed
- * before anything is generated (tokens, grammar, the place in the queue) and the updates that endpoints write down, each in
- * its own form.
+ * From a checked request to the parts of its answer as they come, for all endpoints with chat messages: tokens, grammar and
+ * admission before anything is generated, then updates, which each endpoint writes in its own form.
  */
 import { afterThinking, answerStart } from "../../answer/grammar/after-thinking.ts";
 import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
@@ -15,10 +14,11 @@ import type {
   Prompt,
   RenderOptions,
 } from "../../index.ts";
+import { type AdmittedRun, admit } from "./admit.ts";
 import { unsupported } from "./errors.ts";
 import { type Format, openFormat } from "./format.ts";
 import { likelihoodsOf } from "./logprobs.ts";
-import { type AdmittedRun, admit, encode, fitting, type Served } from "./served.ts";
+import { encode, fitting, type Served } from "./served.ts";
 import { finishReason } from "./usage.ts";
 
 /** What is to be answered. */
@@ -76,7 +76,7 @@ export function promptOf(served: Served, { messages, template }: Question, signa
 }
 
 /** Admits `count` answers to one prompt, which is read once. Each has its own seed. */
-export async function letIn(
+export async function admitAnswers(
   served: Served,
   request: Request,
   question: Question,

@@ -64,7 +64,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
   };
 
   const app = new Hono();
-  const answers = async (route: string, context: Context, handler: Handler, isOpen = false) => {
+  const respond = async (route: string, context: Context, handler: Handler, isOpen = false) => {
     const request = context.req.raw;
     let response: Response;
     try {
@@ -94,7 +94,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
   for (const [route, methods] of Object.entries(routes)) {
     const allowed = [...Object.keys(methods), "OPTIONS"];
     app.all(route, (context) =>
-      answers(route.replace("{.+}", ""), context, (request) => {
+      respond(route.replace("{.+}", ""), context, (request) => {
         const { method } = request;
         if (method === "OPTIONS")
           return new Response(null, { status: 204, headers: { allow: allowed.join(", ") } });
@@ -108,7 +108,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
     );
   }
   app.all("*", (context) =>
-    answers(
+    respond(
       "page",
       context,
       async (request) => {

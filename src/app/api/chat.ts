@@ -4,7 +4,7 @@
  */
 import type { AnswerPart, ToolCall } from "../../answer/parts.ts";
 import { inSlices, type Likelihood } from "../../index.ts";
-import { type Answering, letIn, together } from "./answering.ts";
+import { type Answering, admitAnswers, together } from "./answering.ts";
 import { readBody } from "./body.ts";
 import { type ChatRequest, readChat } from "./chat-request.ts";
 import { toApiError } from "./errors.ts";
@@ -25,7 +25,7 @@ export async function chatCompletion(offered: Offered, request: Request): Promis
 async function answerChat(served: Served, fields: Fields, request: Request): Promise<Response> {
   const { signal } = request;
   const asked = await inSlices(readChat(fields, served), "reading the request", signal);
-  const { promptTokens, answers } = await letIn(served, request, asked, asked.count);
+  const { promptTokens, answers } = await admitAnswers(served, request, asked, asked.count);
   const frame = {
     id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
     created: Math.floor(Date.now() / 1000),

@@ -4,12 +4,13 @@
  */
 import { ArgumentError, type Embeddings } from "../../index.ts";
 import { joinedSignal } from "../joined-signal.ts";
+import { checkRoom } from "./admit.ts";
 import { readBody } from "./body.ts";
 import { unsupported } from "./errors.ts";
 import { fieldTable, harmless, kept } from "./field-rules.ts";
 import { checked, type Fields } from "./fields.ts";
 import type { Offered } from "./offered.ts";
-import { checkModel, checkRoom, type Served } from "./served.ts";
+import { checkModel, type Served } from "./served.ts";
 
 const EMBEDDINGS = fieldTable(
   kept("input", "model", "encoding_format", "dimensions"),

@@ -9,10 +9,11 @@ import type { GrammarToMake, OpenGrammar } from "../../answer/grammar/grammar.ts
 import { schemaToMake } from "../../answer/grammar/made.ts";
 import { Size } from "../../answer/grammar/size.ts";
 import { NibbleError } from "../../index.ts";
+import { checkRoom } from "./admit.ts";
 import { unsupported } from "./errors.ts";
 import type { Fields } from "./fields.ts";
 import { JSON_SCHEMA, RESPONSE_FORMAT, STRUCTURED_OUTPUTS } from "./known-fields.ts";
-import { checkRoom, type Served } from "./served.ts";
+import type { Served } from "./served.ts";
 
 export interface Format {
   /** The field that requires it. */

@@ -1,22 +1,15 @@
-/**
- * What all routes share: the model, defaults and bounds. Also the life of one generation from a request to its result:
- * admitted ones wait for their turn in the order of arrival, and end with their client, or with the server.
- */
+/** What all routes share: the served model with its defaults and limits, and prompts as its tokens. */
 
-import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
 import type { Grammars } from "../../answer/grammar/grammars.ts";
 import {
   ContextError,
-  DeviceError,
   type GenerateOptions,
   type GenerationResult,
   type LanguageModel,
-  type Piece,
   type Pooling,
   type Prompt,
   type PromptOptions,
 } from "../../index.ts";
-import { joinedSignal } from "../joined-signal.ts";
 import { ApiError } from "./errors.ts";
 import type { UnknownField } from "./field-rules.ts";
 import type { Fields } from "./fields.ts";
@@ -79,87 +72,4 @@ export function fitting({ model }: Served, ids: number[]): number[] {
   if (ids.length > model.plan.context) throw new ContextError(ids.length, model.plan.context);
   if (ids.length === 0) throw new ApiError(400, "the prompt is empty; at least one token is needed");
   return ids;
-}
-
-/** An admitted generation; `cancel` ends it early. */
-export interface AdmittedRun {
-  start(
-    onPiece: (piece: Piece) => void | Promise<void>,
-    onPrompt?: GenerateOptions["onPrompt"],
-  ): Promise<GenerationResult>;
-  cancel(): void;
-}
-
-/** ApiError 503 when too many requests wait already, for their turn or for their grammar. */
-export function checkRoom({ model, grammars, mostWaiting }: Served): void {
-  const { running, waiting } = model.activity;
-  const all = waiting + grammars.opening;
-  // Also where some wait although fewer run: the cache has no room for more.
-  const room = waiting > 0 ? running : model.plan.parallel;
-  if (running + all < room + mostWaiting) return;
-  throw new ApiError(503, `${all} requests are waiting already; try again later`, {
-    code: "queue_full",
-    headers: { "retry-after": "1" },
-  });
-}
-
-/**
- * ApiError 503 when too many wait already. `start` is called at once. The grammar is closed when the generation ends,
- * or does not begin.
- */
-export function admit(
-  served: Served,
-  request: Request,
-  ids: readonly number[],
-  options: GenerateOptions & Pick<PromptOptions, "raw">,
-  grammar: OpenGrammar | null,
-): AdmittedRun {
-  const { model, metrics, closing } = served;
-  try {
-    checkRoom(served);
-  } catch (error) {
-    grammar?.close();
-    throw error;
-  }
-  const letGo = served.hold?.();
-  // It does not wait for the grammar's answer.
-  const joined = joinedSignal([request.signal, closing], () => grammar?.close());
-  const { signal, abort: cancel } = joined;
-  const release = () => {
-    joined.release();
-    letGo?.();
-  };
-  const start: AdmittedRun["start"] = async (onPiece, onPrompt) => {
-    const started = performance.now();
-    const seconds = () => (performance.now() - started) / 1000;
-    let isFirst = true;
-    try {
-      const more = { signal, constraint: grammar ?? undefined, ...(onPrompt ? { onPrompt } : {}) };
-      const generation = model.generate({ ids }, { ...options, ...more });
-      for await (const piece of generation) {
-        if (isFirst) metrics.firstToken(seconds());
-        isFirst = false;
-        // Waits for a slow reader.
-        await onPiece(piece);
-      }
-      const result = await generation.result();
-      served.failure = null;
-      metrics.generated(result, seconds());
-      served.done?.(result, seconds());
-      return result;
-    } catch (error) {
-      if (error instanceof DeviceError) served.failure = error.message;
-      metrics.cancelled();
-      throw error;
-    } finally {
-      grammar?.close();
-      release();
-    }
-  };
-  const end = () => {
-    cancel();
-    // It may never have started.
-    release();
-  };
-  return { start, cancel: end };
 }

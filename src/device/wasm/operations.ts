@@ -140,13 +140,13 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
   appendKv(op, to) {
     const { kvHeads, headDim, turned, pool, codec } = op.cache;
     const { work, workBytes, packs } = to.layout;
-    const { vectors, packed } = to.pages(op.cache);
+    const { unpacked, packed } = to.pages(op.cache);
     to.add(
       "appendKv",
       op,
       {
-        ...{ vectors: vectors.at, keys: to.value(op.keys), values: to.value(op.values), kvHeads, headDim },
-        ...{ turned, tables: vectors.tables, format: kvFormatNumber(codec), work, workBytes },
+        ...{ cache: unpacked.at, keys: to.value(op.keys), values: to.value(op.values), kvHeads, headDim },
+        ...{ turned, tables: unpacked.tables, format: kvFormatNumber(codec), work, workBytes },
         ...{ packed: packed.at, packedTables: packed.tables, packs, window: pool.window ?? 0 },
       },
       { writes: [to.cache(op.cache)] },
@@ -156,7 +156,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
     const { heads, scale, softcap, cache } = op;
     const { kvHeads, headDim, turned, pool, codec } = cache;
     const { partials, work, workBytes } = to.layout;
-    const { vectors, packed } = to.pages(cache);
+    const { unpacked, packed } = to.pages(cache);
     const common = {
       ...{ out: to.value(op.out), partials, heads, kvHeads, headDim, window: pool.window ?? 0 },
       ...{ format: kvFormatNumber(codec), sinks: to.weight(op.sinks) },
@@ -165,7 +165,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       "attend",
       op,
       {
-        ...{ ...common, vectors: vectors.at, queries: to.value(op.queries), tables: vectors.tables },
+        ...{ ...common, cache: unpacked.at, queries: to.value(op.queries), tables: unpacked.tables },
         ...{ turned, work, workBytes, scale, softcap },
         ...{ packed: packed.at, packedTables: packed.tables, kept: codec.packed?.first ?? 0 },
       },
@@ -320,12 +320,12 @@ class ProgramWriter {
   pages({ id, codec, pool }: Cache) {
     const { caches, tables } = this.layout;
     const own = { at: caches[id], tables: tables[pool.id] };
-    if (!codec.packed) return { vectors: own, packed: own };
+    if (!codec.packed) return { unpacked: own, packed: own };
     const recent = {
       at: caches[id] + poolBytes(this.graph.caches[id]),
       tables: tables[this.graph.recent!.id],
     };
-    return { vectors: recent, packed: own };
+    return { unpacked: recent, packed: own };
   }
 
   /** Stands for the whole of a cache. */

@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * One worker thread of the WASM device. It sleeps until the host advances the step word, runs its share of the operations
- * that the control block names, and says so. Plain JavaScript because Node loads it as it stands, from the sources and from dist/.
+ * that the control block lists, and reports. Plain JavaScript because Node loads it directly, from the sources and from dist/.
  */
 import { parentPort, workerData } from "node:worker_threads";
 
@@ -28,7 +28,7 @@ const kernels = memories.map((/** @type {{ memory: WebAssembly.Memory }} */ { me
 const [state] = controls;
 const step = words.step / 4;
 
-/** The step after `seen`. A wake says nothing: that of a step may come when it has already been run. */
+/** Waits for the step after `seen`. The word is checked after each wake: a wake may arrive after its step has run. */
 function nextAfter(/** @type {number} */ seen) {
   for (;;) {
     const next = Atomics.load(state, step);
@@ -56,7 +56,7 @@ function runStep(/** @type {number} */ from, /** @type {number} */ to) {
     const { control, operations } = memories[shard];
     const { run, barrier } = kernels[shard];
     if (start === begin && copies.length > 0) {
-      // What is copied has been made, and no thread goes on before it is there.
+      // The source rows are finished, and no thread continues before they are copied.
       if (!barrier(control, threads)) return;
       if (thread === 0) cross(shard, copies);
       if (!barrier(control, threads)) return;

@@ -4,7 +4,7 @@
  */
 import type { AnswerPart } from "../../../answer/parts.ts";
 import { type GenerationResult, inSlices } from "../../../index.ts";
-import { type Answering, type Ending, letIn, promptOf } from "../answering.ts";
+import { type Answering, admitAnswers, type Ending, promptOf } from "../answering.ts";
 import { readBody } from "../body.ts";
 import { type ApiError, toApiError } from "../errors.ts";
 import { eventResponse } from "../events.ts";
@@ -21,7 +21,7 @@ export async function messages(offered: Offered, request: Request): Promise<Resp
 async function answerMessages(served: Served, fields: Fields, request: Request): Promise<Response> {
   const { asked, promptTokens, answers } = await renaming(RENAMES, async () => {
     const asked = await read(served, fields, request, false);
-    return { asked, ...(await letIn(served, request, asked)) };
+    return { asked, ...(await admitAnswers(served, request, asked)) };
   });
   const [answer] = answers;
   const frame = {

@@ -3,7 +3,7 @@
  * can be continued in `kept.ts`.
  */
 import { type GenerationResult, inSlices } from "../../../index.ts";
-import { type Answering, type Ending, letIn } from "../answering.ts";
+import { type Answering, admitAnswers, type Ending } from "../answering.ts";
 import { readBody } from "../body.ts";
 import { toApiError } from "../errors.ts";
 import { eventResponse } from "../events.ts";
@@ -39,7 +39,7 @@ async function respond(
   const { asked, answers } = await renaming(RENAMES, async () => {
     const reading = readResponses(fields, served, before);
     const asked = await inSlices(reading, "reading the request", request.signal);
-    return { asked, ...(await letIn(served, request, asked)) };
+    return { asked, ...(await admitAnswers(served, request, asked)) };
   });
   const [answer] = answers;
   const frame = frameOf(fields, served);

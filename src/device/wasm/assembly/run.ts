@@ -113,7 +113,7 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       const last = share(kvHeads, 1, thread + 1, threads);
       const work = a.work + usize(thread) * a.workBytes;
       appendRuns(
-        control, a.vectors, a.keys, a.values, kvHeads, a.headDim, a.turned, a.tables, a.format, work, a.packed,
+        control, a.cache, a.keys, a.values, kvHeads, a.headDim, a.turned, a.tables, a.format, work, a.packed,
         a.packedTables, a.packs, a.window, first, last,
       );
       return;
@@ -128,7 +128,7 @@ function execute(control: usize, op: usize, rows: i32, thread: u32, threads: u32
       for (let first = take(op, grain, units); first >= 0; first = take(op, grain, units)) {
         const last = min(first + grain, units);
         attendRuns(
-          control, a.vectors, a.queries, a.out, a.partials, work, heads, kvHeads, a.headDim, a.turned, a.tables,
+          control, a.cache, a.queries, a.out, a.partials, work, heads, kvHeads, a.headDim, a.turned, a.tables,
           a.window, a.scale, a.softcap, a.format, a.sinks, a.packed, a.packedTables, a.kept,
           first, last,
         );

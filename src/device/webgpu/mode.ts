@@ -1,6 +1,6 @@
 /**
- * Stages -> dispatches, for one row (`decode`), some (`few`, `several`, `batch`) or many (`prompt`). Owns in which form each activation is made: the
- * one that its readers ask for, written by the dispatch that computes it; a reader that differs costs a copy. Pure.
+ * Turns stages into the dispatches of one mode (dispatch.ts). Each activation is made in the form that its readers need, by
+ * the dispatch that computes it; a reader that needs another form costs a copy. Pure.
  */
 import { type Cache, PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
 import { turnedPairs } from "../rope-angles.ts";
@@ -51,12 +51,11 @@ import { type HeadChain, type OpOf, readsOf, type Stage, type StageOf } from "./
 export class ModeCompiler {
   readonly #dispatches: Dispatch[] = [];
   readonly #values: Activations;
-  /** Queries that appendKv has rotated. */
   readonly #rotated = new Set<number>();
-  /** The forms that a value's readers ask for, by value id; of values that stay readable absent: they are f32. */
+  /** The forms that a value's readers need, by value id; values that stay readable are absent: they are f32. */
   readonly #wanted = new Map<number, ReadonlySet<Form>>();
   readonly #readers: (value: Value) => readonly Stage[];
-  /** Of prompts: picks by expert, by the id of the value that holds them. */
+  /** For prompts: picks by expert, by the id of the value that holds them. */
   readonly #sorted = new Map<number, Sorted>();
   readonly #chains: Chains = NO_CHAINS;
 
@@ -175,7 +174,7 @@ export class ModeCompiler {
     this.#pack(op.cache);
   }
 
-  /** Packs what is old enough of a packed cache. */
+  /** Packs the pages of a packed cache that are old enough. */
   #pack({ id }: Cache): void {
     const { caches, recents, batch } = this.shared;
     const recent = recents[id];
@@ -210,7 +209,6 @@ export class ModeCompiler {
     });
     if (queries && !queries.takes) this.#rotated.add(queries.attend.queries.id);
     const cache = this.shared.caches[op.cache.id];
-    // To a packed cache vectors are appended as they come, and packed after.
     const recent = this.shared.recents[op.cache.id];
     const rope = keys.rope && { angles: angles[keys.rope.id], pairs: keys.rope.frequencies.length };
     this.#emit(
@@ -363,7 +361,6 @@ export class ModeCompiler {
     }
   }
 
-  /** A view of the rows that it is cut from. */
   #slice({ x, groups, from, size, out }: OpOf<"slice">): void {
     const { buffer, offset, stride } = this.#values.flat(x);
     const runs = groups > 1 ? { size, stride: x.cols / groups } : undefined;
@@ -431,7 +428,7 @@ export class ModeCompiler {
     this.#dispatches.push(...dispatches);
   }
 
-  /** The form in which an operation that makes one makes its output. */
+  /** The form of an operation's output: the only one that is needed, or f32. */
   #asked(out: Value): Form {
     const forms = this.#wanted.get(out.id);
     return forms?.size === 1 ? [...forms][0] : "f32";
@@ -443,11 +440,11 @@ export class ModeCompiler {
     return form(traits, blocks.of(stage.ops), this.mode);
   }
 
-  /** Most rows that attend in spans; in a prompt, beside runs of several. */
+  /** Maximum rows that attend in spans; in a prompt, in addition to runs of several rows. */
   #mostSpanned(): number {
     const { graph, traits } = this.shared;
     if (this.mode !== "prompt") return Math.min(mostRows(this.mode, traits), graph.maxTokens);
-    // Many rows that are all alone need as many texts.
+    // Many single rows need as many texts.
     return graph.texts > traits.batch ? Math.min(graph.texts, graph.maxTokens) : graph.texts - 1;
   }
 }

@@ -1,9 +1,8 @@
-// appendKv: a step's keys and values into the cache, with RoPE on its queries; one dispatch. Keys and queries: RMS norm of each
-// head where the model has it, rotary embedding in halves, then quantized or passed on; values: quantized as they come, or
-// normed without a weight.
-// A workgroup does one piece, rows of one text that lie in one page, of one head: x counts pieces, y is [keys of each KV
-// head, values of each KV head, queries of each head]. It owns its block, so the words that values of several tokens share
-// are read, changed and written without races.
+// appendKv: stores a step's keys and values in the cache, and prepares its queries, in one dispatch. Keys and queries: RMS norm
+// of each head if the model has it, then RoPE (in halves); keys are then quantized. Values: a norm without a weight if the model
+// has it, then quantized. A workgroup handles one piece (rows of one text in one page) of one head: x counts pieces, y is [keys of
+// each KV head, values of each KV head, queries of each head]. No other workgroup writes its block, so words that values of
+// several tokens share are changed without races.
 // lib: step, batch, half, rotation, hadamard, encode, int4, int4Rows, appendValues
 // <values>
 const HEADS: u32 = 4u;

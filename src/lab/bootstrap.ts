@@ -9,8 +9,10 @@
 import { uniforms } from "./methods/random.ts";
 import { quantileOf, twoSided } from "./student.ts";
 
-/** Positions of a block: KL is correlated over fewer than 4. */
+/** Positions of a block, at most and at least: KL is correlated over fewer than 4. A text has four blocks, so that short answers vary, too. */
 const BLOCK = 16;
+const LEAST_BLOCK = 4;
+const BLOCKS_EACH = 4;
 const SAMPLES = 400;
 
 /** Losses of two specs on one text: by draw, [positions], of one length. */
@@ -85,15 +87,16 @@ interface Blocks {
 
 function blocksOf({ a, b }: PairedText): Blocks {
   const positions = a[0].length;
-  const count = Math.ceil(positions / BLOCK);
+  const size = Math.min(BLOCK, Math.max(LEAST_BLOCK, Math.floor(positions / BLOCKS_EACH)));
+  const count = Math.ceil(positions / size);
   const sums = (losses: Float32Array) => {
     const found = new Float64Array(count);
     losses.forEach((loss, i) => {
-      found[Math.floor(i / BLOCK)] += loss;
+      found[Math.floor(i / size)] += loss;
     });
     return found;
   };
-  const counts = Array.from({ length: count }, (_, i) => Math.min(BLOCK, positions - i * BLOCK));
+  const counts = Array.from({ length: count }, (_, i) => Math.min(size, positions - i * size));
   return { a: a.map(sums), b: b.map(sums), counts };
 }
 

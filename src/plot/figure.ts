@@ -97,6 +97,22 @@ export function endNames(
   );
 }
 
+/** Names next to marks, to the left of `right` and none over another; of class `name`, whose letters are `letter` wide. */
+export function markNames(
+  marks: readonly { readonly x: number; readonly y: number; readonly name: string }[],
+  right: number,
+  letter = 5.7,
+): string[] {
+  const places = spreadOut(
+    marks.map(({ y }) => y - 6),
+    LINE - 2,
+    TOP + LINE,
+  );
+  return marks.map(({ x, name }, i) =>
+    label(Math.max(4, Math.min(x + 7, right - letter * name.length)), places[i], name, "start", "name"),
+  );
+}
+
 /** A horizontal line from low to high with a mark at its middle. */
 export function intervalMark(
   low: number,

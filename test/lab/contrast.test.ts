@@ -59,6 +59,19 @@ describe("Student's t", () => {
 });
 
 describe("estimateRatio", () => {
+  it("is not sure of short answers of which one has nearly all of the loss", () => {
+    const next = gaussians(5);
+    const texts = Array.from({ length: 6 }, (_, text): PairedText => {
+      const b = Float32Array.from(
+        { length: 13 },
+        (_, i) => (text === 0 && i === 4 ? 1 : 0.001) * Math.exp(next()),
+      );
+      return { a: [b.map((loss) => (text === 0 ? 0.1 : 1) * loss)], b: [b] };
+    });
+    const { low, high } = interval(estimateRatio(texts)!);
+    expect(Math.exp(high - low)).toBeGreaterThan(4);
+  });
+
   const WORLDS = 40;
 
   it("covers the truth in about 95 % of the worlds with draws; with one draw it does not, and says that it had one", () => {

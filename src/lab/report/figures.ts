@@ -8,6 +8,7 @@ import {
   label,
   line,
   logAxis,
+  markNames,
   roomFor,
 } from "../../plot/figure.ts";
 import { escapeText, fixed, number } from "../../plot/svg.ts";
@@ -68,6 +69,9 @@ export const shortName = (name: string) => name.split(/[\\/]/).at(-1) ?? name;
 
 const ids = (scores: readonly Score[]) => scores.flatMap(({ experiments }) => experiments);
 
+/** Of a figure with one panel for each model. */
+const WIDTH = 460;
+
 export function sizes({ known, models, spec }: Plain): Section {
   const tokens = [...known.texts.values()].map((text) => text.tokens).sort((a, b) => a - b);
   const figures = models.map(({ name, scores }) => {
@@ -82,6 +86,7 @@ export function sizes({ known, models, spec }: Plain): Section {
     const svg = figure(
       {
         title,
+        width: WIDTH,
         x,
         y: logAxis(
           "mean KL",
@@ -94,12 +99,14 @@ export function sizes({ known, models, spec }: Plain): Section {
           0,
         ),
         // A spec that is not the best of its size has its name in a tooltip. Marks lie over names, so that none is hidden.
-        ...best.map((score) => {
-          const { label: text, bits } = spec(score.spec);
-          const isRight = px(bits) > px((x.low + x.high) / 2);
-          const at = px(bits) + (isRight ? -7 : 7);
-          return label(at, py(score.kl) - 6, text, isRight ? "end" : "start", "name");
-        }),
+        ...markNames(
+          best.map((score) => ({
+            x: px(spec(score.spec).bits),
+            y: py(score.kl),
+            name: spec(score.spec).label,
+          })),
+          WIDTH,
+        ),
         ...scores.map((score) => {
           const { label: text, bits, id } = spec(score.spec);
           const isBest = best.includes(score);
@@ -133,6 +140,8 @@ ${note(`The line joins the best of every size; other specs are grey, with their 
 }
 
 const ROW = 22;
+/** The axis ends before ratios beyond this. */
+const WIDEST = 25;
 /** Between a contrast and the next. */
 const GAP = 10;
 
@@ -153,7 +162,8 @@ export function forest({ known, models }: Plain, contrasts: readonly Contrast[])
   const all = contrasts.flatMap(({ rows }) => rows);
   const height = 60 + contrasts.reduce((sum, { rows }) => sum + ROW * (rows.length + 1) + GAP, 0);
   const title = "Ratios of mean KL with 95 % intervals";
-  const ends = all.flatMap(({ low, high, ratio }) => [Math.max(low, ratio / 20), Math.min(high, ratio * 20)]);
+  // An interval that says nothing would leave the others no room.
+  const ends = all.flatMap(({ low, high }) => [Math.max(low, 1 / WIDEST), Math.min(high, WIDEST)]);
   const axis = logAxis("ratio: below 1 the first is better", [...ends, 0.9, 1.1]);
   const svg = figure({ title, width: 900, height, left: 260, right: 30, x: axis, y: null }, (x) => {
     let top = 14;
@@ -180,6 +190,8 @@ export function forest({ known, models }: Plain, contrasts: readonly Contrast[])
           return [
             label(250, y + 4, shortName(one.name), "end"),
             intervalMark(within(one.low), within(one.ratio), within(one.high), y, hue, about),
+            one.low < axis.low ? label(x(axis.low) - 1, y + 4, "‹", "end", "head") : "",
+            one.high > axis.high ? label(x(axis.high) + 1, y + 4, "›", "start", "head") : "",
           ].join("");
         });
         next(GAP);
@@ -195,7 +207,7 @@ export function forest({ known, models }: Plain, contrasts: readonly Contrast[])
         ? note("No two specs that differ in one thing have been measured on one text.")
         : plotsWide(title, svg),
       note(
-        `Paired on the same positions; texts, blocks of 16 positions and rounding draws are in the interval${single ? ", but where there was one draw rounding is not" : ""}. Claims about kinds of models need models as units: ${models.length} are here.`,
+        `Paired on the same positions; texts, blocks of up to 16 positions and rounding draws are in the interval${single ? ", but where there was one draw rounding is not" : ""}. Claims about kinds of models need models as units: ${models.length} are here.`,
       ),
     ].join("\n"),
     experiments: all.flatMap(({ experiments }) => experiments),
@@ -230,12 +242,12 @@ ${note("A GPU's kernels read a cache of this format; on a CPU an f16 cache is re
   };
 }
 
-/** Specs by models: log ratio to int4, or to the first that all have. */
+/** Specs by models: log ratio to int4, or to the first that all have. Specs of one model alone have nothing to compare. */
 export function heat({ models, spec }: Plain, base: string): Section {
   const seen = new Map<string, number>();
   for (const { scores } of models) for (const { spec: id } of scores) seen.set(id, (seen.get(id) ?? 0) + 1);
   const specs = [...seen.keys()]
-    .filter((id) => seen.get(id) === models.length && id !== base)
+    .filter((id) => seen.get(id)! >= Math.min(2, models.length) && id !== base)
     .sort((a, b) => spec(a).bits - spec(b).bits)
     .slice(0, 60);
   const rows = specs.map((id) => {

@@ -1,9 +1,8 @@
 /**
- * The beginnings of texts that pages still hold, as a tree: a block is PAGE_SLOTS tokens after its parent's, with its page
- * in each pool, and in a graph with recurrent states a slot for each position within the block where one was kept. Owns which
- * ids lie where and how much of a new text is known.
- * One idea: full blocks are found by all of their ids, so there is nothing to confuse; the last block of a text, not full
- * yet, is compared id by id, and serves a text that shares its first ones by a copy.
+ * The prefix tree: beginnings of texts whose pages are still in the cache. A node is PAGE_SLOTS tokens after its
+ * parent's, with its page in each pool and, in a graph with recurrent states, a slot for each position within the block
+ * where one was kept. Full blocks are found by all of their ids, so there are no collisions; the last block of a text,
+ * not full yet, is compared id by id, and is copied for a text that shares its first ids.
  */
 import { PAGE_SLOTS, type Pool } from "../device/contract.ts";
 import { packedBlocks, type RecentTokens } from "./layers.ts";
@@ -11,17 +10,17 @@ import type { Page } from "./node.ts";
 import { type BlockKey, keyOf, Node } from "./node.ts";
 import { PagePool } from "./pages.ts";
 
-/** The known beginning of a text. */
+/** The longest known prefix of a text. */
 export interface Beginning {
-  /** How many tokens. */
+  /** Its length in tokens. */
   readonly tokens: number;
   /** Its full blocks, from the first. */
   readonly blocks: readonly Node[];
-  /** Holds its last tokens % PAGE_SLOTS tokens, and maybe others after them. */
+  /** A block that contains its last tokens % PAGE_SLOTS tokens, and maybe others after them. */
   readonly last: Node | null;
-  /** In a graph with states: the slot with those after `tokens`; null at 0. */
+  /** In a graph with states: the slot with the states after `tokens`; null at 0. */
   readonly state: Page | null;
-  /** Of the text the tree has N tokens, whether or not a next token finds all that it needs. */
+  /** The tree has N tokens of the text, even if a next token would not find all pages that it needs. */
   readonly known: number;
 }
 
@@ -30,7 +29,7 @@ export class Beginnings {
   /** Slots of recurrent states; null: the graph has none. */
   readonly states: PagePool | null;
   readonly root: Node;
-  /** Where the newest tokens of texts lie; null: in the same pages as all others. */
+  /** The pool of the newest tokens of texts; null: the same pages as for all others. */
   readonly recent: RecentTokens | null;
 
   constructor(pools: readonly Pool[], stateSlots = 0, recent: RecentTokens | null = null) {
@@ -44,9 +43,9 @@ export class Beginnings {
   }
 
   /**
-   * The longest known beginning of `ids`, of at most `most` tokens, after which a next token finds all that it sees, and
-   * the states that it goes on from. held: full blocks that the text has already, from which the search goes on. whole: of
-   * full blocks only.
+   * The longest known prefix of `ids`, at most `most` tokens long, after which a next token finds all pages that it
+   * attends to, and the states that it continues from. held: full blocks that the text already has, where the search
+   * starts. whole: full blocks only.
    */
   longest(
     ids: readonly number[],
@@ -55,12 +54,12 @@ export class Beginnings {
     { held = [], whole = false }: { held?: readonly Node[]; whole?: boolean } = {},
   ): Beginning {
     const blocks = [...held];
-    /** By pool: the block from which on all are there, up to the last. */
+    /** By pool: the first block from which all are there, up to the last. */
     const since = this.pools.map(() => 0);
-    /** By pool: after the last one that is there and not packed. */
+    /** By pool: the first block after the last one that is neither there nor packed. */
     const unpacked = this.pools.map(() => 0);
     let best: Found = { tokens: held.length * PAGE_SLOTS, last: null, state: null };
-    /** Of the block after `blocks` the first `count` ids are the text's. */
+    /** The first `count` ids of the block after `blocks` are the text's. */
     const offer = (block: Node, count: number) => {
       const kept = this.states ? block.lastState(count) : { tokens: count, state: null };
       if (!kept || (whole && kept.tokens < PAGE_SLOTS)) return;
@@ -87,15 +86,15 @@ export class Beginnings {
     return { ...best, blocks, known };
   }
 
-  /** The oldest block that a token at `position` sees in a pool. */
+  /** The oldest block that a token at `position` attends to in a pool. */
   firstSeen(pool: number, position: number): number {
     const { window } = this.pools[pool].pool;
     return window === null ? 0 : Math.max(0, Math.floor((position - window + 1) / PAGE_SLOTS));
   }
 
   /**
-   * How many blocks of a beginning are read packed: those that have no recent page, with all before them, and those that are
-   * packed and old enough. least: at least this many. null: some are not packed, though a later one only is.
+   * How many blocks of a prefix are read packed: those without a recent page and all before them, and those that are
+   * packed and old enough. least: at least this many. null: an unpacked block precedes one that exists only packed.
    */
   packedOf({ tokens, blocks }: Pick<Beginning, "tokens" | "blocks">, least = 0): number | null {
     const { recent } = this;
@@ -114,7 +113,7 @@ export class Beginnings {
     return Math.max(needed, Math.min(all, packedBlocks(recent.tokens, tokens)));
   }
 
-  /** Pages of a block that no text uses, and of all that follow it, are free again. */
+  /** Frees the pages of a block that no text uses, and of all blocks after it. */
   forget(block: Node): void {
     for (const next of [...block.children.values(), ...block.open]) this.forget(next);
     block.pages.forEach((page, pool) => {
@@ -132,7 +131,7 @@ export class Beginnings {
     state.block = block;
   }
 
-  /** What the slot holds is known no more. */
+  /** Forgets the contents of the slot. */
   forgetState(state: Page): void {
     const { block } = state;
     if (!block) return;
@@ -140,7 +139,7 @@ export class Beginnings {
     this.states!.forget(state);
   }
 
-  /** `to` begins with all ids of `from`, which is about to go: its states stay known there. */
+  /** `to` begins with all ids of `from`, which is about to be removed: its states move there. */
   moveStates(from: Node, to: Node): void {
     for (const [tokens, state] of from.states) {
       if (to.states.has(tokens)) continue;
@@ -150,7 +149,7 @@ export class Beginnings {
     }
   }
 
-  /** Only the first ids of a block that no text uses are known from here on, and nothing after them. */
+  /** Truncates a block that no text uses to its first ids, and forgets everything after it. */
   cut(block: Node, tokens: number): void {
     for (const next of [...block.children.values(), ...block.open]) this.forget(next);
     if (block.isFull) {
@@ -162,7 +161,7 @@ export class Beginnings {
     for (const [at, state] of [...block.states]) if (at > tokens) this.forgetState(state);
   }
 
-  /** Keeps the pages of a beginning, those that its last token sees, and its states until `release`: the first block and its pages, by pool. */
+  /** Keeps a prefix's first block and the pages that its last token attends to, by pool, until `release`. */
   pin({ tokens, blocks, last, state }: Beginning): {
     held: { first: number; pages: number[]; head: number[] }[];
     release: () => void;
@@ -195,7 +194,7 @@ export class Beginnings {
     return { held, release };
   }
 
-  /** Once a block is only there packed, those before it are read so, too. */
+  /** If a block exists only packed, all blocks before it are read packed, too. */
   #follow(block: Node, index: number, since: number[], unpacked: number[]): void {
     const { pool: recent, first } = this.recent ?? NO_RECENT;
     const isRecent = !this.recent || block.pages[recent] !== null;
@@ -212,7 +211,7 @@ export class Beginnings {
     return since.every((block, pool) => block <= this.firstSeen(pool, position));
   }
 
-  /** The blocks after `node` that share some ids and have all their pages: first the one that shares most. */
+  /** The blocks after `node` that share some ids and have all their pages, longest match first. */
   #partial(node: Node, ids: readonly number[], at: number, most: number) {
     const found: { block: Node; tokens: number }[] = [];
     const room = most - at;
@@ -221,7 +220,7 @@ export class Beginnings {
       const tokens = Math.min(room, block.common(ids, at));
       if (tokens > 0) found.push({ block, tokens });
     }
-    // Of equals one that need not be copied.
+    // Ties: one that need not be copied.
     const isOwn = ({ block, tokens }: (typeof found)[number]) =>
       block.ids.length === tokens && !block.isUsed ? 1 : 0;
     return found.sort((a, b) => b.tokens - a.tokens || isOwn(b) - isOwn(a));
@@ -230,5 +229,5 @@ export class Beginnings {
 
 const NO_RECENT = { pool: -1, first: 0 };
 
-/** Of a search: the most tokens that end well. */
+/** Of a search: the maximum of tokens, and the best result so far. */
 type Found = Pick<Beginning, "tokens" | "last" | "state">;

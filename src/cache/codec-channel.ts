@@ -1,21 +1,22 @@
 /**
- * Codes by channel: the 32 values that a dim of the head has in a page share a scale and a zero, 8 bits each. Keys have
- * channels that stand far out in every token (biases, norm weights, slow rotary pairs); a scale for each keeps them from
- * coarsening the others. (KIVI, arXiv 2402.02750; measured in lab/LOG.md, 2026-11-28.) In attention the scale goes to the
- * query, once a page, and the zeros become one number for all of the page's tokens.
+ * Codes by channel: the 32 values of one head dim in a page share a scale and a zero, 8 bits each. Keys have channels
+ * that are outliers in every token (biases, norm weights, slow rotary pairs); with a scale of their own they do not
+ * coarsen the others. (KIVI, arXiv 2402.02750; measured in lab/LOG.md, 2026-11-28.) In attention the scales are
+ * multiplied into the query, once per page, and the zeros become one number for all of the page's tokens.
  *
- * value = scale * (code + zero). The scale is a float16 of 3 mantissa bits, above 0, and is held as bits 14 to 7 of it; the
- * zero is an integer from -128 to 127. Bytes: scales u8 [headDim], zeros i8 [headDim], then codes [PAGE_SLOTS][headDim] in
- * the order of codes.ts, a token after another.
+ * value = scale * (code + zero). The scale is a positive float16 with 3 mantissa bits, stored as its bits 14 to 7; the
+ * zero is an integer from -128 to 127. Bytes: scales u8 [headDim], zeros i8 [headDim], then codes [PAGE_SLOTS][headDim]
+ * in the order of codes.ts, token by token.
  *
- * Nothing is clipped but by the format's own largest value: the keys that stand out are those that queries look for.
- * One idea: all is integers below 2^24 or comparisons of exact products, so that every device finds the same codes:
- *   1. x, held to +-32,000. lo and hi: least and largest of the channel.
- *   2. A scale is M 2^e with M from 8 to 15. w(x) = x / 2^(e-4) rounded to an integer (ties to even), and
- *      r(x) = floor((2w + 16M) / (32M)): x / scale, rounded. Below 2^24 in all places.
- *   3. From the least scale that has scale * most >= hi - lo (most = 2^bits - 1; the difference in float32) and
+ * Nothing is clipped except by the format's own largest value, because queries look for exactly those keys that are
+ * outliers. Everything is computed in integers below 2^24 or by comparing exact products, so that every device finds
+ * the same codes:
+ * 1. x, limited to +-32,000. lo and hi: smallest and largest of the channel.
+ * 2. A scale is M 2^e with M from 8 to 15. w(x) = x / 2^(e-4) rounded to an integer (ties to even), and
+ *      r(x) = floor((2w + 16M) / (32M)): x / scale, rounded. Always below 2^24.
+ * 3. From the smallest scale with scale * most >= hi - lo (most = 2^bits - 1; the difference in float32) and
  *      scale * 128 >= |lo|, |hi| upwards, the first for which r(hi) - r(lo) <= most and -128 <= r(lo) <= 127.
- *   4. zero = r(lo), code = r(x) - zero.
+ * 4. zero = r(lo), code = r(x) - zero.
  */
 import { PAGE_SLOTS } from "../device/contract.ts";
 import type { CodeBits } from "../device/kv.ts";
@@ -23,7 +24,7 @@ import { codeBytes, packCodes, unpackCodes } from "./codes.ts";
 import type { PartCodec } from "./part-codec.ts";
 
 const LARGEST = 32_000;
-/** 2^-14 and 61,440: no subnormal float16, none that is infinite. */
+/** 2^-14 and 61,440: avoids subnormal and infinite float16. */
 const FIRST_SCALE = 8;
 const LAST_SCALE = 0xf7;
 const LEAST_ZERO = -128;
@@ -31,7 +32,7 @@ const MOST_ZERO = 127;
 const fround = Math.fround;
 
 const mantissaOf = (scale: number) => 8 + (scale & 7);
-/** The scale is its mantissa in this unit. */
+/** The unit of the scale's mantissa. */
 const unitOf = (scale: number) => 2 ** ((scale >> 3) - 18);
 const numberOf = (scale: number) => mantissaOf(scale) * unitOf(scale);
 

@@ -1,6 +1,6 @@
 /**
- * Keys and values in float16, rounded to nearest even: what every claim about a smaller format is compared with.
- * What lies beyond float16's range becomes its largest number, so that no cache holds an infinity. NaN stays NaN.
+ * Keys and values in float16, rounded to nearest even: the baseline for every smaller format. Numbers beyond float16's
+ * range become its largest, so that no cache holds an infinity. NaN stays NaN.
  */
 import type { KvCodec } from "../device/contract.ts";
 import { f16ToF32, f32ToF16 } from "../format/float16.ts";

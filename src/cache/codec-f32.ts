@@ -1,4 +1,4 @@
-/** Keys and values as they come. It exists so that the reference can be compared with float32 implementations. */
+/** Keys and values unchanged, for comparing the reference with float32 implementations. */
 import type { KvCodec } from "../device/contract.ts";
 
 export const f32: KvCodec = {

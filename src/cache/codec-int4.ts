@@ -1,13 +1,13 @@
 /**
- * `int4`: asymmetric 4-bit codes in groups of 32 along the head, 5.0 bits a value (the format published with
+ * `int4`: asymmetric 4-bit codes in groups of 32 along the head, 5.0 bits per value (the format published with
  * Open-TQ-Metal, arXiv 2604.16957): value = scale * code + zero, scale = (max - min) / 15 and zero = min as float16.
  *
- * Bytes of one group: scale f16, zero f16, then codes, value i in the low half of byte i and value i + half in its
- * high half. A head size that is no multiple of 32 ends with a shorter group of 16.
- * One idea: codes are chosen against the rounded scale and zero, so rounding them costs no accuracy. All arithmetic
- * is float32 in the order written, so that every device finds the same codes. Values are held to +-65000, so that all decoded
- * values are finite in float16, too, in which fast kernels expand codes. A range below 15 * 2^-25 has scale 0 and comes
- * back as its zero. There is no code for NaN: a device may make any of it.
+ * Bytes of one group: scale f16, zero f16, then codes, value i in the low half of byte i and value i + half in its high
+ * half. A head size that is not a multiple of 32 ends with a shorter group of 16. Codes are chosen for the rounded
+ * scale and zero, so rounding them costs no accuracy. All arithmetic is float32 in the order written, so that every
+ * device finds the same codes. Values are limited to +-65000, so that all decoded values are finite in float16, too, in
+ * which fast kernels expand codes. A range below 15 * 2^-25 has scale 0 and decodes to its zero. There is no code for
+ * NaN: a device may make anything of it.
  */
 import type { KvCodec } from "../device/contract.ts";
 import { INT4_GROUP } from "../device/int4.ts";
@@ -36,7 +36,7 @@ export const int4: KvCodec = {
         max = Math.max(max, Math.min(x, LARGEST));
       }
       const scaleBits = finiteF16(fround(fround(max - min) / 15));
-      // Adding 0 turns -0 into 0: which of the two a minimum is depends on the order of comparing.
+      // Adding 0 turns -0 into 0: which of the two is the minimum depends on the order of comparisons.
       const zeroBits = finiteF16(min + 0);
       const scale = f16ToF32(scaleBits);
       const zero = f16ToF32(zeroBits);

@@ -113,7 +113,10 @@ function largestMagnitude(x: Float32Array): number {
   return x.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
 }
 
-/** x as integers in a unit, the power of two by which the largest magnitude is in [2^bits, 2^(bits + 1)); returns it. */
+/**
+ * Converts x to integers, in a unit that is a power of two and brings the largest magnitude into [2^bits, 2^(bits +
+ * 1)); returns the unit.
+ */
 function toIntegers(x: Float32Array, bits: number): number {
   const largest = new Uint32Array(Float32Array.of(largestMagnitude(x)).buffer)[0];
   const unit = 2 ** ((largest >>> 23) - 127 - bits);

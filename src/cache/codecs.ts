@@ -1,6 +1,6 @@
 /**
- * The KV cache's formats by name or description. A codec owns the bytes of its vectors and pages; model code never sees
- * them. The bytes defined here are also what a saved cache holds: a device may arrange them differently, with equal codes.
+ * The KV cache's formats by name or description. A codec defines the bytes of its vectors and pages; model code never
+ * sees them. A saved cache holds the same bytes; a device may arrange them differently, with equal codes.
  */
 import type { KvCodec } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
@@ -10,7 +10,7 @@ import { int4 } from "./codec-int4.ts";
 import { rq4 } from "./codec-rotated.ts";
 import { describeFormat, packedCodec, parseFormat } from "./packing.ts";
 
-/** By description: packed formats with a name of their own, by which they go. */
+/** By description: packed formats that have a name. */
 const NAMED: ReadonlyMap<string, KvCodec> = new Map(
   [["k4c-v4r-n128-f32", "kv4"]].map(([text, name]) => [text, packedCodec(name, parseFormat(text)!)]),
 );
@@ -19,13 +19,13 @@ const CODECS: ReadonlyMap<string, KvCodec> = new Map(
   [f16, int4, rq4, ...NAMED.values(), f32].map((codec) => [codec.name, codec]),
 );
 
-/** A model's default where the device has none of its own (engine/kv-choice.ts). */
+/** A model's default if the device has none of its own (engine/kv-choice.ts). */
 export const DEFAULT_KV = "int4";
 
-/** What formats are called, f32 apart. A device has kernels for some (device/check.ts). */
+/** Names of formats, except f32. A device has kernels for some (device/check.ts). */
 export const KV_NAMES: readonly string[] = [...CODECS.keys()].filter((name) => name !== f32.name);
 
-/** f32 is for checking against outside implementations; only the reference device takes it. */
+/** f32 is for checking against other implementations; only the reference device supports it. */
 export function kvCodec(name: string): KvCodec {
   const codec = CODECS.get(name);
   if (codec) return codec;

@@ -1,10 +1,10 @@
 /**
- * Codes of few bits in bytes, in the order that every format of the cache shares. Codes lie by groups of 32 (a last one may
- * have 16), so that kernels find the codes of a group side by side. Of a group of n:
- *   8 bits  a byte each
- *   4 bits  code i in the low half of byte i, code i + n/2 in its high half
- *   2 bits  codes i, i + n/4, i + n/2, i + 3n/4 in byte i, lowest bits first
- *   1 bit   codes 8i to 8i + 7 in byte i, lowest bit first
+ * Codes of few bits in bytes, in the order that all formats of the cache share. Codes are stored by groups of 32 (the
+ * last one may have 16), so that kernels find the codes of a group together. In a group of n:
+ * 8 bits a byte each
+ * 4 bits code i in the low half of byte i, code i + n/2 in its high half
+ * 2 bits codes i, i + n/4, i + n/2, i + 3n/4 in byte i, lowest bits first
+ * 1 bit codes 8i to 8i + 7 in byte i, lowest bit first
  * 3 bits are the two low bits of all groups, then the high bit of all.
  */
 import type { CodeBits } from "../device/kv.ts";
@@ -16,7 +16,7 @@ export function codeBytes(count: number, bits: CodeBits): number {
   return (count * bits) / 8;
 }
 
-/** The first codeBytes of `bytes` become the codes'. */
+/** Writes codes into the first codeBytes of `bytes`. */
 export function packCodes(codes: Uint8Array, bits: CodeBits, bytes: Uint8Array): void {
   bytes.fill(0, 0, codeBytes(codes.length, bits));
   eachPlace(codes.length, bits, (i, byte, shift, from, mask) => {
@@ -31,7 +31,7 @@ export function unpackCodes(bytes: Uint8Array, bits: CodeBits, codes: Uint8Array
   });
 }
 
-/** Of code i the bits from `from` on, by `mask`, lie in `byte` at `shift`. */
+/** The position of some bits of code i (from bit `from`, `mask`): in `byte` at `shift`. */
 type Place = (i: number, byte: number, shift: number, from: number, mask: number) => void;
 
 function eachPlace(count: number, bits: CodeBits, place: Place): void {

@@ -1,13 +1,14 @@
 /**
- * Formats that differ by layer: a format, and exceptions from it, later ones first: "kv4+f16@0-1+f16@last". Layers are named
- * by number from 0, as a range of numbers, or as `first`, `last`, `even`,
- * `odd`, `sliding`, `full`. "+apart": keys and values are held apart where one vector would do for both (Gemma 4's full layers).
+ * Formats that differ by layer: a format, followed by exceptions, of which later ones take precedence:
+ * "kv4+f16@0-1+f16@last". Layers are given by number from 0, as a range of numbers, or as `first`, `last`, `even`,
+ * `odd`, `sliding`, `full`. "+apart": keys and values are stored separately even if one vector could serve as both
+ * (Gemma 4's full layers).
  */
 import type { KvCodec } from "../device/contract.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { KV_NAMES, kvCodec } from "./codecs.ts";
 
-/** A layer as far as a choice of formats knows it. */
+/** What the choice of a format depends on. */
 interface CachedLayer {
   readonly index: number;
   /** Layers of the model. */
@@ -15,7 +16,7 @@ interface CachedLayer {
   readonly isSliding: boolean;
 }
 
-/** Formats that differ by layer and have a name. kv3: keys of 3.5 bits in the mean, which no single width gives. */
+/** Named formats that differ by layer. kv3: keys of 3.5 bits on average, which no single width gives. */
 const LAYERED: { readonly [name: string]: string } = {
   kv3: "k3c-v3r-n128-f32+k4c-v3r-n128-f32@even",
 };
@@ -37,13 +38,13 @@ const NAMED: { readonly [name: string]: IsMeant } = {
 const APART = "apart";
 
 export interface LayerFormats {
-  /** All that are named. */
+  /** All named formats. */
   readonly codecs: readonly KvCodec[];
   readonly apart: boolean;
   of(layer: CachedLayer): KvCodec;
 }
 
-/** ArgumentError for what is no format, or no layers. */
+/** Throws ArgumentError for an invalid format or invalid layers. */
 export function layerFormats(text: string): LayerFormats {
   const [name, ...rest] = text.split("+");
   const alias = Object.hasOwn(LAYERED, name) ? LAYERED[name] : null;

@@ -1,6 +1,6 @@
 /**
- * How many pages the caches of a kind of layer need. A full layer holds every token of every text; a sliding layer gives
- * pages back that no later query sees. Pure.
+ * How many pages the caches of a kind of layer need. A full layer keeps every token of every text; a sliding layer
+ * gives back pages that no later query attends to. Pure.
  */
 import { type Graph, type KvCodec, PAGE_SLOTS, type Packing } from "../device/contract.ts";
 
@@ -9,18 +9,19 @@ export interface PoolNeeds {
   readonly cacheTokens: number;
   /** Texts at once. */
   readonly texts: number;
-  /** Most tokens of one step. */
+  /** Maximum tokens of one step. */
   readonly maxTokens: number;
 }
 
-/** Blocks that hold `tokens` tokens. */
+/** Number of blocks for `tokens` tokens. */
 export function blocksOf(tokens: number): number {
   return Math.ceil(tokens / PAGE_SLOTS);
 }
 
 /**
- * window: null for a full layer. A sliding text holds what the first row of a step sees and the step's rows: its window
- * may begin within a page, and its rows end within one. One text more: beginnings of texts that ended stay for others.
+ * window: null for a full layer. A sliding text keeps what the first row of a step attends to and the step's rows: its
+ * window may begin within a page, and its rows end within one. One additional text, so that prefixes of finished texts
+ * stay for others.
  */
 export function poolPages(window: number | null, { cacheTokens, texts, maxTokens }: PoolNeeds): number {
   const all = blocksOf(cacheTokens);
@@ -28,20 +29,17 @@ export function poolPages(window: number | null, { cacheTokens, texts, maxTokens
   return Math.min(all, (texts + 1) * (blocksOf(window) + 1) + blocksOf(maxTokens) + texts);
 }
 
-/**
- * Blocks of a text that are packed when it has N tokens in front of its next: those that at least `recent` tokens
- * follow.
- */
+/** Number of packed blocks of a text with N tokens: those followed by at least `recent` tokens. */
 export function packedBlocks(recent: number, tokens: number): number {
   return Math.max(0, Math.floor((tokens - recent) / PAGE_SLOTS));
 }
 
-/** Where a text's first and newest tokens lie as they came. */
+/** Which tokens of a text are stored unpacked: its first and newest ones. */
 export interface RecentTokens {
   readonly pool: number;
-  /** At least this many blocks follow one that is packed. */
+  /** A packed block is followed by at least this many blocks. */
   readonly tokens: number;
-  /** How many blocks at the beginning are never packed. */
+  /** Number of blocks at the beginning that are never packed. */
   readonly first: number;
 }
 
@@ -51,7 +49,7 @@ export function recentOf({ recent, caches }: Graph): RecentTokens | null {
   return recent && kept && { pool: recent.id, tokens: kept.recent, first: kept.first };
 }
 
-/** Tokens that codecs keep as they came, the most of any; null: none of them packs. */
+/** Tokens that codecs keep unpacked, the maximum; null: none of them packs. */
 export function packingOf(codecs: readonly KvCodec[]): Pick<Packing, "recent" | "first"> | null {
   const packings = codecs.flatMap(({ packed }) => packed ?? []);
   if (packings.length === 0) return null;
@@ -59,17 +57,17 @@ export function packingOf(codecs: readonly KvCodec[]): Pick<Packing, "recent" | 
   return { recent: most(({ recent }) => recent), first: most(({ first }) => first) };
 }
 
-/** The window of a sliding layer that holds as many pages of a text. */
+/** The window of a sliding layer that keeps the same number of pages of a text. */
 export function recentWindow(recent: number): number {
   return recent + PAGE_SLOTS;
 }
 
-/** Tokens of texts that ended for each of which the first blocks stay known. */
+/** For this many tokens of finished texts, the first blocks of one text stay known. */
 const TOKENS_OF_FIRST = 8192;
 
 /**
- * Pages of vectors as they come: a text holds those of its newest tokens, as a sliding one those of its window, and those of
- * its first blocks.
+ * Pages of unpacked vectors: a text has those of its newest tokens, like a sliding one those of its window, and those
+ * of its first blocks.
  */
 export function recentPages({ recent, first }: Pick<Packing, "recent" | "first">, needs: PoolNeeds): number {
   const { cacheTokens, texts } = needs;
@@ -77,7 +75,7 @@ export function recentPages({ recent, first }: Pick<Packing, "recent" | "first">
   return Math.min(blocksOf(cacheTokens), poolPages(recentWindow(recent), needs) + firsts);
 }
 
-/** Pages of one text at rest: a window may begin and end within one. */
+/** Pages of one idle text: a window may begin and end within one. */
 export function textPages(window: number | null, tokens: number): number {
   return window === null ? blocksOf(tokens) : Math.min(blocksOf(tokens), blocksOf(window) + 1);
 }

@@ -1,6 +1,6 @@
 /**
- * A node of the tree of beginnings (beginnings.ts), and a page of a pool (pages.ts), which name each other: a node has up to
- * 32 ids and a page of each pool; a page has the node whose tokens it holds.
+ * A node of the prefix tree (beginnings.ts), and a page of a pool (pages.ts), which refer to each other: a node has up
+ * to 32 ids and a page of each pool; a page has the node whose tokens it holds.
  */
 import { PAGE_SLOTS } from "../device/contract.ts";
 
@@ -9,15 +9,18 @@ export interface Page {
   readonly index: number;
   /** Texts that use it. */
   users: number;
-  /** The known tokens that it holds; null: none. */
+  /** The node whose tokens it holds; null: none. */
   block: Node | null;
-  /** In a graph with packed caches: what it holds was packed, and can be read. */
+  /** In a graph with packed caches: its content was packed, and can be read. */
   isPacked: boolean;
 }
 
 const units = new Uint16Array(2 * PAGE_SLOTS);
 
-/** All of a block's ids as text, 32 bits each. 2,000 blocks take 0.6 ms, `join` 2.6 (Node 20.20, a loaded EPYC, 2026-11-28). */
+/**
+ * All of a block's ids as a string, 32 bits each. 2,000 blocks take 0.6 ms, `join` 2.6 (Node 20.20, a loaded EPYC,
+ * 2026-11-28).
+ */
 export function keyOf(ids: readonly number[], block: number): string {
   const first = block * PAGE_SLOTS;
   for (let i = 0; i < PAGE_SLOTS; i++) {
@@ -27,7 +30,7 @@ export function keyOf(ids: readonly number[], block: number): string {
   return String.fromCharCode.apply(null, units as unknown as number[]);
 }
 
-/** The ids of a text's block as they are looked up. */
+/** The lookup key of a text's block. */
 export type BlockKey = (block: number) => string;
 
 /** Up to PAGE_SLOTS ids after those of its parent. */
@@ -53,19 +56,19 @@ export class Node {
     return this.ids.length === PAGE_SLOTS;
   }
 
-  /** Some text uses one of its pages. */
+  /** Whether some text uses one of its pages. */
   get isUsed(): boolean {
     return this.pages.some((page) => page !== null && page.users > 0);
   }
 
-  /** How many of its ids are those from `at` on. */
+  /** How many of its ids equal those from `at` on. */
   common(ids: readonly number[], at: number): number {
     let count = 0;
     while (count < this.ids.length && this.ids[count] === ids[at + count]) count++;
     return count;
   }
 
-  /** A page, or a slot with states, went to another text. */
+  /** A page, or a slot with states, was given to another text. */
   lose(page: Page): void {
     page.block = null;
     const pool = this.pages.indexOf(page);
@@ -74,13 +77,13 @@ export class Node {
     this.prune();
   }
 
-  /** Of the states within its first `most` ids the last one. */
+  /** The last states within its first `most` ids. */
   lastState(most: number): { tokens: number; state: Page } | null {
     const tokens = Math.max(0, ...[...this.states.keys()].filter((at) => at <= most));
     return tokens > 0 ? { tokens, state: this.states.get(tokens)! } : null;
   }
 
-  /** Leaves the tree when nothing is left of it, and so may its parents. */
+  /** Removes the node from the tree if nothing of it is left, and then its parents likewise. */
   prune(): void {
     const { parent } = this;
     if (!parent || this.children.size > 0 || this.open.size > 0) return;

@@ -1,12 +1,13 @@
 /**
- * Cache formats that hold whole pages, from a description: how keys are held, how values, and how many of the newest tokens
- * stay in float16. Owns what a description may say; codecs of the parts have files of their own.
+ * Cache formats that pack whole pages, made from a description: the formats of keys and of values, and how many of the
+ * newest tokens stay in float16. The codecs of the parts are in files of their own.
  *
- * A description is `kKEYS-vVALUES-nTOKENS`, and perhaps `-f32`: "k4c-v4r-n128-f32". KEYS and VALUES are bits
- * (2, 3, 4, 8) and how codes are scaled:
- *   c  by channel: a scale and a zero for each dim of the head over the page's 32 tokens
- *   r  rotated: one scale for each vector, after a Walsh-Hadamard rotation
- * TOKENS: a page is packed when at least N tokens follow it. f32: the first 32 tokens of a text, a page, never are.
+ * A description is `kKEYS-vVALUES-nTOKENS`, optionally with `-f32`: "k4c-v4r-n128-f32". KEYS and VALUES are bits (2, 3,
+ * 4, 8) and the kind of scales:
+ * c by channel: a scale and a zero for each dim of the head over the page's 32 tokens
+ * r rotated: one scale for each vector, after a Walsh-Hadamard rotation
+ * TOKENS: a page is packed when at least N tokens follow it. f32: the first 32 tokens of a text, one page, are never
+ * packed.
  */
 import { type KvCodec, PAGE_SLOTS, type Packing, type PartFormat } from "../device/contract.ts";
 import { type CodeBits, type CodeScales, partName } from "../device/kv.ts";
@@ -15,16 +16,16 @@ import { f16 } from "./codec-f16.ts";
 import { rotatedCodec } from "./codec-rotated.ts";
 import { byVectors, type PartCodec } from "./part-codec.ts";
 
-/** What a description says of a packing. */
+/** The contents of a description. */
 export type PackedFormat = Pick<Packing, "keys" | "values" | "recent" | "first">;
 
-/** Less could not take back a few wrong guesses, nor a token that is run again. */
+/** With fewer, a few wrong guesses could not be undone, nor could a token be run again. */
 const LEAST_RECENT = 32;
 const MOST_RECENT = 4096;
 
 const SCALES: { readonly [letter: string]: CodeScales } = { c: "channel", r: "rotated" };
 
-/** null: it is no such description. */
+/** null: it is not such a description. */
 export function parseFormat(description: string): PackedFormat | null {
   const found = /^k([2348])([cr])-v([2348])([cr])-n(\d{1,4})(?:-f(32))?$/.exec(description);
   if (!found) return null;
@@ -44,7 +45,7 @@ export function describeFormat({ keys, values, recent, first }: PackedFormat): s
   return `k${partName(keys)}-v${partName(values)}-n${recent}${firsts}`;
 }
 
-/** Tokens come in float16 and are packed by the page. */
+/** Tokens are appended in float16 and packed by the page. */
 export function packedCodec(
   name: string,
   { keys, values, recent, first }: PackedFormat,

@@ -1,7 +1,7 @@
 /**
- * The pages of one pool, or the slots of recurrent states, which come and go alike. A page is free, used by one or more texts, or idle: no text uses it, but it still holds a known
- * beginning, until a page is needed and it is the one idle for longest. Owns these states and their order; a page's block
- * says what it holds (beginnings.ts).
+ * The pages of one pool, or the slots of recurrent states, which are managed alike. A page is free, used by one or more
+ * texts, or idle: no text uses it, but it still holds a known prefix, until a page is needed and it is the longest idle
+ * one. The page's node knows its content (beginnings.ts).
  */
 import type { Pool } from "../device/contract.ts";
 import type { Page } from "./node.ts";
@@ -13,7 +13,7 @@ export class PagePool {
   /** Longest idle first. */
   readonly #idle = new Set<Page>();
 
-  /** prefers: of idle pages that are needed for others those that are go first. Default: all alike. */
+  /** prefers: idle pages that are reused first. Default: none. */
   constructor(
     readonly pool: Pool,
     readonly prefers: (page: Page) => boolean = () => true,
@@ -34,12 +34,12 @@ export class PagePool {
     return this.#idle.size;
   }
 
-  /** Pages that `take` can still give. */
+  /** How many pages `take` can still return. */
   get available(): number {
     return this.#free.length + this.#idle.size;
   }
 
-  /** A page for one user; what an idle one held is known no more. null: all are in use. */
+  /** A page for one user; the former content of an idle one is forgotten. null: all are in use. */
   take(): Page | null {
     let page = this.#free.pop();
     if (!page) {
@@ -54,26 +54,26 @@ export class PagePool {
     return page;
   }
 
-  /** The one to take next, found without looking at all: they may be thousands. */
+  /** The next one to take, found without looking at all of them: there may be thousands. */
   #oldest(): Page | undefined {
     for (const page of this.#idle) if (this.prefers(page)) return page;
     const [oldest] = this.#idle;
     return oldest;
   }
 
-  /** One user more. */
+  /** Adds a user. */
   use(page: Page): void {
     if (page.users++ === 0) this.#idle.delete(page);
   }
 
-  /** One user less. Without any it is idle if what it holds is known, else free. */
+  /** Removes a user. Without any it is idle if its content is known, else free. */
   release(page: Page): void {
     if (--page.users > 0) return;
     if (page.block) this.#idle.add(page);
     else this.#free.push(page);
   }
 
-  /** What it holds is known no more. */
+  /** Forgets its content. */
   forget(page: Page): void {
     page.block = null;
     if (page.users === 0 && this.#idle.delete(page)) this.#free.push(page);

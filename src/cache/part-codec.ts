@@ -1,4 +1,4 @@
-/** One part of a packing, keys or values: 32 vectors of one head to bytes and back. */
+/** One part of a packing, keys or values: converts 32 vectors of one head to bytes and back. */
 import { PAGE_SLOTS } from "../device/contract.ts";
 
 export interface PartCodec {

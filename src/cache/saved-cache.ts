@@ -1,17 +1,18 @@
 /**
- * A saved cache: the token ids of a text and what its pages hold of them, in a file that describes itself and is
- * refused unless all of it fits. This is the file's format, independent of devices:
- * keys and values are the codec's bytes by position, so a file goes to another device, chunk or context.
+ * A saved cache: the token ids of a text and the contents of its pages, in a file that describes itself and is refused
+ * unless all of it fits. Keys and values are the codec's bytes by position, so a file can be restored with another
+ * device, chunk or context.
  *
- *   "NIBBLEKV", u32 version, u32 bytes of the header, header (JSON, `Header`), digest
- *   ids [tokens] u32, digest
- *   for each cache, keys then values, each KV head: [tokens - first, vectorBytes] in sections of SECTION_TOKENS, each with
- *   its digest; of a cache with a packing first the vectors that are never packed, then packed pages, then the vectors after
- *   them
- *   for each recurrent state: its numbers after the last token, f32, digest
+ * "NIBBLEKV", u32 version, u32 bytes of the header, header (JSON, `Header`), digest
+ * ids [tokens] u32, digest
+ * for each cache, keys then values, each KV head: [tokens - first, vectorBytes] in sections of SECTION_TOKENS, each
+ * with
+ * its digest; for a cache with a packing first the vectors that are never packed, then packed pages, then the vectors
+ * after them
+ * for each recurrent state: its numbers after the last token, f32, digest
  *
- * Little-endian. A digest is SHA-256 of the digest before it and of the bytes since: sections stand in their order and
- * belong to their header. One idea: what the header must say is known where it is restored, but for two numbers, and so it is compared.
+ * Little-endian. A digest is the SHA-256 of the previous digest and of the bytes since, so sections cannot be
+ * exchanged. All but two numbers of the header are known where it is restored, and it is compared with these.
  */
 import { type Graph, type KvPart, PAGE_SLOTS, type PagePlace, type State } from "../device/contract.ts";
 import { pageBytes } from "../device/page-bytes.ts";
@@ -22,33 +23,33 @@ import { blocksOf, packedBlocks, recentOf } from "./layers.ts";
 
 const MAGIC = "NIBBLEKV";
 const VERSION = 2;
-/** Of files with recurrent states, with packed pages, with both. */
+/** For files with recurrent states, with packed pages, with both. */
 const STATES_VERSION = 3;
 const PACKED_VERSION = 4;
 const BOTH_VERSION = 5;
 const PROLOGUE_BYTES = 16;
 const DIGEST_BYTES = 32;
-/** No header is longer: a layer takes a hundred bytes. */
+/** Limit for the header: a layer takes a hundred bytes. */
 const MOST_HEADER_BYTES = 4 * 2 ** 20;
 /** Whole pages. 1 MiB of float16 at a head size of 128. */
 const SECTION_TOKENS = 4096;
 const PARTS: readonly KvPart[] = ["keys", "values"];
 
-/** The model that a cache is of. */
+/** The model of a cache. */
 export interface CacheOwner {
   /** For people. */
   readonly name: string;
-  /** Two models with the same one give the same keys and values. */
+  /** Models with the same one compute the same keys and values. */
   readonly fingerprint: string;
   /** Of the rotary embedding's frequencies. */
   readonly rope: string;
 }
 
-/** The pages that a text has of a pool: of the blocks from `first` on. */
+/** A text's pages of a pool: those of the blocks from `first` on. */
 export interface BlockPages {
   readonly first: number;
   readonly pages: readonly number[];
-  /** Of the recent pool: of the blocks at the beginning that are never packed, where `first` is after them. */
+  /** For the recent pool: the blocks at the beginning that are never packed, if `first` is after them. */
   readonly head?: readonly number[];
 }
 
@@ -59,7 +60,7 @@ type WritePages = (place: PagePlace, pages: readonly number[], bytes: Uint8Array
 /** What a device holds of a text. */
 export interface CacheReader {
   pages: ReadPages;
-  /** Of the text's last position. */
+  /** The states at the text's last position. */
   state(state: State): Promise<Uint8Array>;
 }
 
@@ -68,7 +69,7 @@ export interface CacheWriter {
   state(state: State, bytes: Uint8Array): Promise<void>;
 }
 
-/** Whose cache is saved or restored. */
+/** The owner of the cache that is saved or restored. */
 export interface CacheAccess {
   readonly graph: Graph;
   readonly owner: CacheOwner;
@@ -80,7 +81,7 @@ interface Header {
   readonly rope: string;
   readonly codec: string;
   readonly tokens: number;
-  /** Only in files with packed pages: the tokens that these hold, from the first. */
+  /** Only in files with packed pages: the number of tokens in them, from the first. */
   readonly packed?: number;
   readonly layers: readonly LayerHeader[];
   /** Only in files with states. */
@@ -91,22 +92,22 @@ interface LayerHeader {
   readonly layer: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Only of caches with one vector for key and value: dims of a key that are held in addition to it. */
+  /** Only for caches with one vector for key and value: dims of a key that are stored in addition to it. */
   readonly turned?: number;
   /** null: a full layer. */
   readonly window: number | null;
   /** Bytes of a head vector. */
   readonly vectorBytes: number;
-  /** Where layers differ in it. */
+  /** If layers differ in it. */
   readonly codec?: string;
-  /** Of packed pages; only of caches that have some. */
+  /** Size of packed pages; only for caches that have some. */
   readonly keyPageBytes?: number;
   readonly valuePageBytes?: number;
-  /** The oldest position that is there: the first of a page. */
+  /** The oldest position in the file: the first of a page. */
   readonly first: number;
 }
 
-/** `ids`: the text; held: by pool, the pages that hold it. The file's bytes, in order. */
+/** `ids`: the text; held: its pages, by pool. Yields the file's bytes, in order. */
 export async function* saveCache(
   access: CacheAccess,
   ids: readonly number[],
@@ -146,15 +147,15 @@ function versionOf({ states, recent }: Graph): number {
 /** A saved cache whose header fits and whose ids are known. */
 export interface SavedCache {
   readonly ids: readonly number[];
-  /** By pool: the oldest block that the file has. */
+  /** By pool: the oldest block in the file. */
   readonly firsts: readonly number[];
-  /** Fills pages of the blocks from `firsts` on, by pool. FormatError: their contents are invalid then. */
+  /** Fills pages of the blocks from `firsts` on, by pool. After a FormatError their contents are invalid. */
   restore(held: readonly BlockPages[], write: CacheWriter): Promise<void>;
 }
 
 /**
- * Opens a file for a model and a context. FormatError unless it is whole, of this version, and saved with this model and
- * KV format. `source` stays the caller's to close.
+ * Opens a file for a model and a context. Throws FormatError unless it is complete, of this version, and saved with
+ * this model and KV format. The caller closes `source`.
  */
 export async function openSavedCache(
   source: Source,
@@ -201,7 +202,7 @@ export async function openSavedCache(
     if (recent?.pool === id) return packedOf(name, found, recent.tokens);
     const layer = access.graph.caches.findIndex(({ pool }) => pool.id === id);
     const first = (layers[layer] as Partial<LayerHeader> | undefined)?.first ?? 0;
-    // What the next token sees of it has to be there.
+    // Everything that the next token attends to has to be there.
     const most = window === null ? 0 : Math.max(0, (tokens as number) - window + 1);
     if (!(Number.isInteger(first) && first >= 0 && first <= most && first % PAGE_SLOTS === 0))
       throw new FormatError(
@@ -262,7 +263,7 @@ function pagesOf({ first, pages, head = [] }: BlockPages, from: number, to: numb
   return pages.slice(from / PAGE_SLOTS - first, blocksOf(to) - first);
 }
 
-/** What a file says of its packed tokens. */
+/** The number of packed tokens in a file. */
 function packedOf(name: string, { tokens, packed }: Record<string, unknown>, recent: number): number {
   const least = packedBlocks(recent, tokens as number) * PAGE_SLOTS;
   const most = tokens as number;
@@ -290,7 +291,7 @@ function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonl
         valuePageBytes: pageBytes(cache, "values"),
       };
       const first = firsts[pool.id];
-      // Only where layers differ: files of one format are as they were.
+      // Only if layers differ, so that files with one format are unchanged.
       const own = names.length > 1 && { codec: codec.name };
       const one = turned > 0 && { turned };
       return { layer, kvHeads, headDim, ...one, window: pool.window, vectorBytes, ...packed, ...own, first };
@@ -299,7 +300,7 @@ function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonl
   };
 }
 
-/** Devices differ in whether they hold a layer's keys and values as one vector. */
+/** Devices differ in whether they store a layer's keys and values as one vector. */
 function checkTurned(name: string, found: readonly unknown[], { layers }: Header): void {
   const said = (turned: unknown) =>
     turned === undefined ? "keys and values apart" : `one vector and ${describe(turned)} turned dims`;
@@ -314,7 +315,7 @@ function checkTurned(name: string, found: readonly unknown[], { layers }: Header
   }
 }
 
-/** FormatError at the first field that is not as wanted; what a model is called does not count. */
+/** Throws FormatError at the first field with an unexpected value; the model's name does not matter. */
 function compare(found: unknown, wanted: object, place: string): void {
   const fields = asObject(found, place.replace(/[.: ]*$/, ""));
   for (const [key, value] of Object.entries(wanted)) {
@@ -401,7 +402,7 @@ class Chain {
     yield this.#last;
   }
 
-  /** The bytes without the digest at their end. FormatError at `place` when it is not theirs. */
+  /** The bytes without their digest. Throws FormatError at `place` if the digest is wrong. */
   async opened(sealed: Uint8Array, place: string): Promise<Uint8Array> {
     const end = sealed.length - DIGEST_BYTES;
     const bytes = sealed.subarray(0, end);

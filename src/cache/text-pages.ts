@@ -1,7 +1,7 @@
 /**
- * The pages of one text while it runs: those of its known beginning, which it may share, and those it writes. Here
- * they are taken, grow, become known and are given back; `tables` lists changes for the device.
- * One idea: only what was written and whose ids are known enters the tree of beginnings, so nothing there is ever wrong.
+ * The pages of one running text: those of its known prefix, which it may share, and those that it writes. They are
+ * taken, grow, become known and are given back here; `tables` lists changes for the device. Only tokens that were
+ * written and whose ids are known enter the prefix tree, so it is always correct.
  */
 import { PAGE_SLOTS, type RunPacked } from "../device/contract.ts";
 import type { Beginning, Beginnings } from "./beginnings.ts";
@@ -9,7 +9,7 @@ import { blocksOf, packedBlocks } from "./layers.ts";
 import type { Page } from "./node.ts";
 import { type BlockKey, keyOf, Node } from "./node.ts";
 
-/** What a device has to copy before the text's next step. */
+/** Copies that a device has to make before the text's next step. */
 export interface PageCopy {
   readonly pool: number;
   readonly from: number;
@@ -18,24 +18,24 @@ export interface PageCopy {
 
 export class TextPages {
   readonly #all: Beginnings;
-  /** By pool, by block; null: given back, out of the window. */
+  /** By pool, by block; null: given back because it left the window. */
   readonly #pages: (Page | null)[][];
-  /** By pool: of these, how many are there. */
+  /** By pool: the number of these pages. */
   readonly #held: number[];
-  /** By pool: blocks below are given back. */
+  /** By pool: blocks before this one are given back. */
   readonly #trimmed: number[];
-  /** By pool: blocks that the device's table lacks, [from, to). */
+  /** By pool: blocks missing in the device's table, [from, to). */
   readonly #changed: { from: number; to: number }[];
-  /** Full and known. */
+  /** Full blocks that are known. */
   #blocks: Node[] = [];
-  /** The one after them. */
+  /** The block after them. */
   #tail: Node | null = null;
   #tokens = 0;
-  /** Blocks below are read as they were packed, the others as they came. In a graph without packed caches 0. */
+  /** Blocks before this one are read packed, the others unpacked. 0 in a graph without packed caches. */
   #packed = 0;
-  /** Blocks below will be so after the step that is made. */
+  /** Blocks before this one will be packed after the current step. */
   #packing = 0;
-  /** After the known beginning that was found; the text uses it until someone takes it. */
+  /** The states after the known prefix; the text uses them until a caller takes them. */
   #state: Page | null = null;
   #known = 0;
   /** Pages that are being copied. */
@@ -49,29 +49,29 @@ export class TextPages {
     this.#changed = all.pools.map(() => ({ from: 0, to: 0 }));
   }
 
-  /** How many tokens of the text are in its pages. */
+  /** The number of the text's tokens in its pages. */
   get tokens(): number {
     return this.#tokens;
   }
 
-  /** Tokens up to here have pages. */
+  /** Tokens before this one have pages. */
   get room(): number {
     return Math.min(...this.#pages.map((pages) => pages.length)) * PAGE_SLOTS;
   }
 
-  /** Tokens of the text that were in the tree when it began, also those that have to be read again. */
+  /** Tokens of the text that were in the tree when it began, including those that have to be read again. */
   get known(): number {
     return this.#known;
   }
 
-  /** The states after the beginning that was found, which the text uses: the caller that takes them releases them. */
+  /** The states after the prefix that was found, which the text uses: the caller that takes them releases them. */
   takeState(): Page | null {
     const state = this.#state;
     this.#state = null;
     return state;
   }
 
-  /** The block with the token before a position that was written, and how many of its ids are before that. */
+  /** The block of the token before a position that was written, and how many of its ids come before it. */
   place(position: number): { block: Node; tokens: number } | null {
     const index = Math.ceil(position / PAGE_SLOTS) - 1;
     const block = this.#blocks[index] ?? (index === this.#blocks.length ? this.#tail : null);
@@ -82,7 +82,7 @@ export class TextPages {
     return this.#held[pool];
   }
 
-  /** What is after the full blocks: of two texts with the same one all in front is the same. */
+  /** The node after the full blocks: equal for two texts with the same tokens before it. */
   get last(): Node {
     return this.#blocks[this.#blocks.length - 1] ?? this.#all.root;
   }
@@ -92,21 +92,26 @@ export class TextPages {
     return this.#blocks.length;
   }
 
-  /** Takes the longest known beginning of at most `most` tokens. What is to be copied has to be, then `copied` called. */
+  /**
+   * Takes the longest known prefix of at most `most` tokens. The caller makes the returned copies, then calls `copied`.
+   */
   start(ids: readonly number[], key: BlockKey, most: number): PageCopy[] {
     const found = this.#all.longest(ids, key, most);
     this.#use(found, 0, this.#all.packedOf(found)!);
     this.#known = found.known;
     const copies = found.last ? this.#begin(found.last, found.tokens % PAGE_SLOTS) : [];
     if (copies) return copies;
-    // No page for the copy: without it.
+    // No page for the copy: continue without it.
     this.release();
     const whole = this.#all.longest(ids, key, most, { whole: true });
     this.#use(whole, 0, this.#all.packedOf(whole)!);
     return [];
   }
 
-  /** Instead of `start`: nothing is there, and of each pool nothing will be before these blocks. What has no recent pages is packed. */
+  /**
+   * Instead of `start`: nothing is there, and no pool will have anything before these blocks. Blocks without recent
+   * pages are packed.
+   */
   begin(firsts: readonly number[]): void {
     if (this.#all.recent) this.#packed = this.#packing = firsts[this.#all.recent.pool];
     firsts.forEach((first, pool) => {
@@ -129,7 +134,7 @@ export class TextPages {
     this.#pinned = [];
   }
 
-  /** Takes what others have made known since, in full blocks; true: there was some. Nothing is under way for the text. */
+  /** Takes full blocks that others have made known since; true: there were some. No step of the text may be running. */
   extend(ids: readonly number[], key: BlockKey, most: number): boolean {
     const found = this.#all.longest(ids, key, most, { held: this.#blocks, whole: true });
     if (found.tokens <= this.#tokens) return false;
@@ -138,7 +143,7 @@ export class TextPages {
     if (packed === null) return false;
     const own = this.#tail;
     this.#tail = null;
-    // Its tokens are the first of the block that comes in its place.
+    // Its tokens are the first of the block that replaces it.
     if (own) {
       this.#all.moveStates(own, found.blocks[first]);
       this.#all.forget(own);
@@ -150,7 +155,7 @@ export class TextPages {
     return true;
   }
 
-  /** Pages for the tokens up to `tokens`, as far as `may` lets it and there are some. */
+  /** Gets pages for the tokens up to `tokens`, as long as `may` allows and there are some. */
   grow(tokens: number, may: (pool: number) => boolean): void {
     const blocks = blocksOf(tokens);
     this.#pages.forEach((pages, pool) => {
@@ -166,7 +171,7 @@ export class TextPages {
     });
   }
 
-  /** These are written, after what was. */
+  /** These tokens are written now. */
   wrote(ids: readonly number[]): void {
     for (const id of ids) {
       this.#tail ??= this.#open();
@@ -176,7 +181,7 @@ export class TextPages {
     this.#tokens += ids.length;
   }
 
-  /** Gives back what no token from `position` on sees. */
+  /** Gives back pages that no token from `position` on attends to. */
   trim(position: number): void {
     this.#pages.forEach((pages, pool) => {
       const to = Math.min(pages.length, this.#all.firstSeen(pool, position));
@@ -186,8 +191,8 @@ export class TextPages {
   }
 
   /**
-   * For a run from `position` to `to`: which blocks it reads packed, and those that it packs. null: the graph has no packed
-   * caches. Of what is packed nothing is read as it came afterwards, so the text may go back by less than recent.tokens.
+   * For a run from `position` to `to`: the blocks that it reads packed, and those that it packs. null: the graph has no
+   * packed caches. Packed blocks are never read unpacked again, so the text may go back by less than recent.tokens.
    */
   pack(position: number, to: number): RunPacked | null {
     const { recent } = this.#all;
@@ -208,7 +213,7 @@ export class TextPages {
     return { blocks, pack };
   }
 
-  /** The device has taken the run: what it packed is read so from now on. */
+  /** The device has accepted the run: what it packed is read packed from now on. */
   packed(): void {
     const { recent } = this.#all;
     if (!recent) return;
@@ -216,7 +221,10 @@ export class TextPages {
     this.#packed = this.#packing;
   }
 
-  /** Gives all back; what is known stays so until its pages are needed, the end of a text less long than its beginning. */
+  /**
+   * Gives all pages back; known ones stay known until they are needed, the end of a text for a shorter time than its
+   * beginning.
+   */
   release(): void {
     this.copied();
     const state = this.takeState();
@@ -234,7 +242,7 @@ export class TextPages {
     this.#packed = this.#packing = 0;
   }
 
-  /** Hands out, once, which pages the device's table needs: pages of blocks `first`, ...; null: any. */
+  /** Returns, once, which pages the device's table needs: pages of blocks `first`, ...; null: any. */
   tables(set: (pool: number, first: number, pages: readonly (number | null)[]) => void): void {
     this.#changed.forEach(({ from, to }, pool) => {
       const end = Math.min(to, this.#pages[pool].length);
@@ -248,7 +256,10 @@ export class TextPages {
     });
   }
 
-  /** Uses the full blocks from `first` on, as far as a token after them sees them; of all those before `packed` as packed. */
+  /**
+   * Uses the full blocks from `first` on, as far as a token after them attends to them; those before `packed` are read
+   * packed.
+   */
   #use({ blocks, state }: Beginning, first: number, packed: number): void {
     const tokens = blocks.length * PAGE_SLOTS;
     const { recent } = this.#all;
@@ -270,7 +281,9 @@ export class TextPages {
     this.#tokens = tokens;
   }
 
-  /** The first `tokens` of a block that is known: taken over if that loses nothing, else to be copied. null: no page is left. */
+  /**
+   * The first `tokens` of a known block: taken over if nothing is lost, otherwise to be copied. null: no page is left.
+   */
   #begin(source: Node, tokens: number): PageCopy[] | null {
     const { pools } = this.#all;
     const index = this.#blocks.length;
@@ -327,7 +340,7 @@ export class TextPages {
     return block;
   }
 
-  /** A full block is known by its ids. If there was such a one, its pages take the place of the text's own. */
+  /** A full block becomes known by its ids. If one with these ids exists, its pages replace the text's own. */
   #close(block: Node): void {
     const parent = block.parent!;
     const key = keyOf(block.ids, 0);
@@ -349,7 +362,7 @@ export class TextPages {
         return;
       }
       if (own.isPacked && !other.isPacked) {
-        // The text reads it packed already.
+        // The text already reads it packed.
         this.#all.pools[pool].forget(other);
         same.pages[pool] = own;
         own.block = same;
@@ -365,7 +378,7 @@ export class TextPages {
     this.#blocks.push(same);
   }
 
-  /** The last block of a text that ends: of two that begin alike the longer one is enough. */
+  /** The last block of a text that ends: of two with the same beginning the longer one is enough. */
   #settle(tail: Node): void {
     const parent = tail.parent!;
     const isWhole = (block: Node) => block.pages.every((page) => page);
@@ -396,13 +409,13 @@ export class TextPages {
     }
   }
 
-  /** Blocks at the beginning that stay in the recent pool, apart from those that come after the packed ones. */
+  /** Blocks at the beginning that stay in the recent pool, separate from those that follow the packed ones. */
   #head(pool: number): number {
     const { recent } = this.#all;
     return pool === recent?.pool ? Math.min(recent.first, this.#packed) : 0;
   }
 
-  /** Blocks [from, to) of a pool are needed no more, but for those at the beginning that are never packed. */
+  /** Blocks [from, to) of a pool are no longer needed, except those at the beginning that are never packed. */
   #leave(pool: number, from: number, to: number): void {
     const pages = this.#pages[pool];
     const { recent } = this.#all;

@@ -1,8 +1,7 @@
 /**
- * The recurrent states of one text while it runs: the slot at each position that it may still go back to, the slot that its
- * next run writes, and which of the positions before it stay known.
- * One idea: a run writes another slot than it reads, so going back, sharing and keeping are a matter of who counts a slot as
- * used; nothing is copied, and no token runs twice over the same states.
+ * The recurrent states of one running text: a slot for each position that it may still return to, the slot that its
+ * next run writes, and which earlier positions stay known. A run writes another slot than it reads, so going back,
+ * sharing and keeping only change the users of slots; nothing is copied, and no token runs twice over the same states.
  */
 import type { RunState } from "../device/contract.ts";
 import type { Beginnings } from "./beginnings.ts";
@@ -10,9 +9,9 @@ import type { Page } from "./node.ts";
 import type { PagePool } from "./pages.ts";
 import type { TextPages } from "./text-pages.ts";
 
-/** Slots that each text is sure of: what its next run reads, and what that writes. */
+/** Slots reserved for each text: the one that its next run reads, and the one that it writes. */
 export const LEAST_SLOTS = 2;
-/** With one more a text may run ahead of what was chosen for it, or go back by a token. */
+/** With one more, a text may run ahead of its known ids, or go back by a token. */
 export const WORK_SLOTS = 3;
 
 /** The states after `position` tokens. slot: null at 0. */
@@ -26,13 +25,13 @@ export class TextStates {
   readonly #slots: PagePool;
   readonly #pages: TextPages;
   readonly #mostKept: number;
-  /** Oldest first; the last is where the text stands after all that was sent. */
+  /** Oldest first; the last is after everything that was sent. */
   #stands: Stand[];
   #next: Page | null = null;
-  /** Positions on the way that are known, and that no one asked for: they may become fewer. */
+  /** Known positions along the text that were not requested: some of them may be dropped. */
   readonly #kept: { readonly position: number; readonly slot: Page }[] = [];
 
-  /** The text begins at the end of what its pages know. mostKept: of positions on its way, at a time. */
+  /** The text begins at the end of what its pages know. mostKept: maximum of positions along it. */
   constructor(all: Beginnings, pages: TextPages, mostKept: number) {
     this.#all = all;
     this.#slots = all.states!;
@@ -46,18 +45,18 @@ export class TextStates {
     return this.#stands.filter(({ slot }) => slot).length + (this.#next ? 1 : 0);
   }
 
-  /** There is a slot for the next run. */
+  /** Whether there is a slot for the next run. */
   get isReady(): boolean {
     return this.#next !== null;
   }
 
-  /** Takes one. mayForget: also one that holds a known position. false: there is none. */
+  /** Reserves a slot. mayForget: also one with a known position. false: there is none. */
   reserve(mayForget: boolean): boolean {
     if (mayForget || this.#slots.free > 0) this.#next ??= this.#slots.take();
     return this.isReady;
   }
 
-  /** A run goes to `position`, over the slot that was reserved. */
+  /** A run to `position` uses the reserved slot. */
   advance(position: number): RunState {
     const slot = this.#next;
     if (!slot) throw new Error("no slot was reserved");
@@ -67,7 +66,7 @@ export class TextStates {
     return { from, to: slot.index };
   }
 
-  /** What was sent beyond `position` is void. Gives the last position up to there that the text can go on from. */
+  /** Drops what was sent beyond `position`. Returns the last position up to there where the text can continue. */
   back(position: number): number {
     const keep = this.#stands.filter((stand) => stand.position <= position);
     for (const { slot } of this.#stands.splice(keep.length)) if (slot) this.#slots.release(slot);
@@ -81,13 +80,15 @@ export class TextStates {
     while (this.#stands.length > 1 && this.#stands[1].position <= position) this.#drop(this.#stands.shift()!);
   }
 
-  /** Its pages have taken over what others read: it goes on from there. Nothing of it is under way. */
+  /** Its pages have taken over what others read: it continues from there. None of its steps may be running. */
   jump(): void {
     for (const stand of this.#stands.splice(0)) this.#drop(stand);
     this.#stands.push({ position: this.#pages.tokens, slot: this.#pages.takeState() });
   }
 
-  /** The states at a position that was written become known: for good if they were asked for, or as one of few on the way. */
+  /**
+   * The states at a written position become known: for good if they were requested, or as one of a few along the text.
+   */
   keep(position: number, isAsked: boolean): void {
     const slot = this.#stands.find((stand) => stand.position === position)?.slot;
     if (!slot || slot.block || !this.#know({ position, slot }) || isAsked) return;
@@ -95,7 +96,7 @@ export class TextStates {
     if (this.#kept.length > this.#mostKept) this.#thin();
   }
 
-  /** Gives all back. Where the text may be gone on from, up to the end of what was written, stays known. */
+  /** Releases all slots. Positions where the text may continue, up to the end of what was written, stay known. */
   release(): void {
     if (this.#next) this.#slots.release(this.#next);
     this.#next = null;
@@ -116,7 +117,7 @@ export class TextStates {
     if (slot) this.#slots.release(slot);
   }
 
-  /** Forgets one of the positions on the way, so that gaps between them grow with the distance from the last one. */
+  /** Forgets one of the positions along the text, so that gaps between them grow with the distance from the end. */
   #thin(): void {
     const kept = this.#kept;
     const last = kept[kept.length - 1].position;
@@ -128,7 +129,7 @@ export class TextStates {
     }
     const [{ position, slot }] = kept.splice(least.at, 1);
     const place = this.#pages.place(position);
-    // The slot may be another text's by now.
+    // The slot may belong to another text by now.
     if (place?.block.states.get(place.tokens) === slot) this.#all.forgetState(slot);
   }
 }

@@ -1,17 +1,17 @@
 /**
- * What can be done to make models faster or larger on this machine. Pure: facts in, sentences out, each with the
- * exact command where there is one.
+ * Advice for making models faster or larger on this machine. Pure: facts in, sentences out, each with the exact command
+ * if there is one.
  */
 import type { Machine } from "../engine/machine.ts";
 
 export interface AdviceFacts {
   readonly machine: Pick<Machine, "platform" | "node" | "memoryBytes" | "gpuMemory">;
-  /** A GPU that is one will be used. */
+  /** A real GPU will be used. */
   readonly hasGpu: boolean;
   /** The search's error if none was found; null: it did not fail. */
   readonly gpuProblem: string | null;
   readonly relaxedSimd: boolean;
-  /** The GPU that will be used computes in f16. */
+  /** The GPU that will be used supports f16. */
   readonly f16: boolean;
   /** Linux: /etc/os-release, and PCI vendor ids of display devices ("0x10de"). */
   readonly osRelease: string;
@@ -46,7 +46,10 @@ export function adviceFor(facts: AdviceFacts): string[] {
   return advice;
 }
 
-/** The command that lets the GPU of a Mac hold all but a tenth of its memory, at least 6 GiB; null: no more than now. */
+/**
+ * The command that lets the GPU of a Mac use all but a tenth of its memory, keeping at least 6 GiB; null: that is no
+ * more than now.
+ */
 export function wiredLimitCommand(totalBytes: number, limitBytes: number): string | null {
   const kept = Math.max(6 * 2 ** 30, totalBytes / 10);
   const mib = Math.floor((totalBytes - kept) / 2 ** 20);

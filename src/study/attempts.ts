@@ -4,7 +4,7 @@ import { NibbleError } from "../format/errors.ts";
 export interface Attempts {
   /** One message for each part that failed. */
   readonly problems: readonly string[];
-  /** null: the part failed. Errors that are not ours go on. */
+  /** null: the part failed. Errors that are not ours are thrown on. */
   attempt<Part>(part: () => Promise<Part>): Promise<Part | null>;
 }
 

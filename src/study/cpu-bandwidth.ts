@@ -1,6 +1,6 @@
 /**
- * The memory bandwidth of the CPU device's threads on this machine: each reads a share of one large memory and nothing else.
- * Generation reads every weight for every token, so this bounds its speed. Owns the measurement's size and repetitions.
+ * The memory bandwidth of the CPU device's threads on this machine: each only reads its share of one large memory.
+ * Generation reads every weight for every token, so this limits its speed.
  */
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
@@ -11,7 +11,7 @@ import { DeviceError } from "../format/errors.ts";
 export interface ReadRate {
   readonly bytesPerSecond: number;
   readonly threads: number;
-  /** That were read each time. */
+  /** Bytes read each time. */
   readonly bytes: number;
 }
 
@@ -21,7 +21,7 @@ const BYTES = 2 ** 29;
 const MOST_RUNS = 40;
 const MOST_MS = 1500;
 
-/** bytes: of memory to read, rounded up to whole pages of each thread. DeviceError when it cannot be allocated. */
+/** bytes: memory to read, rounded up to whole pages of each thread. Throws DeviceError if it cannot be allocated. */
 export async function measureReadRate(threads: number, bytes = BYTES): Promise<ReadRate> {
   const { module } = await compileKernels();
   const share = Math.ceil(bytes / threads / WASM_PAGE_BYTES) * WASM_PAGE_BYTES;

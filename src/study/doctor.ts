@@ -1,6 +1,6 @@
 /**
- * This machine, examined (Node only): what it is, which GPUs WebGPU shows, what models will run on and why, and how fast
- * its memory lets them generate. What cannot be found out is a line in the report.
+ * Examines this machine (Node only): its hardware, the GPUs that WebGPU shows, the device that models will use and why,
+ * and how fast its memory lets them generate. What cannot be determined is a line in the report.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import type { Device } from "../device/contract.ts";
@@ -24,16 +24,16 @@ export interface AdapterFinding {
   readonly name: string;
   readonly vendor: string;
   readonly architecture: string;
-  /** A program that imitates a GPU. */
+  /** A GPU emulated in software. */
   readonly software: boolean;
-  /** What our kernels ask for, and whether it is there. */
+  /** Features that our kernels use, and whether it has them. */
   readonly traits: Traits;
   readonly limits: Readonly<Record<string, number>>;
   /** WebGPU's names of all features. */
   readonly features: readonly string[];
 }
 
-/** How fast a model of this size can generate at most: each token reads all weights and the cache once. */
+/** The maximum speed of a model of this size: each token reads all weights and the cache once. */
 export interface SpeedBound {
   readonly shape: string;
   readonly weights: string;
@@ -46,7 +46,7 @@ export interface SpeedBound {
   readonly fits: boolean;
 }
 
-/** What `doctor` found out about this machine. */
+/** The results of `doctor`. */
 export interface Diagnosis {
   readonly machine: Machine;
   readonly cpu: {
@@ -63,11 +63,11 @@ export interface Diagnosis {
     readonly device: "gpu" | "cpu";
     readonly description: string;
     readonly reason: string;
-    /** Of a GPU: which set serves, and milliseconds of those that were timed. */
+    /** For a GPU: the set of kernels in use, and milliseconds of those that were timed. */
     readonly kernels: NonNullable<Device["kernels"]> | null;
   };
   readonly speeds: readonly SpeedBound[];
-  /** A model to begin with here, as `load` takes it; null: none of the list fits. */
+  /** A model to begin with, as `load` takes it; null: none of the list fits. */
   readonly model: string | null;
   readonly advice: readonly string[];
   /** What could not be measured, one line each. */
@@ -92,7 +92,7 @@ export async function diagnose(): Promise<Diagnosis> {
   const { adapters, gpuProblem, rate: gpuRate } = await examineGpus(attempt);
   const device = await openDevice({});
   const isGpu = device.name === "gpu";
-  // Of several GPUs the one that will be used.
+  // Of several GPUs, the one that will be used.
   const machine = isGpu ? { ...found, gpuMemory: device.memory ?? null } : found;
   const rate = isGpu ? gpuRate : (cpuRate?.bytesPerSecond ?? null);
   const real = adapters.filter(({ software }) => !software);
@@ -147,7 +147,7 @@ async function examineGpus(attempt: <T>(part: () => Promise<T>) => Promise<T | n
       if (!adapter) continue;
       const found = finding(name, adapter);
       adapters.push(found);
-      // The first real one is what will be used.
+      // The first real one will be used.
       if (!found.software && rate === null) rate = await attempt(() => readRate(gpu, adapter, found.traits));
     }
     if (adapters.length === 0) gpuProblem = "WebGPU shows no adapter";

@@ -1,7 +1,7 @@
 /**
- * What a checkpoint holds, without loading its weights: shape, tensors, tokenizer, template, and the KV cache's size in
- * each format. Owns no formula: the cache's bytes are those of a recorded graph in the CPU device's layout. A file whose
- * architecture is unknown is described as far as it goes, with the reason why no further.
+ * Describes a checkpoint without loading its weights: shape, tensors, tokenizer, template, and the KV cache's size in
+ * each format. Sizes of the cache are those of a recorded graph in the CPU device's layout. A file of an unknown
+ * architecture is described as far as possible, with the reason why no further.
  */
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -44,22 +44,22 @@ export interface TokenizerSummary {
 /** The KV cache in one format, in bytes. */
 export interface KvSize {
   readonly format: string;
-  /** Each token of context adds this in the full layers, for good. */
+  /** Bytes that each token of context adds in the full layers. */
   readonly fullBytesPerToken: number;
-  /** Each token adds this in the sliding layers, until the window is full. */
+  /** Bytes that each token adds in the sliding layers, until the window is full. */
   readonly slidingBytesPerToken: number;
-  /** What is allocated for the trained context. */
+  /** Bytes allocated for the trained context. */
   readonly trainedContextBytes: number;
 }
 
-/** What a checkpoint is made of, without loading its weights. */
+/** The contents of a checkpoint, without its weights. */
 export interface Inspection {
-  /** On this disk, or the name of a model that lies on the Hub. */
+  /** Its path on this disk, or the name of a model on the Hub. */
   readonly path: string;
   readonly kind: Checkpoint["kind"];
-  /** Of the file, of all parts of a split one, or of a folder's .safetensors files. */
+  /** Size of the file, of all parts of a split one, or of a folder's .safetensors files. */
   readonly fileBytes: number;
-  /** GGUF key-values or config.json as they are. */
+  /** GGUF key-values or config.json, unchanged. */
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly parameters: number;
   /** Largest first. */
@@ -75,8 +75,8 @@ export interface Inspection {
   /** Why a part is missing, one line each. */
   readonly problems: readonly string[];
   /**
-   * What is uncertain about the files, so that answers may be wrong, one line each: those that `load` gives. And what is known of
-   * the quality of their weight types.
+   * Uncertainties about the files that may make answers wrong, as `load` reports them, and known quality problems of
+   * their weight types; one line each.
    */
   readonly warnings: readonly string[];
 }
@@ -86,10 +86,12 @@ const NVFP4 =
   "Weights are NVFP4: unless the file's publisher trained or calibrated for it, expect the quality of Q3_K; a Q4_K file of " +
   "the same size is usually better.";
 
-/** The formats that `load` takes on the CPU. */
+/** The formats that `load` accepts on the CPU. */
 const FORMATS = Object.keys(KV_FORMATS);
 
-/** Describes what `load` takes; a model on the Hub is not downloaded for it. Throws what finding and opening throw. */
+/**
+ * Describes what `load` takes; a model on the Hub is not downloaded for this. Throws what finding and opening throw.
+ */
 export async function inspect(
   name: string,
   options: Pick<FindOptions, "offline" | "signal"> = {},
@@ -128,7 +130,7 @@ export async function inspect(
 function kvSizes(model: Model): KvSize[] {
   const context = model.config.trainedContext;
   return FORMATS.map((format) => {
-    // The chunk is part of a sliding layer's size: the same as `load` takes for the CPU.
+    // The chunk is part of a sliding layer's size: the same as in `load` for the CPU.
     const maxTokens = Math.min(CPU_CHUNK, context);
     const graph = model.record({
       context,

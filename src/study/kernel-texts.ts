@@ -1,10 +1,12 @@
-/** The GPU's kernels as a compiler gets them: unrolled code written out, libraries appended, constants with their defaults. */
+/**
+ * The GPU's kernels as they are compiled: unrolled code written out, libraries appended, constants with their defaults.
+ */
 import { KERNELS, type KernelName, LIBS } from "../device/webgpu/kernels.ts";
 import { shaderText } from "../device/webgpu/wgsl.ts";
 
-/** A GPU kernel as the compiler gets it. */
+/** A GPU kernel as it is compiled. */
 export interface KernelText {
-  /** `attendDecode`; of a library with variants also which: `attendDecode.lanes-shared`. */
+  /** `attendDecode`; for a library with variants also which one: `attendDecode.lanes-shared`. */
   readonly name: string;
   /** WGSL. */
   readonly text: string;

@@ -1,7 +1,7 @@
 /**
- * Rows of `nibble bench attend` -> one SVG: microseconds by context, both logarithmic, a line for each path, labelled
- * at its end, with the memory's floor dashed under each format. A pure function from rows to text: no scripts, no fonts
- * of its own, colours that follow the reader's light or dark theme.
+ * Draws rows of `nibble bench attend` as one SVG: microseconds by context, both logarithmic, a labelled line for each
+ * path, and the limit set by memory bandwidth dashed under each format. A pure function from rows to text: no scripts,
+ * no fonts of its own, colours for light and dark themes.
  */
 import { spreadOut } from "../../plot/labels.ts";
 import { logScale, logTicks, type Scale, stepAbove, stepBelow } from "../../plot/scale.ts";
@@ -12,7 +12,7 @@ import { type AttendFinding, type AttendRow, type BandwidthRow, floorUs } from "
 export interface AttendPlotOptions {
   /** Default: that of the first row. */
   shape?: string;
-  /** Of a prompt's chunk; default 1, a generated token. */
+  /** Tokens of the prompt's chunk; default 1, a generated token. */
   queries?: number;
 }
 
@@ -28,10 +28,10 @@ const WIDTH = 760;
 const HEIGHT = 440;
 const MARGIN = { left: 64, right: 190, top: 64, bottom: 52 };
 const LABEL_PITCH = 17;
-/** A hue for each format, in the order in which they come; readable on white and on near black. */
+/** A hue for each format, in order of appearance; readable on white and on near black. */
 const HUES: Readonly<Record<string, string>> = { int4: "a", rq4: "b", f16: "c" };
 
-/** The plot; without rows to show, one that says so. */
+/** The plot; without rows, one that says so. */
 export function attendPlot(found: readonly AttendFinding[], options: AttendPlotOptions = {}): string {
   const all = found.filter((row): row is AttendRow => "us" in row && row.us > 0);
   const queries = options.queries ?? (all.some((row) => row.queries === 1) ? 1 : (all[0]?.queries ?? 1));
@@ -42,7 +42,7 @@ export function attendPlot(found: readonly AttendFinding[], options: AttendPlotO
   const bandwidth = found.find((row): row is BandwidthRow => row.op === "readBandwidth");
   const candidates = linesOf(rows, queries === 1 ? bandwidth : undefined);
   const timesOf = (of: readonly Line[]) => of.flatMap(({ points }) => points.map(([, us]) => us));
-  // Of the floors only what stands near the measurements: at short contexts they are far below.
+  // Only the part of the limits that is near the measurements: at short contexts they are far below.
   const measured = timesOf(candidates.filter(({ kind }) => kind !== "floor"));
   const low = stepBelow(Math.max(Math.min(...timesOf(candidates)), Math.min(...measured) / 5));
   const lines = candidates.filter(({ points }) => points[points.length - 1][1] >= low);
@@ -128,7 +128,7 @@ function contextTick(at: number, tokens: number): string {
   ].join("\n");
 }
 
-/** Every rule names the plot: inside a page a style holds for the whole page. */
+/** Every rule names the plot, because inside a page a style applies to the whole page. */
 const STYLE = [
   "{ font: 13px system-ui, sans-serif; --ink: #1b1f24; --faint: #666f7a; --grid: #0002 }",
   "{ --a: #0a58ca; --b: #b3400a; --c: #5b6470; --d: #7a3aa8 }",

@@ -1,7 +1,7 @@
 /**
- * What a device offers to `nibble bench attend`: one layer's attention, by the kernels that models run, timed over
- * caches of random numbers and compared with the reference before. Owns the vocabulary, the numbers that caches are
- * filled with, and what an output should be.
+ * What a device provides for `nibble bench attend`: one layer's attention, by the kernels that models run, first
+ * compared with the reference and then timed over caches of random numbers. Defines the jobs, the contents of caches,
+ * and the expected output.
  */
 import { type Cache, type Device, PAGE_SLOTS } from "../../device/contract.ts";
 import type { KvPart, Packing } from "../../device/kv.ts";
@@ -13,7 +13,7 @@ export interface AttendJob {
   readonly heads: number;
   /** For dequantize-then-attend: the f16 cache over the same pool into which `cache` is expanded before each step. */
   readonly expanded?: Cache;
-  /** Other than what a device chooses by itself, in its own words; for measuring variants. */
+  /** Overrides the device's own choices, for measuring variants. */
   readonly tuning?: object;
 }
 
@@ -24,27 +24,28 @@ export interface AttendStep {
 }
 
 export interface AttendTime {
-  /** One layer's, from its queries to its output: merging of spans included. */
+  /** Time of one layer, from its queries to its output, including the merging of spans. */
   readonly us: number;
-  /** Of the last token's last head against float64 over the same codes: rms of the difference over rms. */
+  /** Error of the last token's last head against float64 over the same codes: rms of the difference over rms. */
   readonly error: number;
 }
 
 export interface AttendTimer {
-  /** What computes, as rows of results name it. */
+  /** The name of the device in rows of results. */
   readonly adapter: string;
   /** Memory bandwidth of a kernel that only reads. */
   readBytesPerSecond(): Promise<number>;
   readonly kvFormats: readonly string[];
-  /** Of packed formats that it can time; absent: none. */
+  /** Packed formats that it can time; absent: none. */
   readonly kvParts?: Device["kvParts"];
-  /** Those that the device can also expand to f16 first. */
+  /** Formats that the device can also expand to f16 first. */
   readonly expandable: readonly string[];
   /** Why a job cannot be done here, as part of a sentence; null: it can. */
   refusal(job: AttendJob): string | null;
   /**
-   * Jobs of one shape, timed in turns. What is read comes from memory, not from the last run: copies of a small cache,
-   * as the layers of a model are, take turns. NibbleError "memory", DeviceError, UnsupportedError without a clock.
+   * Times jobs of one shape, interleaved. Data comes from memory, not from the last run: copies of a small cache are
+   * used in turn, like the layers of a model. Throws NibbleError "memory", DeviceError, and UnsupportedError without a
+   * clock.
    */
   time(jobs: readonly AttendJob[], step: AttendStep): Promise<AttendTime[]>;
   close(): Promise<void>;
@@ -53,11 +54,11 @@ export interface AttendTimer {
 /** Position p holds random token p % NOISE_TOKENS. A multiple of a page. */
 export const NOISE_TOKENS = 1024;
 
-/** Bytes that copies of a cache have together, beyond what second-level caches of GPUs hold (50 MB on an H100). */
+/** Total bytes of the copies of a cache, more than the second-level caches of GPUs hold (50 MB on an H100). */
 export const ROTATED_BYTES = 2 ** 27;
 const MOST_COPIES = 256;
 
-/** How many caches of `bytes` each take turns, `rotated` bytes together. */
+/** How many caches of `bytes` each are used in turn, `rotated` bytes together. */
 export function rotatedCopies(bytes: number, rotated = ROTATED_BYTES): number {
   return Math.max(1, Math.min(MOST_COPIES, Math.ceil(rotated / bytes)));
 }
@@ -73,7 +74,7 @@ export function noise(count: number, seed: number): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: count }, next);
 }
 
-/** What one layer is filled with, and what attends to it. */
+/** The contents of one layer, and the queries. */
 export interface AttendNoise {
   /** [NOISE_TOKENS, kvHeads, headDim] */
   readonly keys: Float32Array<ArrayBuffer>;
@@ -92,7 +93,10 @@ export function attendNoise({ cache, heads }: AttendJob, { queries }: AttendStep
   };
 }
 
-/** Reads the last KV head of what the codec makes of the noise. packed: earlier blocks that are packed, where the cache packs. */
+/**
+ * Reads the last KV head of the noise as the codec stores it. packed: blocks before this one are packed, if the cache
+ * packs.
+ */
 export function noiseReader(cache: Cache, part: KvPart, rows: Float32Array, packed = 0): VectorReader {
   const { codec, kvHeads, headDim } = cache;
   const bytes = new Uint8Array(codec.vectorBytes(headDim));
@@ -154,8 +158,8 @@ export function expectedOutput(
 }
 
 /**
- * Pages of a text of `blocks` blocks, scattered as after long use; where a window needs fewer than there are blocks, pages
- * come round again.
+ * Pages of a text of `blocks` blocks, scattered as after long use; if a window needs fewer pages than there are blocks,
+ * they repeat.
  */
 export function scatteredPages({ pool: { pages } }: Cache, blocks: number): Uint32Array<ArrayBuffer> {
   const stride = [7, 5, 3].find((step) => pages % step !== 0) ?? 1;
@@ -175,7 +179,7 @@ export function fillingRuns({ pool: { pages } }: Cache, end: number): { position
   return runs;
 }
 
-/** Rms of the difference over rms of what was wanted. */
+/** Rms of the difference over rms of the expected values. */
 export function relativeError(found: Float32Array, wanted: Float32Array): number {
   let difference = 0;
   let size = 0;

@@ -1,7 +1,6 @@
 /**
- * Attention of one layer, apart from any model: microseconds by shape, KV format and context, next to the baseline that
- * expands the cache to f16 before each step and to what the memory allows. Owns what is measured, in which order,
- * and what a row says.
+ * Measures attention of one layer without a model: microseconds by shape, KV format and context, compared with the
+ * baseline that expands the cache to f16 before each step and with the limit set by memory bandwidth.
  */
 
 import { kvCodec } from "../../cache/codecs.ts";
@@ -24,22 +23,24 @@ interface AttendShape {
 export interface AttendTests {
   /** "64/8x128": query heads, KV heads, head size; "32/16x256w1024" with a window. Default: ATTEND_SHAPES. */
   shapes?: readonly string[];
-  /** Default: all that the device has. */
+  /** Default: all that the device supports. */
   kv?: readonly string[];
-  /** Cached tokens that one query sees, its own among them. Default: 1K to 128K; none with an empty list. */
+  /** Cached tokens that one query attends to, including its own. Default: 1K to 128K; none with an empty list. */
   tokens?: readonly number[];
-  /** Cached tokens after a chunk of a prompt, the chunk's own among them. Default: 512 to 64K; none with an empty list. */
+  /**
+   * Cached tokens after a chunk of a prompt, including the chunk's own. Default: 512 to 64K; none with an empty list.
+   */
   prompt?: readonly number[];
   /** Tokens of that chunk. Default 512. */
   queries?: number;
-  /** Also expand the cache to f16 and attend to that, where the device can. Default true. */
+  /** Also expand the cache to f16 and attend to that, if the device can. Default true. */
   dequantized?: boolean;
 }
 
 /** What `benchAttend` times. */
 export type AttendOp = "attendDecode" | "attendPrompt" | "attendDequantized";
 
-/** One measurement. Names are part of the interface: rows lie in bench/results/. */
+/** One measurement. The names are part of the interface: bench/results/ has rows. */
 export interface AttendRow {
   readonly op: AttendOp;
   readonly shape: string;
@@ -48,11 +49,14 @@ export interface AttendRow {
   readonly tokens: number;
   /** 1: a generated token. */
   readonly queries: number;
-  /** Median, of one layer. */
+  /** Median, for one layer. */
   readonly us: number;
-  /** Bytes of the compressed cache that the queries see, once, over the time: comparable between the ops. */
+  /** Bytes of the compressed cache that the queries attend to, once, over the time: comparable between the ops. */
   readonly gbps: number;
-  /** Products of queries with keys they see and of weights with values, a multiplication and an addition each. */
+  /**
+   * Products of queries with the keys that they attend to and of weights with values, a multiplication and an addition
+   * each.
+   */
   readonly tflops: number;
   /** Against float64 over the same codes, relative rms. */
   readonly error: number;
@@ -78,7 +82,7 @@ export interface SkippedRow extends Pick<AttendRow, "op" | "shape" | "kv" | "tok
 /** A row of `benchAttend`, or why there is none. */
 export type AttendFinding = AttendRow | BandwidthRow | SkippedRow;
 
-/** Which measurement of `benchAttend` is under way. */
+/** The measurement of `benchAttend` that is running. */
 export interface AttendProgress {
   /** "64/8x128 over 131072 tokens" */
   readonly doing: string;
@@ -103,7 +107,7 @@ const QUERIES = 512;
 /** Tokens that a sliding layer holds in addition to its window, as in a model. */
 const CHUNK = 512;
 const MOST_TOKENS = 2 ** 24;
-/** 8-bit weights and queries cost 1 %; beyond this it is not attention. */
+/** 8-bit weights and queries cost 1 %; a larger error means that the result is wrong. */
 const MOST_ERROR = 0.05;
 
 const SHAPE = /^(\d+)\/(\d+)x(\d+)(?:w(\d+))?$/;
@@ -162,8 +166,8 @@ function attendTests(
 }
 
 /**
- * Measures; rows come as they are known, and the timer stays open. ArgumentError, DeviceError also when an output
- * differs from the reference.
+ * Measures; rows are returned as they are known, and the timer stays open. Throws ArgumentError, and DeviceError also
+ * if an output differs from the reference.
  */
 export async function* benchAttend(
   timer: AttendTimer,
@@ -254,14 +258,14 @@ async function* measure(
   }
 }
 
-/** Pairs of a query and a position that it sees. */
+/** Pairs of a query and a position that it attends to. */
 function pairsSeen(tokens: number, queries: number, window: number | null): number {
   let pairs = 0;
   for (let seen = tokens - queries + 1; seen <= tokens; seen++) pairs += Math.min(seen, window ?? seen);
   return pairs;
 }
 
-/** Us in which a kernel that only reads would have read what `row` must. */
+/** Microseconds in which a kernel that only reads would have read what `row` must. */
 export function floorUs(row: AttendRow, bandwidth: BandwidthRow): number {
   return (row.us * row.gbps) / bandwidth.gbps;
 }

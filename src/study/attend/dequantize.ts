@@ -1,7 +1,7 @@
 /**
- * Dequantize-then-attend, the baseline that attention on the codes is measured against: one dispatch expands the
- * compressed cache to f16, the f16 kernels attend to it. Done as well as it can be: only what the step sees is expanded,
- * once for all query heads, into one buffer that all layers share. Only `webgpu-timer.ts` uses it.
+ * Dequantize-then-attend, the baseline for attention on the codes: one dispatch expands the compressed cache to f16,
+ * then the f16 kernels attend to it. Implemented as well as possible: only what the step attends to is expanded, once
+ * for all query heads, into one buffer that all layers share. Only `webgpu-timer.ts` uses it.
  */
 import { type Cache, PAGE_SLOTS } from "../../device/contract.ts";
 import { attendDispatches } from "../../device/webgpu/attend.ts";
@@ -10,7 +10,7 @@ import type { Buffer, Dispatch } from "../../device/webgpu/dispatch.ts";
 import { kvConstants, kvFormat } from "../../device/webgpu/kv.ts";
 import { packParams } from "../../device/webgpu/params.ts";
 
-/** Formats that dequantizeKv.wgsl knows. */
+/** Formats that dequantizeKv.wgsl supports. */
 export const EXPANDABLE: readonly string[] = ["int4", "rq4"];
 
 export interface Expanded {
@@ -20,14 +20,14 @@ export interface Expanded {
   readonly values: Buffer;
 }
 
-/** What attendDispatches gives for the expanded cache, after its expansion. */
+/** The dispatches of attendDispatches for the expanded cache, after its expansion. */
 export function attendDequantized(options: AttendOptions, expanded: Expanded): Dispatch[] {
   const attend = attendDispatches({
     ...options,
     cache: expanded.cache,
     cacheKeys: expanded.keys,
     cacheValues: expanded.values,
-    // What rq4 expands to stays rotated: turning every key back would cost far more than turning the query.
+    // Expanded rq4 stays rotated: rotating every key back would cost far more than rotating the query.
     rotates: rotates(options),
   });
   return [dequantizeDispatch(options, expanded), ...attend];

@@ -3,7 +3,7 @@ import { pageDevice, pageGpu } from "../../engine/load-web.ts";
 import type { AttendTimer } from "./attend-timer.ts";
 import { gpuAttendTimer } from "./webgpu-timer.ts";
 
-/** For `benchAttend` on the page's GPU. The caller closes it. DeviceError without WebGPU. */
+/** For `benchAttend` on the page's GPU. The caller closes it. Throws DeviceError without WebGPU. */
 export async function openAttendTimer(gpu = pageGpu()): Promise<AttendTimer> {
   return gpuAttendTimer(await pageDevice(gpu));
 }

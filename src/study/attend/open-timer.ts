@@ -8,12 +8,12 @@ import type { AttendTimer } from "./attend-timer.ts";
 import { wasmAttendTimer } from "./wasm-timer.ts";
 import { gpuAttendTimer } from "./webgpu-timer.ts";
 
-/** The caller closes it. DeviceError, ArgumentError; UnsupportedError for the reference. */
+/** The caller closes it. Throws DeviceError, ArgumentError; UnsupportedError for the reference. */
 export async function openAttendTimer(
   options: Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd"> = {},
 ): Promise<AttendTimer> {
   const device = await openDevice(options);
   if (device.name === "gpu") return gpuAttendTimer(device as WebgpuDevice);
   if (device.name === "wasm") return wasmAttendTimer(device as WasmDevice);
-  throw new UnsupportedError(`Timing attention on ${device.description}`, "The devices gpu and cpu can.");
+  throw new UnsupportedError(`Timing attention on ${device.description}`, "Supported devices: gpu and cpu.");
 }

@@ -1,6 +1,6 @@
 /**
- * One layer's attention on the CPU, timed: a graph whose operations are attention over one cache after the other, run as
- * a model's step is. Owns that graph, what its caches are filled with, and how often it runs.
+ * Times one layer's attention on the CPU: a graph whose operations are attention over one cache after the other, run
+ * like a model's step.
  */
 
 import { gather } from "../../device/cache-bytes.ts";
@@ -29,7 +29,7 @@ const REPETITIONS = 9;
 /** All repetitions together should not take much longer. */
 const TIMED_MS = 3000;
 
-/** The device's allocations come and go; there is nothing to close. */
+/** The device's allocations are closed after each measurement; there is nothing to close here. */
 export function wasmAttendTimer(device: WasmDevice): AttendTimer {
   return {
     adapter: device.description,
@@ -73,7 +73,7 @@ async function timeInTurns(layers: readonly LayersOnCpu[]): Promise<AttendTime[]
   return layers.map((_, i) => ({ us: median(times[i]) * 1000, error: errors[i] }));
 }
 
-/** `layers` times attention, each over a cache of its own, of the step's rows out of a table. */
+/** `layers` times attention, each over its own cache, with the step's rows as queries from a table. */
 function graphOf({ cache, heads }: AttendJob, layers: number, { queries, position }: AttendStep): Graph {
   const { kvHeads, headDim, codec } = cache;
   const recorder = new Recorder(queries, 1);
@@ -89,12 +89,12 @@ function graphOf({ cache, heads }: AttendJob, layers: number, { queries, positio
   return recorder.finish(recorder.takeOutputs(out), { blocks: blocksOf(step) });
 }
 
-/** Blocks in front of a step that are packed. */
+/** Blocks before a step that are packed. */
 function packedBlocks({ codec }: Cache, { position }: AttendStep): number {
   return codec.packed ? Math.max(0, Math.floor((position - codec.packed.recent) / PAGE_SLOTS)) : 0;
 }
 
-/** By block; those that are packed have none. */
+/** By block; packed ones have none. */
 function recentPages(cache: Cache, step: AttendStep): number[] {
   const packed = packedBlocks(cache, step);
   const { first = 0 } = cache.codec.packed ?? {};
@@ -179,8 +179,8 @@ class LayersOnCpu {
 }
 
 /**
- * Every two bytes of 0x28 to 0x2f are a float16 from 0.03 to 0.12 and four codes in any format, so noise of them is a
- * valid cache, wherever a layout has its scales.
+ * All pairs of bytes from 0x28 to 0x2f are a float16 from 0.03 to 0.12 and four codes in any format, so noise of them
+ * is a valid cache, wherever a layout has its scales.
  */
 function fillCache(bytes: Uint8Array): void {
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);

@@ -1,6 +1,6 @@
 /**
- * GPU buffers outside of a compiled program: made as they are asked for and destroyed together. Owns the meeting of
- * planned buffers, which dispatches name, and real ones. For measuring; models get theirs from allocation.ts.
+ * GPU buffers outside of a compiled program: made on demand and destroyed together. Maps planned buffers, which
+ * dispatches refer to, to real ones. For measuring; models get theirs from allocation.ts.
  */
 
 import { type Batch, STEP_BYTES } from "../../device/webgpu/batch.ts";
@@ -45,7 +45,7 @@ export class BenchBuffers {
     queue.writeBuffer(this.of(batch), at * 4, lists);
   }
 
-  /** NibbleError "memory" when what has been made so far does not fit. Call once, before anything runs. */
+  /** Throws NibbleError "memory" if what has been made so far does not fit. Call once, before anything runs. */
   async settled(): Promise<void> {
     this.#isSettled = true;
     const problem = await this.gpu.scoped();

@@ -1,7 +1,7 @@
 /**
- * Layers of attention without a model, for `webgpu-timer.ts`: caches that appendKv has filled with noise, each with as
- * many copies as leave no room for them in the GPU's own caches, and the dispatches that models run over them.
- * Owns their buffers. Scratch and outputs are shared by all layers, as in a model, so that each waits for the one before.
+ * Layers of attention without a model, for `webgpu-timer.ts`: caches that appendKv has filled with noise, with so many
+ * copies that the GPU's own caches cannot hold them, and the dispatches that models run over them. Scratch and outputs
+ * are shared by all layers, as in a model, so that each waits for the previous one.
  */
 
 import { packedBlocks } from "../../cache/layers.ts";
@@ -38,12 +38,12 @@ interface Pair {
   readonly values: Buffer;
 }
 
-/** A cache's buffers; of a packed one those, too, of its vectors as they came. */
+/** A cache's buffers; for a packed one also those of its unpacked vectors. */
 interface Copy extends Pair {
   readonly recent: Pair | null;
 }
 
-/** Vectors as they came: noise comes round after as many pages, and so do they. */
+/** Unpacked vectors: the noise repeats after this many pages, and so do they. */
 const RECENT_PAGES = NOISE_TOKENS / PAGE_SLOTS;
 
 const buffersOf = ({ keys, values, recent }: Copy): Buffer[] => [
@@ -67,7 +67,7 @@ export class AttendLayers {
   /** One text whose pages all jobs' caches have in the same places. */
   readonly #graph: BatchGraph;
   readonly #recent: Pool;
-  /** Blocks in front of the step that are packed where a cache packs: of all jobs the fewest. */
+  /** Blocks before the step that are packed if a cache packs: the minimum over all jobs. */
   readonly #packed: number;
   readonly #batch: Buffer;
   /** What is timed. */
@@ -77,7 +77,7 @@ export class AttendLayers {
     readonly gpu: Gpu,
     readonly jobs: readonly AttendJob[],
     readonly step: AttendStep,
-    /** That copies of one cache have together. */
+    /** Total bytes of the copies of one cache. */
     copiesBytes: number,
   ) {
     this.#buffers = new BenchBuffers(gpu);
@@ -121,7 +121,7 @@ export class AttendLayers {
     this.#expanded = wide ? pair("expanded", wide) : null;
   }
 
-  /** NibbleError "memory" when the caches do not fit. */
+  /** Throws NibbleError "memory" if the caches do not fit. */
   async fill(): Promise<void> {
     const { device } = this.gpu;
     const keys = this.#buffers.upload("noise", this.#noise.keys);
@@ -130,7 +130,7 @@ export class AttendLayers {
     await this.#buffers.settled();
     for (const [cache, [first, ...others]] of this.#copies) {
       const recent = this.#recentOf(cache, first);
-      // Of a packed cache all that comes round, once.
+      // For a packed cache everything that repeats, once.
       const runs = recent
         ? [{ position: 0, tokens: Math.min(NOISE_TOKENS, this.#graph.blocks * PAGE_SLOTS) }]
         : fillingRuns(cache, this.step.position + this.step.queries);
@@ -162,7 +162,7 @@ export class AttendLayers {
     }
   }
 
-  /** How far each job's output, in float32, is from the reference. */
+  /** The error of each job's output, in float32, against the reference. */
   async errors(): Promise<number[]> {
     const readBack = new ReadBack(this.gpu);
     const known = new Map<Cache, Float32Array>();
@@ -185,7 +185,7 @@ export class AttendLayers {
     return errors;
   }
 
-  /** What is timed; outputs are in the form in which a model's next product wants them. */
+  /** The timed dispatches; outputs have the form that a model's next product needs. */
   async runs(): Promise<LayerRun[]> {
     const { headDim } = this.jobs[0].cache;
     const decodeForm: Form = headDim % 32 === 0 ? "q8" : "f32";
@@ -222,7 +222,7 @@ export class AttendLayers {
     return batchOf(this.#graph, { runs: [run] }, this.gpu.traits);
   }
 
-  /** Packs all blocks in front of the step that its rows see. */
+  /** Packs all blocks before the step that its rows attend to. */
   #packing({ codec, pool }: Cache): Batch {
     const first = Math.max(
       codec.packed!.first,
@@ -236,13 +236,15 @@ export class AttendLayers {
     return { cache, cacheKeys: keys, cacheValues: values, table: 0 };
   }
 
-  /** Where vectors of a packed cache lie as they came. */
+  /** The unpacked vectors of a packed cache. */
   #recentOf(cache: Cache, { recent }: Copy): CachePlace | null {
     const table = tableAt(this.#graph, this.#recent);
     return recent && { ...this.#placeOf(recentCache(cache, this.#recent), recent), table };
   }
 
-  /** A job over the first `copies` copies of its cache. rotated: as in a model, whose appendKv rotates queries for rq4. */
+  /**
+   * A job over the first `copies` copies of its cache. rotated: as in a model, whose appendKv rotates queries for rq4.
+   */
   async #layers(job: AttendJob, copies: number, { form, rotated }: Pick<AttendOptions, "form" | "rotated">) {
     const { cache, heads } = job;
     const tokens = this.step.queries;

@@ -1,7 +1,7 @@
 /**
- * One layer's attention on a GPU, by its own clock. Owns how long and how often it runs; webgpu-layers.ts has what runs.
- * One idea: a pass is many layers' attention, each over a cache of its own and after the one before it, so that the
- * time of a layer is what it costs a model; jobs take turns, so that clocks and neighbours treat them alike.
+ * Times one layer's attention on a GPU, by its own clock; webgpu-layers.ts has the dispatches. A pass is many layers'
+ * attention, each over its own cache and after the previous one, so that the time of a layer is its cost in a model.
+ * Jobs are interleaved, so that clocks and other programs affect them equally.
  */
 
 import { measureBandwidth, SLOW } from "../../device/webgpu/bandwidth.ts";
@@ -22,7 +22,7 @@ import {
 import { EXPANDABLE } from "./dequantize.ts";
 import { AttendLayers, type LayerRun } from "./webgpu-layers.ts";
 
-/** A pass lasts long enough for its beginning and end to count little. */
+/** A pass is long enough that its beginning and end matter little. */
 const PASS_US = 2000;
 const MOST_ROUNDS = 64;
 const REPETITIONS = 9;
@@ -31,7 +31,7 @@ const TIMED_US = 1.5e6;
 /** The first measurements of a process are up to twice too long, whatever ran before them (lab/LOG.md). */
 const DROPPED = 2;
 
-/** Opens a GPU of its own, which `close` gives back. */
+/** Opens a GPU of its own, which `close` releases. */
 export async function gpuAttendTimer({ openGpu }: WebgpuDevice): Promise<AttendTimer> {
   return new GpuAttendTimer(await openGpu());
 }
@@ -62,7 +62,7 @@ class GpuAttendTimer implements AttendTimer {
   }
 
   async time(jobs: readonly AttendJob[], step: AttendStep): Promise<AttendTime[]> {
-    // GPUs in software have no cache to get past, and no time for many layers.
+    // GPUs in software have no cache to avoid, and no time for many layers.
     const copiesBytes = (await this.readBytesPerSecond()) < SLOW ? 0 : ROTATED_BYTES;
     const layers = new AttendLayers(this.gpu, jobs, step, copiesBytes);
     try {

@@ -1,6 +1,5 @@
 /**
- * Speed of several texts at once, as llama-batched-bench measures it: all prompts are read, then all texts generate. Owns
- * what a row means and the room that the tests need.
+ * Speed of several parallel texts, as llama-batched-bench measures it: all prompts are read, then all texts generate.
  */
 import { blocksOf } from "../../cache/layers.ts";
 import { PAGE_SLOTS } from "../../device/contract.ts";
@@ -11,7 +10,7 @@ import type { Scheduler } from "../../engine/scheduler.ts";
 import { Text } from "../../engine/text.ts";
 import type { BenchTests } from "./bench-tests.ts";
 
-/** Several texts together; names as llama-batched-bench has them. */
+/** Several texts together, with llama-batched-bench's names. */
 export interface BatchRow {
   readonly kind: "batch";
   /** "pp512 tg128 x 8 @ d4096" */
@@ -20,7 +19,7 @@ export interface BatchRow {
   readonly pp: number;
   readonly tg: number;
   readonly texts: number;
-  /** Tokens that each text has in front, read before. */
+  /** Tokens before each text, which are read first. */
   readonly depth: number;
   /** Tokens that all have at the end. */
   readonly tokens: number;
@@ -44,7 +43,7 @@ interface BatchOptions {
   signal?: AbortSignal;
 }
 
-/** What such tests need of a plan: a page more for each text, which two share until one goes another way. */
+/** What such tests need of a plan: one more page for each text, which two share until they diverge. */
 export function batchPlan(
   { parallel }: Required<BenchTests>,
   context: number,
@@ -78,7 +77,7 @@ export async function* benchBatch(
             await Promise.all(reading);
             filled(count * depth);
           }
-          // A text without a prompt goes on after one token.
+          // A text without a prompt continues after one token.
           const prompts = texts.map((_, t) => [...prefixes[t].slice(0, depth), ...ids(Math.max(pp, 1))]);
           let started = performance.now();
           const next = () => {
@@ -119,7 +118,7 @@ export function depthSuffix(depth: number): string {
   return depth === 0 ? "" : ` @ d${depth}`;
 }
 
-/** Greedy: as many steps, the first with the prompt's last token. */
+/** Greedy: the same number of steps, the first with the prompt's last token. */
 async function generated(text: Text, ids: readonly number[], most: number, signal?: AbortSignal) {
   const tokens = text.generate(ids, sampler({ temperature: 0, seed: 0 }), { most, guess: false, signal });
   try {

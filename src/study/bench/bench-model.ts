@@ -1,6 +1,6 @@
 /**
- * A bench of a model file or of a shape with random weights, on a device by name. Owns how long a context the tests
- * need and what a row says about the model; bench.ts measures.
+ * A bench of a model file, or of a shape with random weights, on a device by name: the context that the tests need, and
+ * what a row says about the model. bench.ts measures.
  */
 
 import { prepare, tokenizerOf } from "../../engine/assemble.ts";
@@ -58,7 +58,7 @@ export class Bench {
     return this.#parts.device.description;
   }
 
-  /** Its rows are of several texts at once. */
+  /** Its rows are for several texts at once. */
   get isBatch(): boolean {
     return this.#tests.parallel.length > 0;
   }
@@ -67,12 +67,12 @@ export class Bench {
     return this.#parts.model.config.layers.length;
   }
 
-  /** Its rows compare answers that quote with and without guesses. */
+  /** Its rows compare quoting answers with and without guesses. */
   get isQuote(): boolean {
     return this.#quoting.length > 0;
   }
 
-  /** The type that holds most of the weights' bytes. */
+  /** The type of most of the weights' bytes. */
   get type(): string {
     const bytes = new Map<string, number>();
     for (const { type, rows, cols } of this.plan.graph.weights)
@@ -80,7 +80,10 @@ export class Bench {
     return [...bytes].reduce((most, next) => (next[1] > most[1] ? next : most))[0];
   }
 
-  /** Takes a smaller model over, which guesses for this one, whose tokens are given. ArgumentError when it has others. */
+  /**
+   * Takes over a smaller model, which guesses for this one, whose tokens are given. Throws ArgumentError if its tokens
+   * differ.
+   */
   guessWith(draft: LoadedDraft, tokenizer: Tokenizer): void {
     this.#draft = draft;
     checkTokens(tokenizer, draft.tokenizer);
@@ -102,8 +105,8 @@ export class Bench {
 }
 
 /**
- * Loads a model (what `load` takes) or makes one of a shape, with a context that just holds the tests.
- * Throws what `load` does, and ArgumentError if there are no tests, or for depths beyond the model's context.
+ * Loads a model (what `load` takes), or makes one of a shape, with a context that just fits the tests. Throws what
+ * `load` does, and ArgumentError if there are no tests, or for depths beyond the model's context.
  */
 export async function openBench(
   source: string | SyntheticModel,

@@ -1,6 +1,7 @@
 /**
- * What guessing ahead wins where an answer quotes: the same generation with and without it, in turn, so that both meet the
- * same machine. Owns the prompt: a document several times and its beginning, after which small models, too, go on with it.
+ * The gain of guessing ahead if an answer quotes: the same generation with and without it, interleaved, so that the
+ * machine affects both equally. The prompt is a document several times and its beginning, which even small models then
+ * continue.
  */
 import { median } from "../../device/median.ts";
 import { sampler } from "../../engine/sample.ts";
@@ -21,9 +22,9 @@ export interface QuoteRow {
   /** Medians. */
   readonly plainTokensPerSecond: number;
   readonly guessedTokensPerSecond: number;
-  /** Of the two medians: how much faster guesses are. */
+  /** The ratio of the two medians: how much faster guesses are. */
   readonly ratio: number;
-  /** Of one generation: guesses that were checked, and right ones. */
+  /** For one generation: guesses that were checked, and right ones. */
   readonly drafted: number;
   readonly accepted: number;
   /** With guesses the text is the same. */
@@ -37,7 +38,10 @@ const BEGUN_TOKENS = 32;
 /** Tokens of the prompt, at most. */
 export const QUOTE_DEPTH = TIMES * DOCUMENT_TOKENS + BEGUN_TOKENS + 1;
 
-/** The prompt for a text to quote. Without a tokenizer its characters are ids: random weights repeat themselves over any. */
+/**
+ * The prompt for a text to quote. Without a tokenizer its characters are ids: random weights repeat themselves after
+ * any.
+ */
 export function quotePrompt(tokenizer: Tokenizer | null, text: string, vocab: number): number[] {
   const characters = () => Array.from({ length: text.length }, (_, i) => text.charCodeAt(i) % vocab);
   const document = (tokenizer ? tokenizer.encode(text) : characters()).slice(0, DOCUMENT_TOKENS);
@@ -61,7 +65,7 @@ export async function* benchQuote(
     const ms = { plain: [] as number[], guessed: [] as number[] };
     const last = { plain: "", guessed: "" };
     let [drafted, accepted, done] = [0, 0, 0];
-    // The first of each warms up, and is where the costs of steps become known.
+    // The first of each warms up, and measures the costs of steps.
     for (let i = 0; i <= repetitions; i++)
       for (const name of i % 2 === 0 ? (["plain", "guessed"] as const) : (["guessed", "plain"] as const)) {
         const text = new Text(scheduler);

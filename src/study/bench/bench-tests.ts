@@ -1,4 +1,4 @@
-/** Which tests `nibble bench MODEL` runs. */
+/** The tests that `nibble bench MODEL` runs. */
 
 export interface BenchTests {
   /** Prompt lengths. Default 512; none with an empty list. */
@@ -7,7 +7,7 @@ export interface BenchTests {
   generate?: readonly number[];
   /** Tokens that the caches hold before each test. Default 0. */
   depth?: readonly number[];
-  /** Times that each test runs. Default 3. */
+  /** How often each test runs. Default 3. */
   repetitions?: number;
   /** Texts at once, each with a prompt and a generation: other rows. Default: none. */
   parallel?: readonly number[];

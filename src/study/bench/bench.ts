@@ -1,8 +1,8 @@
 /**
- * Speed of a text in llama-bench's rows: prompt tokens (`pp512`) and generated tokens (`tg128`) a second, at depths
- * that are filled with tokens that were really processed; and where a step's time goes, on devices that can measure it.
- * One idea: the text is a fixed prefix and a new tail for each repetition, so that pages keep the prefix and the next
- * depth goes on where the last one ended. Where a sliding layer has lost the prefix, it is filled again.
+ * Speed of a text in llama-bench's rows: prompt tokens (`pp512`) and generated tokens (`tg128`) per second, at depths
+ * that are filled with tokens that were really processed; and the time of each operation, on devices that can measure
+ * it. The text is a fixed prefix with a new tail for each repetition, so that pages keep the prefix and the next depth
+ * continues where the last one ended. If a sliding layer has lost the prefix, it is filled again.
  */
 import type { StepProfile } from "../../device/contract.ts";
 import { median } from "../../device/median.ts";
@@ -14,7 +14,7 @@ import { depthSuffix as at, type BatchRow, benchBatch } from "./bench-batch.ts";
 import { benchQuote, QUOTE_DEPTH, type QuoteRow } from "./bench-quote.ts";
 import type { BenchTests } from "./bench-tests.ts";
 
-/** Which test of a bench is under way. */
+/** The test of a bench that is running. */
 export interface BenchProgress {
   /** "warming up", "filling 32768 tokens", "pp512 @ d32768", ... */
   readonly doing: string;
@@ -42,14 +42,16 @@ export interface BenchRow {
   readonly tokensPerSecond: { readonly median: number; readonly min: number; readonly max: number };
 }
 
-/** Dispatches of one operation that move equally much: the matrices of one shape, the layers of one window. */
+/**
+ * Dispatches of one operation that move the same number of bytes: the matrices of one shape, the layers of one window.
+ */
 export interface OperationProfile {
   readonly label: string;
   readonly dispatches: number;
   readonly us: number;
-  /** Of the time of all operations. */
+  /** Share of the time of all operations. */
   readonly share: number;
-  /** Of weights and cache, all dispatches together; 0: they move activations only. */
+  /** Bytes of weights and cache, all dispatches together; 0: they move activations only. */
   readonly bytes: number;
 }
 
@@ -65,7 +67,10 @@ export interface BenchProfile extends Pick<StepProfile, "us" | "readBytesPerSeco
 
 const WARM_UP_GENERATED = 16;
 
-/** Tests with their defaults, depths ascending, none twice. ArgumentError for invalid counts, or if there are no tests. */
+/**
+ * Tests with their defaults, depths ascending, no duplicates. Throws ArgumentError for invalid counts, or if there are
+ * no tests.
+ */
 export function benchTests(tests: BenchTests): Required<BenchTests> {
   const { prompt = [512], generate = [128], depth = [0], repetitions = 3, profile = false } = tests;
   const { parallel = [], quote = "" } = tests;
@@ -101,14 +106,14 @@ export function benchTests(tests: BenchTests): Required<BenchTests> {
   };
 }
 
-/** Tokens that the tests add at each depth, at most. */
+/** Maximum tokens that the tests add at each depth. */
 export function benchTail({ prompt, generate, parallel, quote }: Required<BenchTests>): number {
   if (quote !== "") return QUOTE_DEPTH + Math.max(...generate);
   if (parallel.length === 0) return Math.max(...prompt, ...generate);
   return Math.max(0, ...prompt) + Math.max(0, ...generate);
 }
 
-/** UnsupportedError when a profile is requested on a device that cannot measure it. */
+/** Throws UnsupportedError if a profile is requested on a device that cannot measure it. */
 export function checkProfile({ allocation }: Scheduler, { profile }: BenchTests): void {
   if (profile && !allocation.profile)
     throw new UnsupportedError(
@@ -121,8 +126,8 @@ export function checkProfile({ allocation }: Scheduler, { profile }: BenchTests)
 export type BenchFinding = BenchRow | BenchProfile | BatchRow | QuoteRow;
 
 /**
- * Runs the tests; what they find comes as soon as it is known. The scheduler is the bench's alone. quoting: the prompt of
- * `quote`'s rows (quotePrompt).
+ * Runs the tests; results are returned as soon as they are known. The scheduler must not be used by others. quoting:
+ * the prompt of `quote`'s rows (quotePrompt).
  */
 export async function* bench(
   scheduler: Scheduler,
@@ -142,15 +147,15 @@ export async function* bench(
 
   if (quoting.length > 0) return yield* benchQuote(scheduler, quoting, tests, { report, signal });
 
-  /** Brings the text to `depth` tokens. */
+  /** Extends or cuts the text to `depth` tokens. */
   const hold = async (depth: number) => {
     if (depth === 0) return text.rewind(0);
     const onProgress = report(`filling ${depth} tokens`, depth);
     await text.read(prefix.slice(0, depth), { signal, onProgress });
   };
-  /** First tokens of tails, by depth: pages may still hold what began with them. */
+  /** First tokens of tails, by depth: pages may still hold tails that began with them. */
   const begun = new Map<number, Set<number>>();
-  /** The prefix and `count` tokens more that no text had there before. */
+  /** The prefix and `count` more tokens that no text had there before. */
   const withTail = (depth: number, count: number): number[] => {
     const ids = prefix.slice(0, depth);
     for (let i = 0; i < count; i++) ids.push(random());
@@ -167,7 +172,7 @@ export async function* bench(
     await text.sync(ids, { signal, onProgress });
     return performance.now() - started;
   };
-  /** Greedy, as generate.ts does it: `count` steps, the first with a random token, and as many choices. */
+  /** Greedy, like generate.ts: `count` steps, the first with a random token, and the same number of choices. */
   const generate = async (depth: number, count: number, onProgress: (tokens: number) => void) => {
     const ids = withTail(depth, 1);
     const started = performance.now();
@@ -192,7 +197,7 @@ export async function* bench(
     { name: "pp", counts: tests.prompt, once: prompt },
     { name: "tg", counts: tests.generate, once: generate },
   ];
-  // Kernels are compiled and clocks are up before anything is timed.
+  // Compiles kernels and raises clocks before anything is timed.
   const warming = report("warming up", benchTail(tests));
   if (tests.prompt.length > 0) await prompt(0, Math.max(...tests.prompt), warming);
   if (tests.generate.length > 0)

@@ -1,7 +1,4 @@
-/**
- * What the caches of a plan weigh in any format, also one that is not theirs, for comparing. Owns no layout: a codec says
- * what a page takes.
- */
+/** The size of a plan's caches in any format, for comparing. A codec gives the size of a page. */
 import { FORMAT_NAMES, layerFormats } from "../../cache/format-layers.ts";
 import { blocksOf, packingOf, recentPages, recentWindow, textPages } from "../../cache/layers.ts";
 import { type Cache, type KvCodec, type KvPart, PAGE_SLOTS } from "../../device/contract.ts";
@@ -24,7 +21,7 @@ export function kvBytes({ graph, cacheTokens, parallel }: Plan, format: string):
   );
 }
 
-/** Layers that hold equally many tokens: `tokens` of a text take min(tokens, capacity) times tokenBytes. */
+/** Layers that hold the same number of tokens: `tokens` of a text take min(tokens, capacity) times tokenBytes. */
 export interface KvRate {
   /** Token slots of each layer that one text may fill. */
   readonly capacity: number;
@@ -33,7 +30,7 @@ export interface KvRate {
   readonly tokenBytesF16: number;
 }
 
-/** From which a page reports what a text's caches hold, without asking for each token. */
+/** From this a page computes the size of a text's caches, without asking for each token. */
 export function kvRates({ graph, kv, context }: Plan): KvRate[] {
   const held = cachesIn(graph.caches, kv);
   const sum = (of: typeof held, bytes: (cache: Cache, codec: KvCodec) => number) =>
@@ -48,18 +45,18 @@ export function kvRates({ graph, kv, context }: Plan): KvRate[] {
     });
   const packing = packingOf(held.map(({ codec }) => codec));
   if (!packing) return rates;
-  // First and newest tokens, once more as they came.
+  // First and newest tokens, once more unpacked.
   const pages = textPages(recentWindow(packing.recent), context) + packing.first;
   const capacity = Math.min(blocksOf(context), pages) * PAGE_SLOTS;
   return [...rates, { capacity, tokenBytes: sum(held, recentBytes), tokenBytesF16: 0 }];
 }
 
-/** What a text's caches would hold in each format that has a name. */
+/** The size of a text's caches in each named format. */
 export function ratesByFormat(plan: Plan): { readonly name: string; readonly rates: readonly KvRate[] }[] {
   return FORMAT_NAMES.map((name) => ({ name, rates: kvRates({ ...plan, kv: name }) }));
 }
 
-/** One token's keys and values in one layer: of a page, its share. */
+/** One token's keys and values in one layer; for a page, its share. */
 export function tokenKvBytes(cache: Cache, format: string): number {
   const [{ codec }] = cachesIn([cache], format);
   return layerTokenBytes(cache, codec);

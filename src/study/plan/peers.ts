@@ -1,6 +1,6 @@
 /**
- * What other engines hold for the same model, by their own layouts: weights as in the file, and their KV cache. Owns
- * those formulas and says what they assume; buffers for computing, which differ by version, are not counted.
+ * What other engines use for the same model, by their own layouts: weights as in the file, and their KV cache. States
+ * its assumptions; compute buffers, which differ by version, are not counted.
  */
 import { attentionsOf, type ModelConfig } from "../../model/config.ts";
 
@@ -9,7 +9,7 @@ export interface Peer {
   readonly name: string;
   readonly assumption: string;
   cacheBytes(config: ModelConfig, context: number): number;
-  /** Whether it takes this format for such heads. */
+  /** Whether it supports this format for such heads. */
   allows(config: ModelConfig): boolean;
 }
 
@@ -22,14 +22,14 @@ const GGML = {
 
 /** Cells come in multiples of this many, in llama.cpp and in mlx-lm alike. */
 const CELLS = 256;
-/** llama.cpp's default `--ubatch-size`: the tokens that a sliding layer holds besides its window. */
+/** llama.cpp's default `--ubatch-size`: the tokens that a sliding layer holds in addition to its window. */
 const UBATCH = 512;
 
 const padded = (cells: number) => Math.ceil(cells / CELLS) * CELLS;
 
 /**
- * Of the layers that have a cache of their own; `ofSliding`: cells of a layer with such a window; `valueBytes`: of a value,
- * on average.
+ * For the layers that have a cache of their own; `ofSliding`: cells of a layer with such a window; `valueBytes`:
+ * average bytes of a value.
  */
 function cellBytes(
   config: ModelConfig,

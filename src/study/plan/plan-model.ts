@@ -1,6 +1,6 @@
 /**
- * A MODEL or SHAPE by name -> its plan on this machine or on one of so much memory (Node only). Owns which device and
- * which memory are meant by default; the tables are plan-table.ts's. Reads a file's header, no weights.
+ * Plans a MODEL or SHAPE by name, for this machine or one with another memory size (Node only). Chooses the default
+ * device and memory; plan-table.ts makes the tables. Reads a file's header, no weights.
  */
 import { existsSync } from "node:fs";
 import { physicalCores } from "../../device/wasm/cores.ts";
@@ -22,16 +22,15 @@ import { recommendedModel, type SuitedModel, suitedModels } from "./suited-model
 
 /** Options of `planModel`. */
 export interface PlanModelOptions extends PlanTableOptions, Pick<FindOptions, "offline" | "signal"> {
-  /** Default: a GPU where there is one or where `memoryBytes` is given, else the CPU. */
+  /** Default: a GPU if there is one or if `memoryBytes` is given, else the CPU. */
   device?: "gpu" | "cpu";
   /** With a shape: the type of its matrices. Default q4_0. */
   type?: string;
 }
 
 /**
- * `name`: what `load` takes, or a shape. memoryBytes: default what this machine's device may hold, where that is known, as
- * `load` plans.
- * Throws what opening a file throws, and ArgumentError, UnsupportedError for wrong options.
+ * `name`: what `load` takes, or a shape. memoryBytes: default what this machine's device may use, if that is known, as
+ * in `load`. Throws what opening a file throws, and ArgumentError, UnsupportedError for wrong options.
  */
 export async function planModel(name: string, options: PlanModelOptions = {}): Promise<PlanTable> {
   const checkpoint = await openNamed(name, options);
@@ -63,7 +62,10 @@ async function openNamed(name: string, options: PlanModelOptions): Promise<Check
   return openCheckpoint(path);
 }
 
-/** What of the list suits this machine, or one of so much memory, and which name to begin with; null: none fits. */
+/**
+ * The models of the catalog that suit this machine, or one with this much memory, and the name to begin with; null:
+ * none fits.
+ */
 export async function modelsForMachine(options: Pick<PlanModelOptions, "memoryBytes"> = {}): Promise<{
   readonly device: string;
   readonly models: readonly SuitedModel[];
@@ -75,7 +77,7 @@ export async function modelsForMachine(options: Pick<PlanModelOptions, "memoryBy
   return { device: device.description, models, recommended: entry?.name ?? null };
 }
 
-/** The GPU that is here, by its own limits; else one as most are. */
+/** This machine's GPU with its own limits; otherwise a typical one. */
 async function plannedDevice({ device, memoryBytes }: PlanModelOptions): Promise<PlannedDevice> {
   if (device !== undefined && device !== "gpu" && device !== "cpu")
     throw new ArgumentError("device", device, "gpu, cpu");

@@ -1,7 +1,7 @@
 /**
  * What fits, as tables: one model's memory by part, contexts by KV format, the longest context of each, and what other
- * engines would hold. Pure, for the command line and for pages. Owns no formula of ours: every figure is a plan that
- * `planContext` made, so it is what the engine would allocate.
+ * engines would use. Pure, for the command line and for pages. Every figure is a plan that `planContext` made, so it is
+ * what the engine would allocate.
  */
 import { type Cache, PAGE_SLOTS } from "../../device/contract.ts";
 import { defaultKv, formatsOf } from "../../engine/kv-names.ts";
@@ -30,11 +30,11 @@ export interface PlanTableOptions
   overheadBytes?: number;
 }
 
-/** What weights of one kind take. */
+/** Bytes of one kind of weights. */
 export interface WeightPart {
   /** A tensor type; "vectors": norms and biases, held as f32. */
   readonly type: string;
-  /** Matrices of which a token reads a part: its experts', or one row for its own input of each layer. null: the others. */
+  /** Matrices of which a token reads a part: its experts', or one row for its own per-layer input. null: the others. */
   readonly of: "experts" | "per-layer inputs" | null;
   readonly count: number;
   readonly parameters: number;
@@ -43,14 +43,14 @@ export interface WeightPart {
   readonly bytes: number;
 }
 
-/** What the caches of one kind of layer take. */
+/** Bytes of the caches of one kind of layer. */
 export interface CachePart {
   readonly kind: "full" | "sliding";
-  /** Those that have one. */
+  /** Layers that have such a cache. */
   readonly layers: number;
-  /** More layers that attend to these caches and have none of their own. */
+  /** Further layers that attend to these caches and have none of their own. */
   readonly sharing: number;
-  /** How layers whose values are their keys (Gemma 4's full ones) hold them on this device; null: there are none. */
+  /** How layers whose values are their keys (Gemma 4's full ones) store them on this device; null: there are none. */
   readonly oneVector: "held" | "apart" | null;
   /** Token slots of each layer: the context, or windows and the chunk that is being written. */
   readonly tokens: number;
@@ -60,12 +60,12 @@ export interface CachePart {
 /** Recurrent states; null in a plan: no layer has any. */
 export interface StatePart {
   readonly layers: number;
-  /** Positions of texts that they are held for. */
+  /** Number of positions of texts that have states. */
   readonly slots: number;
   readonly bytes: number;
 }
 
-/** What a context takes in one cache format, and whether it fits. */
+/** Bytes of a context in one cache format, and whether it fits. */
 export interface ContextRow {
   readonly context: number;
   readonly cacheBytes: number;
@@ -78,9 +78,12 @@ export interface ContextTable {
   /** A KV format of ours, or engine and format of another. */
   readonly name: string;
   readonly rows: readonly ContextRow[];
-  /** In tokens, at most what the model was trained for; 0: none fits. */
+  /** In tokens, at most the trained length; 0: none fits. */
   readonly longestContext: number;
-  /** Likewise, but beyond that as far as the memory reaches, up to 8 times that. Memory that is not known: the same. */
+  /**
+   * The same, but beyond the trained length as far as the memory allows, up to 8 times that. If memory is not known:
+   * the same.
+   */
   readonly longestInMemory: number;
 }
 
@@ -96,7 +99,7 @@ export interface PlanTable {
     readonly window: number;
     readonly trainedContext: number;
   };
-  /** What would compute, for people. */
+  /** A description of the device, for people. */
   readonly device: string;
   /** null: not known. */
   readonly memoryBytes: number | null;
@@ -104,7 +107,7 @@ export interface PlanTable {
   readonly deviceLimitBytes: number | null;
   /** Tokens of a prompt that are read at once: part of activations and sliding caches. */
   readonly chunk: number;
-  /** One plan by part: of the context that was asked for, else of the longest that fits, else of the trained one. */
+  /** One plan by part: of the requested context, else of the longest that fits, else of the trained one. */
   readonly plan: ContextRow & {
     readonly kv: string;
     readonly weights: readonly WeightPart[];
@@ -115,7 +118,7 @@ export interface PlanTable {
     readonly workspaceBytes: number;
     readonly overheadBytes: number;
   };
-  /** Of each KV format that the device has. */
+  /** For each KV format that the device has. */
   readonly formats: readonly ContextTable[];
   readonly peers: readonly (ContextTable & { readonly assumption: string })[];
   /** Why `plan` does not fit, with the way out; null: it does. */
@@ -124,7 +127,7 @@ export interface PlanTable {
 
 const SHORTEST = 4096;
 const LONGEST = 262_144;
-/** Times the trained context: models are not stretched further. And in steps of this many tokens. */
+/** Maximum multiple of the trained context: models are not stretched further. In steps of this many tokens. */
 const MOST_BEYOND = 8;
 const STEP_BEYOND = 1024;
 
@@ -253,15 +256,15 @@ class Planner {
     return { context, cacheBytes, totalBytes: totalBytes + this.limits.overheadBytes, fits };
   }
 
-  /** longest: the context to name as the way out. */
+  /** longest: the context to suggest as the way out. */
   shortfall(kv: string, context: number, longest: number): MemoryError | null {
     return shortfallOf(this.#sums(kv, context), this.device, this.limits, longest);
   }
 }
 
 /**
- * Doubling from 4,096 to 262,144, as far as the model was trained, and beyond as far as any format fits; its own limit,
- * what was asked for, and at the end the longest of the first format.
+ * Doubling from 4,096 to 262,144, up to the trained length, and beyond as far as any format fits; its own limit, the
+ * requested context, and at the end the longest of the first format.
  */
 function contextsOf(
   trainedContext: number,

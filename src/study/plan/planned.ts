@@ -1,7 +1,7 @@
 /**
- * Devices and models that need not be here: what a graph takes on the CPU or on a GPU, by the same layout code that
- * allocates, and models of known shapes without their files. Includes the assumptions about a GPU that is not here. Pure,
- * so that pages can plan for other machines.
+ * Devices and models for planning that need not exist here: what a graph takes on the CPU or on a GPU, by the same
+ * layout code that allocates, and models of known shapes without their files. Includes the assumptions about a typical
+ * GPU. Pure, so that pages can plan for other machines.
  */
 import { HAS_FORMATS as CPU_FORMATS } from "../../device/wasm/kv-layout.ts";
 import { ALL_MEMORIES_BYTES, CPU_CHUNK, footprintOf, MEMORY_BYTES } from "../../device/wasm/program.ts";
@@ -13,12 +13,12 @@ import type { PlannedDevice } from "../../engine/plan.ts";
 import { type Model, openModel } from "../../model/model.ts";
 import { shapedCheckpoint } from "../../model/shaped.ts";
 
-/** A model of one of SHAPES; type: of its matrices, default q4_0. ArgumentError for unknown ones. */
+/** A model of one of SHAPES; type: of its matrices, default q4_0. Throws ArgumentError for unknown ones. */
 export async function plannedModel(shape: string, type?: string): Promise<Model> {
   return openModel(await shapedCheckpoint(shape, { type }));
 }
 
-/** The CPU device with N threads, each of which has a work area of its own. */
+/** The CPU device with N threads, each with its own work area. */
 export function plannedCpu(threads: number): PlannedDevice {
   return {
     name: "wasm",
@@ -32,7 +32,9 @@ export function plannedCpu(threads: number): PlannedDevice {
   };
 }
 
-/** As current NVIDIA and AMD GPUs are through Dawn; features change the activations' forms, not weights or cache. */
+/**
+ * Typical of current NVIDIA and AMD GPUs through Dawn; features change the activations' forms, not weights or cache.
+ */
 const TYPICAL: Traits = {
   ...{ f16: true, subgroup: 32, matrices: true, timestamps: true },
   ...{ few: FEW_BEFORE_STREAMS, several: SEVERAL_ROWS, batch: BATCH_ROWS },

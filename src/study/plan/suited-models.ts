@@ -1,5 +1,5 @@
 /**
- * Which models of the catalog fit a device, and which of those to begin with. Computed by the planner from the models'
+ * The models of the catalog that fit a device, and the one to begin with. Computed by the planner from the models'
  * shapes, without a network.
  */
 import { CATALOG, type CatalogEntry } from "../../engine/catalog.ts";
@@ -8,15 +8,15 @@ import { limitsOf, type Plan, type PlannedDevice, planContext, shortfallOf } fro
 import { plannedModel } from "./planned.ts";
 import { weightBytesOfToken } from "./token-bytes.ts";
 
-/** Our order, newer and larger before older and smaller; of those that fit with room the first is advised. */
+/** Our order, newer and larger before older and smaller; the first of those that fit with space left is recommended. */
 const PREFERRED = [
   ...["qwen-3.5-35b-a3b", "gemma-4-26b-a4b", "gpt-oss-20b", "qwen-3.5-9b", "qwen-3-8b", "gemma-4-e4b"],
   ...["qwen-3-4b", "llama-3.2-3b", "qwen-3-1.7b", "qwen-3-0.6b"],
 ];
 
-/** A context that leaves room for a document. */
+/** A context with space for a document. */
 const ROOMY = 16_384;
-/** On a CPU that reads 20 GB/s this is near ten tokens a second. */
+/** On a CPU that reads 20 GB/s this is near ten tokens per second. */
 const CPU_BYTES = 2.5 * 2 ** 30;
 const CONTEXTS = [2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144];
 
@@ -24,13 +24,13 @@ const CONTEXTS = [2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072, 262_144];
 export interface SuitedModel extends CatalogEntry {
   /** Weights on the device. */
   readonly weightBytes: number;
-  /** Of the weights, what each token reads. */
+  /** Bytes of the weights that each token reads. */
   readonly tokenBytes: number;
-  /** Of a ladder of contexts the longest that fits over int4, at most the trained one; 0: none. */
+  /** The longest of a ladder of contexts that fits with int4, at most the trained one; 0: none. */
   readonly context: number;
 }
 
-/** Of each entry what a device can hold. `memoryBytes`: default what the device says. */
+/** What a device can hold of each entry. `memoryBytes`: default what the device reports. */
 export async function suitedModels(
   device: PlannedDevice,
   options: { memoryBytes?: number } = {},
@@ -55,7 +55,7 @@ export async function suitedModels(
   return found;
 }
 
-/** The one to begin with on this device; null: none fits. Plans no more than it has to. */
+/** The one to begin with on this device; null: none fits. Plans no more than necessary. */
 export async function recommendedModel(
   device: PlannedDevice,
   options: { memoryBytes?: number } = {},

@@ -1,8 +1,10 @@
-/** What a generated token reads of a model's weights: all matrices once, of a mixture's experts only those that it takes. */
+/**
+ * Bytes of a model's weights that a generated token reads: all matrices once, but only the chosen experts of a mixture.
+ */
 import type { Graph } from "../../device/contract.ts";
 import type { Plan } from "../../engine/plan.ts";
 
-/** Bytes on the device. Of an embedding that is not also the output matrix one row is read, which is nothing. */
+/** Bytes on the device. Of an embedding that is not also the output matrix one row is read, which does not count. */
 export function weightBytesOfToken({ graph, footprint }: Pick<Plan, "graph" | "footprint">): number {
   const shares = sharesOf(graph);
   return graph.weights.reduce(
@@ -11,7 +13,7 @@ export function weightBytesOfToken({ graph, footprint }: Pick<Plan, "graph" | "f
   );
 }
 
-/** By the id of a weight, what part of it a token reads. */
+/** By the id of a weight, the share of it that a token reads. */
 function sharesOf({ ops }: Graph): Map<number, number> {
   const shares = new Map<number, number>();
   const k = new Map(ops.flatMap((op) => (op.op === "route" ? [[op.out, op.k] as const] : [])));

@@ -1,12 +1,12 @@
 /**
- * How far one next-token distribution lies from another, and what many such distances sum up to. Pure arithmetic in
- * float64: logits come as float32, and neither their size nor a constant added to all of them matters.
+ * The distance between next-token distributions, and statistics of many such distances. Pure arithmetic in float64:
+ * logits are float32, and neither their size nor a constant added to all of them matters.
  */
 import { uniformNumber } from "../../device/uniform.ts";
 import { wrongLogits } from "../../engine/finite.ts";
 import { ArgumentError } from "../../format/errors.ts";
 
-/** Logits [vocab] and what normalises them: the probability of id is exp(logits[id] - logSum). */
+/** Logits [vocab] and their normalization: the probability of id is exp(logits[id] - logSum). */
 export interface Distribution {
   readonly logits: Float32Array;
   /** Log of the sum of their exponentials. */
@@ -15,7 +15,7 @@ export interface Distribution {
   readonly top: number;
 }
 
-/** LogitsError when a logit is not finite: then no distance is meaningful. position: for the error. */
+/** Throws LogitsError if a logit is not finite: then no distance is meaningful. position: for the error. */
 export function distribution(logits: Float32Array, position: number): Distribution {
   const wrong = wrongLogits(logits, position);
   if (wrong) throw wrong;
@@ -44,13 +44,13 @@ export function surprise({ logits, logSum }: Distribution, id: number): number {
   return logSum - logits[id];
 }
 
-/** Of one position. compared: with the truth, if there is one. */
+/** For one position. compared: with the truth, if there is one. */
 export interface Measured {
   readonly surprise: number;
   readonly compared: { readonly divergence: number; readonly sameTop: boolean } | null;
 }
 
-/** What a Tally keeps: for threads that measure positions for one. */
+/** The data of a Tally, for threads that measure positions for it. */
 export function measured(found: Distribution, next: number, truth: Distribution | null): Measured {
   return {
     surprise: surprise(found, next),
@@ -64,7 +64,7 @@ export class Tally {
   readonly #surprises: number[] = [];
   #same = 0;
 
-  /** `next`: the id that the text goes on with; `truth` null: nothing to compare with, this is the truth. */
+  /** `next`: the id that follows in the text; `truth` null: this is the truth, with nothing to compare. */
   add(found: Distribution, next: number, truth: Distribution | null): void {
     this.addMeasured(measured(found, next, truth));
   }
@@ -76,7 +76,7 @@ export class Tally {
     if (compared.sameTop) this.#same++;
   }
 
-  /** Everything of several tallies together. */
+  /** Merges several tallies. */
   static all(parts: readonly Tally[]): Tally {
     const all = new Tally();
     for (const part of parts) {
@@ -121,9 +121,9 @@ export class Tally {
 /** KL in nats; errors are standard errors. */
 export interface DivergenceSummary {
   readonly meanKl: number;
-  /** Of blocks of BLOCK positions, which are like their neighbours. */
+  /** By blocks of BLOCK positions, since neighbouring positions are similar. */
   readonly meanKlError: number;
-  /** 95 %, from resampled blocks: KL is skewed, so the mean does not stand in the middle. */
+  /** 95 %, from resampled blocks: KL is skewed, so the mean is not in the middle. */
   readonly meanKlInterval: readonly [low: number, high: number];
   readonly medianKl: number;
   readonly kl90: number;
@@ -139,7 +139,7 @@ export interface DivergenceSummary {
 const BLOCK = 16;
 const RESAMPLES = 400;
 
-/** Fewer blocks give no estimate of their spread: then each position counts by itself. */
+/** Fewer blocks do not show their spread: then each position counts by itself. */
 const LEAST_BLOCKS = 8;
 
 /** Sums of blocks, and of how many values; the last one may have fewer. */
@@ -151,7 +151,7 @@ function blocksOf(values: readonly number[]): { sum: number; count: number }[] {
   });
 }
 
-/** Standard error of the mean; NaN of one value alone. */
+/** Standard error of the mean; NaN for one value. */
 function errorOfMean(values: readonly number[]): number {
   const blocks = blocksOf(values);
   const all = mean(values);

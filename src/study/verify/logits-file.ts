@@ -1,6 +1,6 @@
 /**
- * Rows of logits in a temporary file (Node only): a study's are gigabytes where vocabularies are large. The file is deleted
- * afterwards, also when the process is killed, where the system allows unlinking an open file.
+ * Rows of logits in a temporary file (Node only): a study has gigabytes of them if the vocabulary is large. The file is
+ * deleted afterwards, even if the process is killed, on systems that allow unlinking an open file.
  */
 import { type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -19,7 +19,7 @@ export class LogitsFile implements LogitsStore {
     await this.#attempt(async () => {
       this.#opened ??= create();
       const { file } = await this.#opened;
-      // A full disk may take a part of it.
+      // A full disk may accept a part of it.
       for (let at = 0; at < bytes.length; ) {
         const position = this.#rows * this.#bytes + at;
         at += (await file.write(bytes, at, bytes.length - at, position)).bytesWritten;
@@ -70,7 +70,7 @@ async function create(): Promise<{ file: FileHandle; folder: string }> {
   try {
     const path = join(folder, "logits");
     const file = await open(path, "wx+", 0o600);
-    // Windows keeps the name of an open file; there `close` takes it away.
+    // Windows keeps the name of an open file; there `close` deletes it.
     await rm(path).catch(() => {});
     return { file, folder };
   } catch (error) {

@@ -1,7 +1,7 @@
 /**
- * Needles: facts planted in a text at several depths, and the questions whose answers show whether a model still finds
- * them. Defines the facts, where they are planted and when an answer is right. Pure but for asking.
- * One idea: a document carries several facts and is read once; each question costs only its own tokens.
+ * Needles: facts planted in a text at several depths, and questions that show whether a model still finds them. Defines
+ * the facts, where they are planted and when an answer is right. Pure except for asking. A document carries several
+ * facts and is read once; each question costs only its own tokens.
  */
 
 import { Generation, generateTokens } from "../../engine/generate.ts";
@@ -10,11 +10,11 @@ import type { ChatTemplate } from "../../format/template.ts";
 import { encodeChat, encodePrompt, withDocument } from "../../format/template-prompt.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 
-/** Where facts stand in a document, in parts of its tokens. */
+/** The positions of facts in a document, as shares of its tokens. */
 export const NEEDLE_DEPTHS: readonly number[] = [0.1, 0.3, 0.5, 0.7, 0.9];
-/** Most tokens of an answer; one sentence with the fact in it takes about 20. */
+/** Maximum tokens of an answer; one sentence with the fact in it takes about 20. */
 export const ANSWER_TOKENS = 40;
-/** What a fact takes of a document, with its share of the question and the template. */
+/** The tokens of a fact in a document, with its share of the question and the template. */
 const FACT_TOKENS = 24;
 
 interface Fact {
@@ -26,13 +26,13 @@ export interface Needle {
   /** One of NEEDLE_DEPTHS. */
   readonly depth: number;
   readonly value: string;
-  /** The document with the question after it, as the model takes it. */
+  /** The document followed by the question, as the model takes it. */
   readonly ids: readonly number[];
 }
 
 /** One document's needles; their ids share the document. */
 export interface Haystack {
-  /** Of a whole prompt, about. */
+  /** Approximate tokens of a whole prompt. */
   readonly tokens: number;
   readonly needles: readonly Needle[];
 }
@@ -56,9 +56,9 @@ function fact(n: number): Fact {
 }
 
 /**
- * A document that makes prompts of about `tokens` from the beginning of `text`, with a fact at each of NEEDLE_DEPTHS
+ * A document for prompts of about `tokens` tokens, from the beginning of `text`, with a fact at each of NEEDLE_DEPTHS
  * between its lines. number: which facts; documents of different numbers have different ones. Models without a template
- * go on with the first half of the fact's sentence instead of answering.
+ * complete the fact's sentence instead of answering.
  */
 export function haystack(
   tokenizer: Tokenizer,
@@ -70,7 +70,7 @@ export function haystack(
   const around = tokens - NEEDLE_DEPTHS.length * FACT_TOKENS;
   const lines = linesOf(tokenizer, text, around);
   const facts = NEEDLE_DEPTHS.map((depth, i) => {
-    // Each kind of fact comes to each depth, document by document.
+    // Each kind of fact gets to each depth, document by document.
     const found = fact(number * NEEDLE_DEPTHS.length + ((i + number) % NEEDLE_DEPTHS.length));
     return { depth, ...found };
   });
@@ -97,11 +97,11 @@ function sentence({ subject, value }: Fact): string {
 /** At most 400 characters that end with a sentence, else with a word, else anywhere. */
 const SENTENCES = /\S[^\n]{0,398}(?<=[.!?]["']?)(?=\s|$)|\S[^\n]{0,398}(?=\s|$)|\S{1,400}/g;
 
-/** The beginning of a text, of N tokens; long lines by sentences, so that facts find their places. */
+/** The beginning of a text, of N tokens; long lines are split into sentences, so that facts find their places. */
 function linesOf(tokenizer: Tokenizer, text: string, tokens: number): { text: string; tokens: number }[] {
   const lines: { text: string; tokens: number }[] = [];
   let left = tokens;
-  // Empty lines between paragraphs say nothing to a model, and needle-14m was trained without them.
+  // Empty lines between paragraphs mean nothing to a model, and needle-14m was trained without them.
   for (const line of text.split("\n")) {
     for (const sentence of line.match(SENTENCES) ?? []) {
       const ids = tokenizer.encode(sentence).slice(0, left);
@@ -123,14 +123,14 @@ function prompts(
   if (!template)
     return (subject) => encodePrompt(tokenizer, `${document}\n${subject} is`, { template: false });
   const messages = withDocument(document);
-  // Templates with this variable then open no reasoning, which would fill the answer.
+  // With this variable, templates open no reasoning, which would fill the answer.
   return (subject) =>
     encodeChat(tokenizer, template, messages(`What is ${subject.replace("The", "the")}?`), {
       enable_thinking: false,
     });
 }
 
-/** Asks, greedily. `right`: the value stands in the answer as a word of its own. */
+/** Asks, greedily. `right`: the value is in the answer as a separate word. */
 export async function askNeedle(
   into: Text,
   tokenizer: Tokenizer,

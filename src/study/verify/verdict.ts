@@ -1,9 +1,9 @@
 /**
- * One line about a cache format, from its measurements. Owns the thresholds. Pure.
- * KL is compared with what llama.cpp's scoreboard says about quantized weights of Llama 3 8B against f16
- * (tools/perplexity/README.md): q6_K 0.0055, which is regarded as lossless; q4_K_M 0.031, which is the most common; q3_K_M
- * 0.102, which is noticed. The worst depth counts: a format that fails far into a document is useless there. A model that
- * cannot predict the text at all (perplexity beyond its vocabulary, worse than guessing) is judged by its own answers.
+ * One line about a cache format, from its measurements. Pure. KL is compared with llama.cpp's figures for quantized
+ * weights of Llama 3 8B against f16 (tools/perplexity/README.md): q6_K 0.0055, regarded as lossless; q4_K_M 0.031, the
+ * most common; q3_K_M 0.102, noticeable. The worst depth counts: a format that fails far into a document is useless
+ * there. A model that cannot predict the text at all (perplexity beyond its vocabulary, worse than guessing) is judged
+ * by its own answers.
  */
 import type { AnswerRow, DepthRow, Grade, NeedleRow, Verdict, VerifyRow } from "./verify-rows.ts";
 
@@ -15,7 +15,7 @@ export const GRADES: readonly (readonly [grade: Grade, mostKl: number, like: str
   ["poor", Number.POSITIVE_INFINITY, "more than what q3_K_M weights cost Llama 3 8B"],
 ];
 
-/** Below this share over f16 the model cannot find needles at all, so they give no verdict on a format. */
+/** Below this share with f16 the model cannot find needles at all, so they say nothing about a format. */
 const CAN = 0.5;
 
 /** rows: of this format; overF16: of f16, which may be the same. */
@@ -65,8 +65,8 @@ function place(row: DepthRow | AnswerRow): string {
 }
 
 /**
- * An index of GRADES. Answers near a tie turn either way, so a tenth of f16's, or one, says nothing; with less than half
- * of them a format is no use for long documents.
+ * An index of GRADES. Answers near a tie vary, so a tenth of f16's, or one, says nothing; with less than half of them a
+ * format is useless for long documents.
  */
 function needleGrade(right: number, base: number): number {
   if (right >= base - Math.max(1, 0.1 * base)) return 0;

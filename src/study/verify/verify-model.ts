@@ -1,6 +1,6 @@
 /**
- * A MODEL by name -> its study (Node only): opens it once to plan and once for each format, with the logits over f16 in
- * a temporary file. Owns the text that ships, and removes the file.
+ * Studies a MODEL by name (Node only): opens it once to plan and once for each format, with the logits of f16 in a
+ * temporary file, which it removes. Also provides the default text.
  */
 import { readFile } from "node:fs/promises";
 import { PAGE_SLOTS } from "../../device/contract.ts";
@@ -26,34 +26,34 @@ export interface VerifyModelOptions
     Pick<LoadOptions, "device" | "adapter" | "kernels" | "threads" | "wideSimd" | "chunk">,
     Pick<LoadOptions, "memoryBytes" | "offline" | "onDownload"> {
   /**
-   * Instead of cache formats, a model whose weights are compared with this one's, both over f16: a file quantized from it.
-   * What `load` takes.
+   * Instead of cache formats, a model whose weights are compared with this one's, both with f16 caches: a file
+   * quantized from it. What `load` takes.
    */
   against?: string;
-  /** What is read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
+  /** The text to read. Default: six chapters of Jane Austen's Persuasion, which ship with Nibble. */
   text?: string;
   onLoad?: LoadOptions["onProgress"];
 }
 
-/** Those that have a cache of their own. */
+/** Layers that have a cache of their own. */
 function layersOf(model: Model): StudyLayer[] {
   const own = attentionsOf(model.config).filter(({ layer, spec }) => spec.cacheOf === layer);
   return own.map(({ layer }) => ({ layer, formatOf: (kv) => codecsOf(model, kv)(layer).name }));
 }
 
 /**
- * Tokens whose logits a step gives: a page, since a format packs pages after steps. So a position sees packed what it
- * would see packed if it were generated; within longer steps more of it would still be exact.
+ * Tokens whose logits a step returns: a page, since a format packs pages after steps. So a position sees the same
+ * packed tokens as in generation; in longer steps more of them would still be exact.
  */
 const OUTPUTS = PAGE_SLOTS;
-/** Of the text, to see that two files make the same tokens of it. */
+/** A sample of the text, to check that two files tokenize it alike. */
 const COMPARED_CHARACTERS = 2000;
 const TEXT = "../../../models/texts/persuasion.txt";
 
 /**
- * What each cache format costs this model: rows as they are measured. `name`: what `load` takes.
- * Throws what `load` does, ArgumentError for tests that the model or the text cannot hold, and NibbleError "io" when the
- * logits do not fit the disk.
+ * What each cache format costs this model: rows as they are measured. `name`: what `load` takes. Throws what `load`
+ * does, ArgumentError for tests that the model or the text cannot provide, and NibbleError "io" if the logits do not
+ * fit the disk.
  */
 export async function* verifyModel(
   name: string,
@@ -69,7 +69,7 @@ export async function* verifyModel(
     const model = await openModel(looked);
     const { trainedContext } = model.config;
     const [tokenizer, template] = [await looked.tokenizer(), await looked.chatTemplate()];
-    // Only looked at: each format's allocation has a device of its own.
+    // Only inspected: each format's allocation has a device of its own.
     const device = await openDevice(options);
     const study = planStudy({ tokenizer, template, trainedContext, device }, text, options);
     if (other) {
@@ -128,7 +128,7 @@ async function otherModel(options: VerifyModelOptions): Promise<OtherModel> {
   return { path, label: `${against.replace(/^.*[\\/]/, "")} (f16 cache)` };
 }
 
-/** Distributions can be compared only where each number means the same token. */
+/** Distributions can be compared only if each id means the same token. */
 async function checkVocabulary(
   { path, label }: OtherModel,
   vocab: number,

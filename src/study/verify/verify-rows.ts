@@ -22,7 +22,7 @@ export interface FormatMeasures {
 /** What a cache format costs at one depth of the text. */
 export interface DepthRow extends FormatMeasures {
   readonly kind: "depth";
-  /** Tokens in front of the first measured position; null: all depths together. */
+  /** Tokens before the first measured position; null: all depths together. */
   readonly depth: number | null;
 }
 
@@ -32,20 +32,22 @@ export interface NeedleRow {
   readonly kv: string;
   /** Of the prompt, about. */
   readonly tokens: number;
-  /** Where the facts stood, from 0 to 1. */
+  /** The depth of the facts, from 0 to 1. */
   readonly depth: number;
   readonly right: number;
   readonly asked: number;
 }
 
-/** The tokens that the model answered over f16, when asked for needles: read, not generated, over every format. */
+/**
+ * The tokens that the model answered with f16, when asked for needles; other formats read them instead of generating.
+ */
 export interface AnswerRow extends FormatMeasures {
   readonly kind: "answer";
   /** As in the needles' rows. */
   readonly tokens: number;
 }
 
-/** The same with one layer alone in the format, and all others over f16: where the loss arises. */
+/** The same with one layer alone in the format, and all others in f16: shows where the loss arises. */
 export interface LayerRow extends FormatMeasures {
   readonly kind: "layer";
   readonly layer: number;
@@ -60,9 +62,9 @@ export type VerifyRow = LayerRow | FormatRow | DepthRow | NeedleRow | AnswerRow 
 export interface Verdict {
   readonly kind: "verdict";
   readonly kv: string;
-  /** "reference" for f16 itself; "not judged" where the model can neither predict the text nor find needles. */
+  /** "reference" for f16 itself; "not judged" if the model can neither predict the text nor find needles. */
   readonly grade: Grade | "reference" | "not judged";
-  /** What it rests on, in one line. */
+  /** The reason, in one line. */
   readonly text: string;
 }
 

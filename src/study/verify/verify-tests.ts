@@ -1,6 +1,6 @@
 /**
- * What `verify` measures: a text as tokens, the windows in which positions are measured, and the needles. Owns defaults
- * and checks, so that a wrong test costs no loading. Pure.
+ * What `verify` measures: a text as tokens, the windows in which positions are measured, and the needles, with defaults
+ * and checks, so that a wrong test is reported before loading. Pure.
  */
 import { layerFormats } from "../../cache/format-layers.ts";
 import { checkFormat } from "../../device/check.ts";
@@ -14,20 +14,21 @@ import { ANSWER_TOKENS, type Haystack, haystack } from "./needles.ts";
 
 /** What a verification measures. */
 export interface VerifyTests {
-  /** Formats to compare with f16. Default: all that have a name, as far as the device has them. */
+  /** Formats to compare with f16. Default: all named ones that the device has. */
   kv?: readonly string[];
   /**
-   * Tokens in front of the first measured position; needles are hidden in as many from 512 on, where question and
-   * answer fit too. Default: 0, 1,024 and 4,096, on a GPU also 16,384, as far as the text, the model and `context` go.
+   * Tokens before the first measured position; needles are hidden at the same depths from 512 on, if question and
+   * answer fit, too. Default: 0, 1,024 and 4,096, on a GPU also 16,384, as far as the text, the model and `context`
+   * allow.
    */
   depths?: readonly number[];
-  /** Measured from each depth on, to the next depth at most. Default 256. */
+  /** Positions measured from each depth on, up to the next depth. Default 256. */
   positions?: number;
   /** Documents of needles for each depth, five facts each. Default 2; 0: none. */
   needles?: number;
-  /** Also each layer alone in the format, all others over f16: as many readings of the text as there are layers. Default false. */
+  /** Also each layer alone in the format, all others in f16: one reading of the text for each layer. Default false. */
   layers?: boolean;
-  /** The longest context that a default depth may need. Default: what the model was trained for. */
+  /** The longest context that a default depth may need. Default: the trained length. */
   context?: number;
 }
 
@@ -39,19 +40,19 @@ export interface Study {
   readonly haystacks: readonly Haystack[];
   /** Compared with f16. */
   readonly formats: readonly string[];
-  /** What all of it needs. */
+  /** The context that all of it needs. */
   readonly context: number;
-  /** Layers that each format is measured in alone, too. Default: none. */
+  /** Layers that each format is also measured in alone. Default: none. */
   readonly layers?: readonly StudyLayer[];
 }
 
 export interface StudyLayer {
   readonly layer: number;
-  /** What a format that may differ by layer is in this one. */
+  /** The format of this layer, for a format that may differ by layer. */
   formatOf(kv: string): string;
 }
 
-/** What is studied, as far as planning needs it. */
+/** What planning needs of the model. */
 export interface StudySubject {
   readonly tokenizer: Tokenizer;
   /** null: the model has none. */
@@ -61,18 +62,18 @@ export interface StudySubject {
 }
 
 const DEPTHS = [0, 1024, 4096];
-/** A CPU reads a long prompt over each format for hours where the model is large. */
+/** For a large model, a CPU takes hours to read a long prompt in each format. */
 const GPU_DEPTHS = [...DEPTHS, 16_384];
 const POSITIONS = 256;
 const DOCUMENTS = 2;
-/** Shorter documents have no room for five facts. */
+/** Shorter documents have no space for five facts. */
 const NEEDLE_TOKENS = 512;
 /** No tokenizer's tokens are longer on average. */
 const MOST_CHARACTERS = 64;
 
 /**
- * Checks the tests and makes tokens. ArgumentError for wrong ones and for a text that is too short, UnsupportedError for
- * a format that the device lacks.
+ * Checks the tests and tokenizes. Throws ArgumentError for wrong ones and for a text that is too short,
+ * UnsupportedError for a format that the device does not have.
  */
 export function planStudy(subject: StudySubject, text: string, tests: VerifyTests = {}): Study {
   const { tokenizer, template, trainedContext, device } = subject;

@@ -1,9 +1,8 @@
 /**
- * What a cache format costs a model, next to f16: a text is read over each format with the same steps, and every
- * measured position's next-token distribution is compared with the one over f16; facts planted in the text are asked
- * for.
- * One idea: formats are loaded one after another. The logits over f16 wait in a store, so that no machine has to hold
- * a model twice and every format is read once.
+ * The cost of a cache format for a model, compared with f16: a text is read with each format in the same steps, and the
+ * next-token distribution at every measured position is compared with that of f16; facts planted in the text are asked
+ * for. Formats are loaded one after another. The logits of f16 are kept in a store, so that no machine has to hold a
+ * model twice and every format is read once.
  */
 import type { ReadOptions, Text } from "../../engine/text.ts";
 import { AbortedError } from "../../format/errors.ts";
@@ -14,26 +13,26 @@ import { verdict } from "./verdict.ts";
 import type { AnswerRow, DepthRow, FormatMeasures, LayerRow, NeedleRow, VerifyRow } from "./verify-rows.ts";
 import type { Study } from "./verify-tests.ts";
 
-/** How far a verification is. */
+/** Progress of a verification. */
 export interface VerifyProgress {
   /** "f16: reading to 4096", "int4: needles in 1024 tokens", ... */
   readonly doing: string;
   readonly done: number;
   readonly total: number;
-  /** Of the whole study, from 0 to 1, by tokens. */
+  /** Share of the whole study, from 0 to 1, by tokens. */
   readonly share: number;
 }
 
 /** Options of a verification. */
 export interface VerifyOptions {
   onProgress?: (progress: VerifyProgress) => void;
-  /** Stops the study; what was measured of a window comes as a row, then it rejects with AbortedError. */
+  /** Stops the study; what was measured of a window is returned as a row, then it rejects with AbortedError. */
   signal?: AbortSignal;
 }
 
-/** A model over one format, loaded for a study's context. */
+/** A model with one format, loaded for a study's context. */
 export interface VerifySource {
-  /** The study's alone. */
+  /** Used only by the study. */
   readonly text: Text;
   readonly tokenizer: Tokenizer;
   /** What computes, for people. */
@@ -42,16 +41,16 @@ export interface VerifySource {
   close(): Promise<void>;
 }
 
-/** Keeps rows of logits in the order in which they came. */
+/** Stores rows of logits in order. */
 export interface LogitsStore {
   add(logits: Float32Array): Promise<void>;
-  /** What came as number `row`, from 0. */
+  /** Row number `row`, from 0. */
   get(row: number): Promise<Float32Array>;
 }
 
 /**
- * Runs a study: f16 first, then each format; `open` loads a model over one, of which at most one is open at a time.
- * Rows come as they are measured, a verdict after each format.
+ * Runs a study: f16 first, then each format; `open` loads a model with one, and at most one is open at a time. Rows are
+ * returned as they are measured, a verdict after each format.
  */
 export async function* verify(
   study: Study,
@@ -98,7 +97,7 @@ async function* eachLayer(
 ): AsyncGenerator<LayerRow> {
   for (const { layer, formatOf } of study.layers ?? []) {
     const alone = formatOf(kv);
-    // Over f16 already.
+    // Measured with f16 already.
     if (alone === "f16") continue;
     const source = await open(`f16+${alone}@${layer}`);
     try {
@@ -111,7 +110,7 @@ async function* eachLayer(
   }
 }
 
-/** The distributions over f16, in the order in which every format meets them. */
+/** The distributions of f16, in the order in which every format needs them. */
 class Truth {
   readonly #store: LogitsStore;
   /** What need not be summed up again. */
@@ -122,14 +121,14 @@ class Truth {
     this.#store = store;
   }
 
-  /** Over f16 there is nothing to compare with. */
+  /** f16 has nothing to compare with. */
   async add({ logits, logSum, top }: Distribution): Promise<null> {
     await this.#store.add(logits);
     this.#sums.push({ logSum, top });
     return null;
   }
 
-  /** Begins again. */
+  /** Starts over. */
   rewind(): void {
     this.#next = 0;
   }
@@ -140,7 +139,7 @@ class Truth {
   }
 }
 
-/** Tokens of a study, to say how much of it is done. Documents are read once for all of their needles. */
+/** Tokens of a study, for its progress. Documents are read once for all of their needles. */
 class Work {
   readonly #total: number;
   #done = 0;
@@ -156,7 +155,10 @@ class Work {
     this.#total = (1 + formats.length) * each + alone.length * text;
   }
 
-  /** With `more` tokens of what is under way. It never falls: some of a document's needles find more of it known than others. */
+  /**
+   * With `more` tokens of the running part. It never falls: for some of a document's needles more is cached than for
+   * others.
+   */
   share(more: number): number {
     this.#reported = Math.min(1, Math.max(this.#reported, (this.#done + more) / this.#total));
     return this.#reported;
@@ -169,7 +171,7 @@ class Work {
 
 const needleTokens = ({ ids }: Needle, ofDocument: number) => ids.length / ofDocument + ANSWER_TOKENS;
 
-/** One format's turn. Over f16 the truth is written, over the others it is read. */
+/** One format's turn. f16 writes the truth, the others read it. */
 class Reading {
   readonly #kv: string;
   readonly #source: VerifySource;
@@ -197,7 +199,7 @@ class Reading {
         await this.#measure(ids.slice(from, to + 1), `measuring from ${from}`, tally);
         this.#work.add(to - from);
       } catch (error) {
-        // Hours of a long window are not lost with its end.
+        // Hours of a long window are not lost if it ends early.
         if (error instanceof AbortedError && tally.positions > 0)
           yield { kind: "depth", depth: from, ...this.#measured(tally) };
         throw error;
@@ -207,7 +209,7 @@ class Reading {
     if (tallies.length > 1) yield { kind: "depth", depth: null, ...this.#measured(Tally.all(tallies)) };
   }
 
-  /** `answers`: over f16, written here; over the others, read. */
+  /** `answers`: written by f16, read by the others. */
   async *needles(
     { haystacks }: Study,
     answers: Map<Needle, readonly number[]>,
@@ -244,7 +246,7 @@ class Reading {
     await text.read(ids, this.#reporting(doing));
   }
 
-  /** Adds all of `ids` but the last, which only says what the one before it should have predicted. */
+  /** Adds all of `ids` except the last, which is only the expected token of the one before it. */
   async #measure(ids: readonly number[], doing: string, tally: Tally): Promise<void> {
     const { text } = this.#source;
     const before = text.ids.length;

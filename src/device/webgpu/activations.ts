@@ -1,6 +1,7 @@
 /**
- * Where the values of a mode lie while it is compiled: float32 rows wherever a kernel has written them, other forms, splits that
- * readers add up. Owns the copies that a reader costs who wants another form than there is.
+ * Where the values of a mode are stored while it is compiled: as float32 rows where a kernel has written them, in other
+ * forms, or as splits that readers add up. A reader that needs another form than there is costs a copy, which is made
+ * here.
  */
 import type { Value } from "../contract.ts";
 import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
@@ -15,19 +16,19 @@ export class Activations {
   /** Other forms of values, and f32 without gaps: "id form". */
   readonly #made = new Map<string, Buffer>();
 
-  /** emit: takes a copy, which comes before what reads it. */
+  /** emit: receives a copy dispatch, which runs before the reader's. */
   constructor(
     readonly shared: Shared,
     readonly mode: Mode,
     readonly emit: (copy: Dispatch) => void,
   ) {}
 
-  /** A value is a view of rows that lie there already, or will. */
+  /** Makes a value a view of rows that are stored there already, or will be. */
   set({ id }: Value, view: View): void {
     this.#views.set(id, view);
   }
 
-  /** Splits of a stage's products, as views of rows that are to be added up. */
+  /** The splits of a stage's products, as views of rows that are to be added up. */
   splitProducts(ops: readonly { readonly out: Value }[], count: number): Buffer {
     const cols = ops.reduce((all, { out }) => all + out.cols, 0);
     const most = this.most(ops[0].out);
@@ -40,7 +41,9 @@ export class Activations {
     return buffer;
   }
 
-  /** Where a stage's products go: rows of all of them, of `picks` picks each, as views where they are several. */
+  /**
+   * The destination of a stage's products: rows of all of them, for `picks` picks each, as views if there are several.
+   */
   products(ops: readonly { readonly out: Value }[], picks = 1): Buffer {
     if (ops.length === 1) return this.target(ops[0].out, "f32");
     const cols = ops.reduce((all, { out }) => all + out.cols, 0);
@@ -55,7 +58,7 @@ export class Activations {
     return out;
   }
 
-  /** Most rows of a value in one step of this mode. */
+  /** Maximum rows of a value in one step of this mode. */
   most({ rows }: Value): number {
     const { graph, traits } = this.shared;
     const most = rows === "outputs" ? graph.maxOutputs : graph.maxTokens;
@@ -66,7 +69,7 @@ export class Activations {
     return { rows: value.rows, cols: value.cols, maxRows: this.most(value) };
   }
 
-  /** A place for a value in a form; kept values have theirs. */
+  /** A buffer for a value in a form; kept values have their own. */
   target(value: Value, form: Form): Buffer {
     const { cols } = value;
     const buffer =
@@ -83,7 +86,7 @@ export class Activations {
     return view?.splits ? view : null;
   }
 
-  /** f32 rows of a value, wherever they lie. */
+  /** f32 rows of a value, wherever they are. */
   view(value: Value): View {
     const view = this.#views.get(value.id);
     if (!view) throw new Error(`value ${value.id} is read as f32 but was made in another form`);
@@ -91,7 +94,7 @@ export class Activations {
     return view;
   }
 
-  /** Rows whose columns lie together. */
+  /** Rows whose columns are contiguous. */
   flat(value: Value): View {
     const view = this.view(value);
     return view.groups ? { buffer: this.plain(value), offset: 0, stride: value.cols } : view;
@@ -114,7 +117,7 @@ export class Activations {
   }
 }
 
-/** Of a step in a mode, whatever the graph. */
+/** Properties of a step in a mode, whatever the graph. */
 export function mostRows(mode: Mode, { few, several, batch }: Traits): number {
   return { decode: 1, few, several, batch, prompt: Number.POSITIVE_INFINITY }[mode];
 }

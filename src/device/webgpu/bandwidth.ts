@@ -1,4 +1,4 @@
-/** What the memory gives to a kernel that does nothing but read, and to one that copies. */
+/** The memory bandwidth available to a kernel that only reads, and to one that copies. */
 import { spread } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
@@ -7,7 +7,7 @@ import { type Encode, timePasses } from "./timing.ts";
 
 export interface Bandwidth {
   readonly readBytesPerSecond: number;
-  /** Bytes read and bytes written. */
+  /** Bytes read plus bytes written. */
   readonly copyBytesPerSecond: number;
 }
 
@@ -15,14 +15,14 @@ export interface Bandwidth {
 const REPETITIONS = 7;
 const BANDWIDTH_BYTES = 2 ** 28;
 const SLOW_BANDWIDTH_BYTES = 2 ** 22;
-/** Below this, in bytes a second, it is no GPU but its imitation in software. */
+/** Below this, in bytes per second, it is not a GPU but one emulated in software. */
 export const SLOW = 1e10;
-/** One workgroup of the bandwidth kernels: 256 invocations, 16 loads of 16 bytes. */
+/** One workgroup of the bandwidth kernels: 256 invocations, 16 loads of 16 bytes each. */
 const GROUP_BYTES = 256 * 16 * 16;
-/** In one pass, so that its beginning and end count little. */
+/** In one pass, so that its beginning and end matter little. */
 const BANDWIDTH_DISPATCHES = 4;
 
-/** What memory gives at best; the kernels read, or copy, a buffer from end to end. */
+/** The best bandwidth of the memory; the kernels read, or copy, a buffer from end to end. */
 export async function measureBandwidth(gpu: Gpu, bytes?: number): Promise<Bandwidth> {
   if (bytes !== undefined) return copyAndRead(gpu, bytes, REPETITIONS);
   const roughly = await copyAndRead(gpu, SLOW_BANDWIDTH_BYTES, 1);

@@ -1,7 +1,7 @@
 /**
- * What a step's kernels know of its rows: the step uniform (lib/step.wgsl), and the lists and page tables of the buffer
- * `batch` (lib/batch.wgsl). Owns both layouts on the host's side.
- * One idea: tables stay, lists are packed anew after them for each step, and the uniform says where each begins.
+ * What a step's kernels know of its rows: the step uniform (lib/step.wgsl), and the lists and page tables in the buffer
+ * `batch` (lib/batch.wgsl). Both layouts are defined here on the host's side. The tables stay, the lists are packed
+ * after them for each step, and the uniform says where each list begins.
  */
 import { type Graph, PAGE_SLOTS, type Pool, type Step } from "../contract.ts";
 import { type Rows, rowsOf } from "../rows.ts";
@@ -9,23 +9,23 @@ import { type Mode, type ModeRows, modeOf, type StepShape } from "./dispatch.ts"
 import { packChoice, SAMPLED_WORDS } from "./sample.ts";
 import { type LongRun, mostUnits, type Unit } from "./units.ts";
 
-/** Of lib/batch.wgsl. */
+/** The layout of lib/batch.wgsl. */
 const NO_SLOT = 0xffffffff;
 
-/** Of the step uniform, in whole vec4s. */
+/** Size of the step uniform, in whole vec4s. */
 export const STEP_BYTES = 80;
-/** Words of it. */
+/** Words of the uniform. */
 const [SINGLES, LONGS, LONGS_AT] = [2, 4, 13];
 
-/** What of a graph decides where tables and lists lie. */
+/** The properties of a graph that decide where tables and lists are. */
 export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blocks" | "pools"> &
   Partial<Pick<Graph, "recent">>;
 
-/** Of rows of a run that lie in one page: the first, how many, its position, where the text's table begins. */
+/** For rows of a run in one page: the first row, their number, its position, the start of the text's table. */
 const PIECE_WORDS = 4;
-/** Of one block to pack: where its text's table begins, the block, the position of its text's run. */
+/** For one block to pack: the start of its text's table, the block, the position of its text's run. */
 const PACK_WORDS = 3;
-/** Of a run, or a unit of rows, that attends in tiles: its first row, rows, positions in packed pages. */
+/** For a run, or a unit of rows, that attends in tiles: its first row, number of rows, positions in packed pages. */
 const LONG_WORDS = 3;
 
 /** Words of the page tables; the lists follow. */
@@ -33,7 +33,7 @@ function tableWords({ pools, texts, blocks }: BatchGraph): number {
   return pools.length * texts * blocks;
 }
 
-/** Where the tables of a pool begin, in words: [texts, blocks]. */
+/** The start of a pool's tables, in words: [texts, blocks]. */
 export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
   return pool.id * texts * blocks;
 }
@@ -41,7 +41,8 @@ export function tableAt({ texts, blocks }: BatchGraph, pool: Pool): number {
 export function batchBytes(graph: BatchGraph): number {
   const { maxTokens, maxOutputs, texts, blocks } = graph;
   const runs = Math.min(texts, maxTokens);
-  // Ids, positions and texts by row, and five words of one that attends in spans; pieces, of which a run may begin and end one within a page; longs; runs; outputs; blocks to pack; after them runs as units.
+  // Ids, positions and texts by row, and five words for each row that attends in spans; pieces (a run may begin and end
+  // one within a page); longs; runs; outputs; blocks to pack; then runs as units.
   const pieces = PIECE_WORDS * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   const sampled = SAMPLED_WORDS * maxOutputs;
   const packs = graph.recent ? PACK_WORDS * runs * blocks : 0;
@@ -53,8 +54,8 @@ export function batchBytes(graph: BatchGraph): number {
 type Run = Rows["runs"][number];
 
 /**
- * Rows of a run that attend one by one in small steps; more share what is read of the cache. A tile of 64 query heads takes as
- * long as some six rows alone: lab/LOG.md, 2026-11-28.
+ * Up to this many rows of a run attend one by one in small steps; more share the reads of the cache. A tile of 64 query
+ * heads takes as long as about six single rows: lab/LOG.md, 2026-11-28.
  */
 export const MOST_ALONE = 5;
 
@@ -66,10 +67,10 @@ export interface Batch {
   /** The runs that attend in tiles. */
   readonly longs: readonly LongRun[];
   readonly uniform: Uint32Array<ArrayBuffer>;
-  /** What `batch` holds from word `at` on. */
+  /** The contents of `batch` from word `at` on. */
   readonly lists: Uint32Array<ArrayBuffer>;
   readonly at: number;
-  /** Rows that an id is chosen for. */
+  /** Rows for which an id is chosen. */
   readonly sampled: number;
 }
 
@@ -84,7 +85,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
     rowsOfRun(run).map((row) => ({ position: rows.positions[row], packed: packedOf(run) })),
   );
   const table = ({ text }: Run) => text * graph.blocks;
-  // A prompt's packed caches are attended to in two parts, which are merged.
+  // In a prompt, packed caches are attended to in two parts, which are merged.
   const merged = mode !== "prompt" || graph.recent ? longs : [];
   const spanned = [
     ...alone.flatMap((run) =>
@@ -105,7 +106,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
   const sampled = rows.runs.flatMap(({ text, firstOutput, outputs }, i) => {
     const { sampling } = step.runs[i];
     if (!sampling) return [];
-    // The text's next row finds what comes after the last; the others are no text's.
+    // The text's next row gets the id after the last one; other rows belong to no text.
     const textOf = (output: number) => (output === outputs - 1 ? text : graph.texts);
     return Array.from({ length: outputs }, (_, output) => [
       ...[firstOutput + output, textOf(output)],
@@ -148,7 +149,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
 
 const longWords = ({ first, tokens, packed }: LongRun) => [first, tokens, packed];
 
-/** The step in which only these of a prompt's units attend in tiles. */
+/** The step restricted to these of a prompt's units. */
 export function unitLists({ uniform, lists, at, shape }: Batch, units: readonly Unit[]) {
   const own = uniform.slice();
   const behind = at + lists.length;
@@ -196,7 +197,7 @@ function pack(graph: BatchGraph, shape: StepShape, lists: readonly ArrayLike<num
   return { uniform, lists: packed, at };
 }
 
-/** Of each page that a run writes to; table: where its text's begins. */
+/** For each page that a run writes to; table: the start of its text's table. */
 function piecesOf({ first, position, tokens }: Run, table: number): number[][] {
   const pieces: number[][] = [];
   for (let done = 0; done < tokens; ) {

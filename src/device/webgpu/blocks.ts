@@ -1,6 +1,6 @@
 /**
- * Which weights lie together: matrices of one input as one block of rows, with their biases in one vector, and where a
- * weight's rows are in the blocks' buffers. Pure.
+ * Which weights are stored together: matrices with the same input as one block of rows, with their biases in one
+ * vector; and the places of a weight's rows in the blocks' buffers. Pure.
  */
 import type { Graph, Weight } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
@@ -26,7 +26,7 @@ export interface VectorPlace {
   readonly at: number;
 }
 
-/** Where a weight's file rows go. A bias may lie in several blocks' vectors. */
+/** The places of a weight's file rows. A bias may be in several blocks' vectors. */
 export type Placement =
   | { readonly kind: "matrix"; readonly places: readonly MatrixPlace[] }
   | { readonly kind: "vector"; readonly places: readonly VectorPlace[] };
@@ -39,7 +39,7 @@ export class BlockPlan {
   readonly #vectors = new Map<number, VectorPlace[]>();
   readonly #tables = new Map<number, Buffer>();
 
-  /** mostBytes: of one buffer and one binding. */
+  /** mostBytes: limit for one buffer and one binding. */
   constructor(graph: Graph, stages: readonly Stage[], mostBytes: number, keep: Keep) {
     for (const stage of stages) {
       if (stage.kind === "matmul" || stage.kind === "experts") this.#add(stage.ops, mostBytes, keep);
@@ -59,7 +59,7 @@ export class BlockPlan {
     return this.#blocks.get(keyOf(ops))!;
   }
 
-  /** Where the rows of a step lie. */
+  /** The buffer for a step's rows of a table. */
   table(weight: Weight): Buffer {
     return this.#tables.get(weight.id)!;
   }
@@ -75,7 +75,7 @@ export class BlockPlan {
       : { kind: "matrix", places: this.#matrices.get(weight.id)! };
   }
 
-  /** What a weight takes on the GPU. */
+  /** Bytes of a weight on the GPU. */
   bytesOf(weight: Weight): number {
     const { type, rows, cols, role } = weight;
     if (role === "table") return this.table(weight).bytes;
@@ -105,7 +105,7 @@ export class BlockPlan {
       }
     const rows = weights.reduce((sum, weight) => sum + weight.rows, 0);
     const biases = ops.map(biasOf);
-    // Rows of weights without one are never written: WebGPU makes buffers of zeros.
+    // Rows of weights without a bias are never written: WebGPU initializes buffers with zeros.
     const bias = biases.some((b) => b !== null) ? keep(`bias of ${names}`, rows * 4) : null;
     let at = 0;
     for (const { weight, from, rows: count } of runsOf(weights, experts ?? 1)) {
@@ -126,7 +126,7 @@ function biasOf(op: MatrixOp): Weight | null {
   return op.op === "embed" ? null : op.bias;
 }
 
-/** Operations of one weight share a block unless their biases differ. */
+/** Operations that share a weight share a block unless their biases differ. */
 function keyOf(ops: readonly MatrixOp[]): string {
   return ops.map((op) => `${weightOf(op).id}+${biasOf(op)?.id}`).join(" ");
 }

@@ -1,38 +1,39 @@
 /**
- * WebGPU in Node: Dawn through the optional package `webgpu`. Owns its toggles, which adapters it sees, and what a
- * machine lacks on which it sees none. Browsers have `navigator.gpu` instead and never load this file.
+ * WebGPU in Node: Dawn through the optional package `webgpu`. Sets Dawn's toggles, lists the adapters, and reports what
+ * a machine without one is missing. Browsers have `navigator.gpu` and never load this file.
  */
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DeviceError } from "../../format/errors.ts";
 import { oneLine } from "./gpu.ts";
 
-/** For errors that say that there is no GPU. */
+/** For errors that report that there is no GPU. */
 export const WITHOUT_GPU = "Without a GPU the device cpu works.";
 
-/** Set once: Dawn's classes and flag objects as globals, as the Web has them. */
+/** Set once: Dawn's classes and flag objects as globals, as on the Web. */
 let globalsSet = false;
 
 export interface DawnOptions {
-  /** Part of an adapter's name, in any case of letters; default: the discrete GPU. */
+  /** Part of an adapter's name, case-insensitive; default: the discrete GPU. */
   adapter?: string;
 }
 
 /**
- * allow_unsafe_apis: subgroup matrices need it. vulkan_enable_f16_on_nvidia: Dawn hides f16 there by default.
- * timestamp_quantization, off: it rounds times to 65 us, longer than most kernels take, against spies in web pages.
- * disable_workgroup_init: kernels write workgroup memory before they read it, and SwiftShader compiles the zeroing of 12 KiB
- * for two seconds.
- * disable_robustness is not set: our kernels stay inside their buffers, but a bug should clamp, not corrupt.
+ * allow_unsafe_apis: required for subgroup matrices. vulkan_enable_f16_on_nvidia: Dawn hides f16 there by default.
+ * timestamp_quantization, off: it rounds times to 65 us, longer than most kernels take, to protect web pages from
+ * spying. disable_workgroup_init: kernels write workgroup memory before they read it, and SwiftShader takes two seconds
+ * to compile the zeroing of 12 KiB.
+ * disable_robustness is not set: our kernels stay inside their buffers, but a bug should be clamped, not corrupt
+ * memory.
  */
 const TOGGLES = ["allow_unsafe_apis", "vulkan_enable_f16_on_nvidia", "disable_workgroup_init"];
 
-/** Of the Vulkan loader on Linux. */
+/** The name of the Vulkan loader on Linux. */
 const LOADER = "libvulkan.so.1";
 
 /**
- * Whether looking for a GPU makes sense: on Linux there is a device file for each. Without one, loading Dawn would cost
- * 100 ms and a warning about Vulkan on stderr, only to find nothing.
+ * Whether looking for a GPU makes sense: on Linux each GPU has a device file. Without one, loading Dawn would cost 100
+ * ms and print a warning about Vulkan on stderr, only to find nothing.
  */
 export function mayHaveGpu(): boolean {
   if (process.platform !== "linux") return true;
@@ -41,7 +42,7 @@ export function mayHaveGpu(): boolean {
   );
 }
 
-/** DeviceError when the package or Vulkan is missing, or when no adapter has the name. */
+/** Throws DeviceError if the package or Vulkan is missing, or if no adapter has the name. */
 export async function dawnGpu(options: DawnOptions = {}, toggles: readonly string[] = TOGGLES): Promise<GPU> {
   const { adapter } = options;
   const dawn = await loadDawn();
@@ -58,8 +59,8 @@ export async function dawnGpu(options: DawnOptions = {}, toggles: readonly strin
 }
 
 /**
- * The adapters by name, the best for computing first, each as a GPU of its own; what `adapter` chooses from. [] where
- * there are none. DeviceError like dawnGpu.
+ * The adapters by name, the best for computing first, each as a GPU of its own, which `adapter` can select. [] if there
+ * are none. Throws DeviceError like dawnGpu.
  */
 export async function dawnAdapters(): Promise<{ readonly name: string; readonly gpu: GPU }[]> {
   const dawn = await loadDawn();
@@ -94,9 +95,9 @@ function checkVulkan(): void {
 }
 
 /**
- * Whether Dawn will find the Vulkan loader, which it looks for like any library and in node's folder. Asked first, because
- * Dawn complains on stderr. process.dlopen is made for Node's own addons: it opens the library, misses what an addon has,
- * and closes it again. Any error but the library's absence means that it is there.
+ * Whether Dawn will find the Vulkan loader, which it looks for like any library and in node's folder. Asked first,
+ * because Dawn complains on stderr. process.dlopen is made for Node's own addons: it opens the library, does not find
+ * what an addon has, and closes it again. Any error but the library's absence means that it is there.
  */
 function hasVulkan(): boolean {
   if (process.platform !== "linux" || process.env.DAWNNODE_BACKEND !== undefined) return true;

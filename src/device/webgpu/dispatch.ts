@@ -1,5 +1,5 @@
 /**
- * The vocabulary of a GPU program before any GPU exists: planned buffers with their bytes, and dispatches that name
+ * The types of a GPU program before any GPU exists: planned buffers with their bytes, and dispatches that refer to
  * them. Planning is pure, so that memory is known before it is allocated.
  */
 import type { KernelSpec } from "./wgsl.ts";
@@ -12,15 +12,16 @@ export interface Buffer {
 }
 
 /**
- * Which dispatches run a step, by its rows: one; few; several, to which weights stream through matrices where a device has
- * them (none elsewhere); a batch, for which weights are expanded in tiles; many. In all but the last attention goes in spans,
- * by rows alone or by tiles of a run's; of many rows, runs of several attend in tiles that see all.
+ * The list of dispatches for a step, by its number of rows: one; few; several, for which weights stream through
+ * matrices on devices that have them (unused elsewhere); a batch, for which weights are expanded in tiles; many. In all
+ * but the last attention uses spans, for single rows or for tiles of a run's rows; with many rows, runs of several
+ * attend in tiles over all positions.
  */
 export type Mode = "decode" | "few" | "several" | "batch" | "prompt";
 
 export const MODES: readonly Mode[] = ["decode", "few", "several", "batch", "prompt"];
 
-/** Most rows of a step in a mode. */
+/** Maximum rows of a step in a mode. */
 export interface ModeRows {
   readonly few: number;
   readonly several: number;
@@ -34,7 +35,7 @@ export function modeOf({ tokens, outputs }: { tokens: number; outputs: number },
   return tokens <= rows.batch ? "batch" : "prompt";
 }
 
-/** What of a step decides the numbers of workgroups. */
+/** The properties of a step that decide the numbers of workgroups. */
 export interface StepShape {
   readonly tokens: number;
   readonly outputs: number;
@@ -46,7 +47,7 @@ export interface StepShape {
   readonly longs: readonly { readonly position: number; readonly tokens: number; readonly packed: number }[];
   /** Pages that runs write to. */
   readonly pieces: number;
-  /** Rows that an id is chosen for. */
+  /** Rows for which an id is chosen. */
   readonly sampled: number;
   /** Texts that have rows. */
   readonly runs: number;
@@ -54,7 +55,7 @@ export interface StepShape {
   readonly packs: number;
 }
 
-/** Rows of a step, of a value that has one for each token or for each output. */
+/** Rows of a value in a step, which has one for each token or for each output. */
 export function rowCount(rows: "tokens" | "outputs", { tokens, outputs }: StepShape): number {
   return rows === "tokens" ? tokens : outputs;
 }
@@ -62,7 +63,7 @@ export function rowCount(rows: "tokens" | "outputs", { tokens, outputs }: StepSh
 export type Workgroups = readonly [x: number, y: number, z: number];
 
 export interface Dispatch {
-  /** The operation's name, as profiles and errors show it. */
+  /** The operation's name, as shown in profiles and errors. */
   readonly label: string;
   readonly kernel: KernelSpec;
   readonly params: Uint32Array<ArrayBuffer>;
@@ -70,14 +71,14 @@ export interface Dispatch {
   readonly buffers: Readonly<Record<string, Buffer>>;
   /** null: this step does not need the dispatch. */
   workgroups(step: StepShape): Workgroups | null;
-  /** Bytes that the step must read or write in weights or cache, for the share of bandwidth in profiles. */
+  /** Bytes of weights or cache that the step must access, for the share of bandwidth in profiles. */
   readonly bytes?: (step: StepShape) => number;
 }
 
 /** WebGPU's limit for each dimension of a dispatch, in every implementation. */
 const MOST_WORKGROUPS = 65_535;
 
-/** `count` workgroups in two dimensions; kernels take the index from x + y * 65535 and ignore what is past the end. */
+/** `count` workgroups in two dimensions; kernels compute the index as x + y * 65535 and ignore those past the end. */
 export function spread(count: number): Workgroups {
   return [Math.min(count, MOST_WORKGROUPS), Math.ceil(count / MOST_WORKGROUPS), 1];
 }

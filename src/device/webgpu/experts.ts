@@ -1,6 +1,6 @@
 /**
- * The operations of experts as dispatches: route, expertMatmul, and the sorting of picks that prompts need. Pure. One idea: an
- * entry, row * picks + pick, is a row of the product; whether it reads a row of x of its own or its token's is all that differs.
+ * The operations of experts as dispatches: route, expertMatmul, and the sorting of picks for prompts. Pure. An entry,
+ * row * picks + pick, is a row of the product; the only difference is whether it reads its own row of x or its token's.
  *
  * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|
@@ -61,18 +61,18 @@ export function routeDispatch(options: RouteOptions): Dispatch {
   };
 }
 
-/** A step's picks by expert, in tiles of entries of one. */
+/** A step's picks by expert, in tiles of one expert's entries. */
 export interface Sorted {
   readonly buffer: Buffer;
   readonly tile: number;
-  /** In words of the buffer: where the list of entries begins. */
+  /** The start of the list of entries, in words of the buffer. */
   readonly listAt: number;
   readonly dispatch: Dispatch;
 }
 
 export interface SortOptions {
   readonly rows: "tokens" | "outputs";
-  /** Most rows of a step. */
+  /** Maximum rows of a step. */
   readonly maxRows: number;
   readonly experts: number;
   /** Picks of a row. */
@@ -82,7 +82,7 @@ export interface SortOptions {
   scratch(label: string, bytes: number): Buffer;
 }
 
-/** Tiles that `entries` can make: an expert's last one need not be full. */
+/** The maximum of tiles for `entries`: an expert's last one need not be full. */
 function mostTiles(entries: number, experts: number, tile: number): number {
   const begun = Math.min(entries, experts);
   return begun + Math.floor((entries - begun) / tile);
@@ -106,10 +106,10 @@ export function sortPicks(options: SortOptions): Sorted {
   return { buffer: sorted, tile, listAt, dispatch };
 }
 
-/** Entries of a tile, of either kernel for prompts. */
+/** Entries of a tile, in both kernels for prompts. */
 export const TILE_ENTRIES = 32;
 
-/** Whether the kernels for a mode and an input want picks by expert. */
+/** Whether the kernels for a mode and an input need picks by expert. */
 export function sortsPicks(mode: Mode, form: Form): boolean {
   return mode === "prompt" || form === "f16";
 }
@@ -117,32 +117,32 @@ export function sortsPicks(mode: Mode, form: Form): boolean {
 export interface ExpertOptions {
   readonly traits: Traits;
   readonly mode: Mode;
-  /** Of all experts, one after another; parts begin with an expert. */
+  /** The matrices of all experts, one after another; parts begin with an expert. */
   readonly block: WeightBlock;
   readonly experts: number;
   /** Picks of a row. */
   readonly count: number;
   readonly picks: Buffer;
   readonly rows: "tokens" | "outputs";
-  /** Most rows of a step. */
+  /** Maximum rows of a step. */
   readonly maxRows: number;
   readonly x: { readonly form: Form; readonly buffer: Buffer };
-  /** All picks of a row read the same of x, which is [rows, cols]; else it is [rows, count * cols]. */
+  /** All picks of a row read the same of x, which is [rows, cols]; otherwise it is [rows, count * cols]. */
   readonly shared: boolean;
   /** f32 [rows, count * rows of an expert]. */
   readonly out: Buffer;
-  /** Of a prompt. */
+  /** For prompts. */
   readonly sorted: Sorted | null;
   /** Bound where a kernel writes nothing. */
   readonly spare: Buffer;
 }
 
-/** The form in which products of experts want their input; several rows are a batch. */
+/** The form in which products of experts need their input; several rows count as a batch. */
 export function expertForm(traits: Traits, block: WeightBlock, mode: Mode): Form {
   return inputForm(traits, block, mode === "several" ? "batch" : mode);
 }
 
-/** out = x times the rows of the experts that each row has picked; a dispatch a part. */
+/** out = x times the rows of each row's picked experts; one dispatch for each part. */
 export function expertDispatches(options: ExpertOptions): Dispatch[] {
   const { block, mode, sorted, x } = options;
   const wanted = expertForm(options.traits, block, mode);
@@ -155,7 +155,7 @@ export function expertDispatches(options: ExpertOptions): Dispatch[] {
   });
 }
 
-/** What all kernels have. Unused bindings get a buffer that is only read. */
+/** Common to all kernels. Unused bindings get a buffer that is only read. */
 function common({ block, experts, out, x }: ExpertOptions, part: PlacedPart) {
   const rows = block.rows / experts;
   return {
@@ -172,7 +172,7 @@ function common({ block, experts, out, x }: ExpertOptions, part: PlacedPart) {
   };
 }
 
-/** Bytes of the experts that a step's rows pick at most, of those that lie in the part. */
+/** Upper bound for the bytes of the experts in this part that a step's rows pick. */
 function bytesOf({ rows, count, experts, block }: ExpertOptions, part: PlacedPart) {
   const each = (part.codesBytes + part.scalesBytes) / (part.rows / (block.rows / experts));
   const share = part.rows / block.rows;
@@ -180,8 +180,8 @@ function bytesOf({ rows, count, experts, block }: ExpertOptions, part: PlacedPar
 }
 
 /**
- * Rows of weights of a team, and groups of each that a lane has in flight: four together where experts' rows are so short that a
- * lane has one or two groups of a row; else as matmulVector serves one matrix. Not measured.
+ * Rows of weights of a team, and groups of each that a lane has in flight: four together if experts' rows are so short
+ * that a lane has one or two groups of a row; otherwise as matmulVector does for one matrix. Not measured.
  */
 function vectorShape(groups: number, team: number) {
   if (groups <= team) return { ROWS: 4, UNROLL: 1 };
@@ -287,7 +287,7 @@ function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted):
   const { traits, block, count, shared } = options;
   const { params, buffers, scales } = common(options, part);
   const eights = traits.matrices8 && !isFloat(block.form);
-  // Tiles say how many entries they have.
+  // Tiles contain their number of entries.
   const all = { ...params, tokens: 1, listAt: sorted.listAt };
   return {
     label: "expertMatmul",
@@ -312,7 +312,10 @@ function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted):
   };
 }
 
-/** Of a workgroup of expertMatrix, with 32 rows of an expert each; its lanes load a tile of 32 entries, no less than one item each. */
+/**
+ * A workgroup of expertMatrix has 32 rows of an expert for each subgroup; its lanes load a tile of 32 entries, at least
+ * one item each.
+ */
 const subgroupsOf = (subgroup: number) => Math.min(4, Math.max(1, Math.floor(128 / subgroup)));
 
 function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {

@@ -1,4 +1,4 @@
-/** WebGPU's flag numbers: the namespace objects that the Web has for them are no globals before Dawn is loaded. */
+/** WebGPU's flag numbers: the Web's namespace objects for them are not global before Dawn is loaded. */
 
 /** GPUBufferUsage. */
 export const USAGE = {

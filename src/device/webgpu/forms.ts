@@ -1,18 +1,18 @@
 /**
- * The forms in which an activation is handed from one operation to the next, and views of float32 rows inside wider
- * buffers. Owns their bytes; on the GPU's side lib/q8.wgsl owns q8's layout and lib/rowFactor.wgsl that of f16.
+ * The forms in which an activation is passed from one operation to the next, and views of float32 rows inside wider
+ * buffers, with their sizes. In the kernels, lib/q8.wgsl defines the layout of q8 and lib/rowFactor.wgsl that of f16.
  */
 import type { Buffer } from "./dispatch.ts";
 
-/** f32; f16, with a factor for each row, for subgroup matrices; q8 for integer dot products. */
+/** f32; f16 with a factor for each row, for subgroup matrices; q8 for integer dot products. */
 export type Form = "f32" | "f16" | "q8";
 
-/** OUT_FORM of the kernels. */
+/** The kernels' OUT_FORM. */
 export const FORM_IDS: Readonly<Record<Form, number>> = { f32: 0, f16: 1, q8: 2 };
 
 /** Bytes of q8 for a group of 32 values: two planes of codes and one of scales. */
 const Q8_GROUP_BYTES = 48;
-/** Of a row of f16: one float, alone in 16 bytes, since kernels read vec4s. */
+/** Bytes of a row's factor in f16: one float, padded to 16 bytes, since kernels read vec4s. */
 const FACTOR_BYTES = 16;
 
 export function formBytes(form: Form, rows: number, cols: number): number {
@@ -21,20 +21,22 @@ export function formBytes(form: Form, rows: number, cols: number): number {
   return rows * cols * 4;
 }
 
-/** f16: where the factors of `rows` rows begin, in words of 4 bytes; `cols` is a multiple of 32. */
+/** f16: the start of the factors of `rows` rows, in words of 4 bytes; `cols` is a multiple of 32. */
 export function factorsAt(rows: number, cols: number): number {
   return (rows * cols) / 2;
 }
 
 /**
- * Float32 rows inside a buffer: row r begins at offset + r * stride, both in floats. groups: a row is runs of `size` columns,
- * which begin `stride` apart.
+ * Float32 rows inside a buffer: row r begins at offset + r * stride, both in floats. groups: a row consists of runs of
+ * `size` columns, which begin `stride` apart.
  */
 export interface View {
   readonly buffer: Buffer;
   readonly offset: number;
   readonly stride: number;
   readonly groups?: { readonly size: number; readonly stride: number };
-  /** The rows are sums of `count` such rows, `stride` floats apart: products whose columns were cut. Default: of one. */
+  /**
+   * The rows are sums of `count` such rows, `stride` floats apart: products whose columns were divided. Default: one.
+   */
   readonly splits?: { readonly count: number; readonly stride: number };
 }

@@ -1,6 +1,7 @@
 /**
- * A recorded graph -> stages: the same operations, with those that one dispatch can do together joined, by rules over who makes
- * and who reads a value, each in a file of its own. Pure: what is joined here is checked against the unfused reference.
+ * Turns a recorded graph into stages: the same operations, with those joined that one dispatch can do together. The
+ * rules, each in a file of its own, depend on which operations write and read a value. Pure: the result is checked
+ * against the unfused reference.
  */
 import type { Graph, Op } from "../contract.ts";
 import { appendKv } from "./fusion/append.ts";
@@ -10,7 +11,7 @@ import { matmuls } from "./fusion/matmuls.ts";
 import { addNorm } from "./fusion/norm.ts";
 import type { Stage } from "./stages.ts";
 
-/** In this order: what an earlier rule has joined is not there for a later one. */
+/** In this order: operations that an earlier rule has joined are not available to a later one. */
 export const RULES: readonly Rule[] = [appendKv, matmuls, experts, addNorm];
 
 /** Joins what can be joined, in an order in which everything is computed before it is read. */
@@ -21,8 +22,8 @@ export function stagesOf(graph: Graph, rules: readonly Rule[] = RULES): Stage[] 
 }
 
 /**
- * The graph of a step of one row, which reaches the output or needs none: rows of outputs need not be taken, and what follows meets what
- * comes before. Rows that are read from outside are taken.
+ * The graph of a step of one row, which reaches the output or needs none: rows of outputs need not be taken, so the
+ * operations after takeOutputs read its input directly. Rows that are read from outside are still taken.
  */
 export function ofOneRow(graph: Graph): Graph {
   const kept = new Set([graph.logits, ...graph.labels.values()]);

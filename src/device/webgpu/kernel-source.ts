@@ -1,4 +1,4 @@
-/** A kernel as scripts/wgsl.js gathers it: its text, and what the text declares. */
+/** A kernel as scripts/wgsl.js collects it: its text, and what the text declares. */
 type BindingType = "uniform" | "read-only-storage" | "storage";
 
 export interface KernelSource {

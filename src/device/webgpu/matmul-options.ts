@@ -1,4 +1,4 @@
-/** What products are made of, for those who choose and plan their kernels: weights in buffers, options, counts of rows. */
+/** The inputs for planning matrix products: weights in buffers, options, numbers of rows. */
 import { type Buffer, type Mode, rowCount, type StepShape } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
@@ -10,11 +10,11 @@ export interface PlacedPart extends BlockPart {
   readonly scales: Buffer | null;
 }
 
-/** Matrices of one input, one below the other: weights.ts says what lies in the parts. */
+/** Matrices with the same input, one below the other: weights.ts defines the contents of the parts. */
 export interface WeightBlock {
   readonly form: WeightForm;
   readonly cols: number;
-  /** Of all matrices together. */
+  /** Rows of all matrices together. */
   readonly rows: number;
   readonly parts: readonly PlacedPart[];
   /** [rows] f32, or null. */
@@ -25,11 +25,14 @@ export interface MatmulOptions {
   readonly traits: Traits;
   readonly block: WeightBlock;
   readonly x: { readonly form: Form; readonly buffer: Buffer };
-  /** In decode: x is not yet divided by the root of its mean square and this epsilon; its groups carry their sums of squares. */
+  /**
+   * In decode: x is not yet divided by the root of its mean square plus this epsilon; its groups contain their sums of
+   * squares.
+   */
   readonly unscaled?: number | null;
   readonly rows: "tokens" | "outputs";
   readonly mode: Mode;
-  /** Most rows of a step in this mode; x and out have room for them. */
+  /** Maximum rows of a step in this mode; x and out have space for them. */
   readonly maxRows: number;
   /** f32 [maxRows][block.rows]; keepsSplits: [splitsOf(options)][maxRows][block.rows], which its reader adds up. */
   readonly out: Buffer;
@@ -40,14 +43,14 @@ export interface MatmulOptions {
   scratch(label: string, bytes: number): Buffer;
 }
 
-/** Tokens of one workgroup of a kernel, and the counts of a step that it serves. */
+/** Tokens of one workgroup of a kernel, and the numbers of rows that it serves. */
 export interface TokenShape {
   readonly tokens: number;
   readonly from: number;
   readonly to: number;
 }
 
-/** Fewest rows of a step in this mode. Outputs may be one. */
+/** Minimum rows of a step in this mode. Outputs may be one. */
 function leastRows({ traits, rows, mode }: Pick<MatmulOptions, "traits" | "rows" | "mode">): number {
   if (rows === "outputs") return 1;
   return { decode: 1, few: 2, several: traits.few + 1, batch: traits.several + 1, prompt: traits.batch + 1 }[
@@ -55,7 +58,7 @@ function leastRows({ traits, rows, mode }: Pick<MatmulOptions, "traits" | "rows"
   ];
 }
 
-/** Whether steps of this mode have as many rows. */
+/** Whether steps of this mode can have this many rows. */
 export function meets(
   options: Pick<MatmulOptions, "traits" | "rows" | "mode" | "maxRows">,
   { from, to }: TokenShape,
@@ -63,13 +66,13 @@ export function meets(
   return from <= options.maxRows && to >= leastRows(options);
 }
 
-/** The rows of a step, if a kernel serves as many; else 0. */
+/** The rows of a step, if a kernel serves this number; else 0. */
 export function countFor({ rows }: MatmulOptions, { from, to }: TokenShape, step: StepShape): number {
   const count = rowCount(rows, step);
   return count < from || count > to ? 0 : count;
 }
 
-/** The buffers that all kernels have. An unused binding gets one that is only read. */
+/** The buffers of all kernels. An unused binding gets one that is only read. */
 export function buffersOf({ block, x, out }: MatmulOptions, { codes, scales }: PlacedPart) {
   return { codes, scales: scales ?? codes, x: x.buffer, bias: block.bias ?? codes, out };
 }

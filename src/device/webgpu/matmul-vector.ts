@@ -1,6 +1,6 @@
 /**
- * The dispatches of matmulVector: quantized weights times one token, alone, or joined with the addition and the norm, or with the
- * gate, that read its products.
+ * The dispatches of matmulVector: quantized weights times one token, alone, or joined with the addition and the norm,
+ * or with the gate, that read its products.
  */
 import type { Activation } from "../contract.ts";
 import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
@@ -11,13 +11,13 @@ import { packParams } from "./params.ts";
 import { NO_EXPERTS, ONE_TOKEN, type TeamShape, teams, teamWorkgroups } from "./teams.ts";
 import { formValues, groupsOf } from "./weights.ts";
 
-/** What of the kernel's work is none, where it is not joined, or serves one matrix. */
+/** Values of the parts of the kernel that are unused if it is not joined, or serves one matrix. */
 const ALONE = { ...NO_EXPERTS, xGroups: 0, pickGroups: 0, factor: 1, gateRow: 0, upRow: 0, limit: 0 };
 
 /**
- * A subgroup a workgroup and one row for it, two groups a lane in flight: within 2 % of the best of 50 settings for six
- * shapes from 4096x14336 to 57344x8192 (46.2 us for 28672x8192 q4_0 on H100, 2026-11-23, bench row matmulVector). More
- * rows a team share the activations, but those lie in the nearest cache anyway.
+ * One subgroup per workgroup and one row for it, two groups per lane in flight: within 2 % of the best of 50 settings
+ * for six shapes from 4096x14336 to 57344x8192 (46.2 us for 28672x8192 q4_0 on H100, 2026-11-23, bench row
+ * matmulVector). With more rows per team the activations would be shared, but those are in the nearest cache anyway.
  */
 export function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   const { traits, block, x, spare, unscaled = null } = options;
@@ -54,7 +54,7 @@ function commonValues({ block, unscaled = null }: MatmulOptions, shape: TeamShap
   };
 }
 
-/** What reads the products of one token and is done with them: the row becomes q8. */
+/** The operation that continues with the products of one token, whose result is a row of q8. */
 export type Join =
   /** sum = (addedTo + products) * factor; q8 of sum * gain, not yet normed (MatmulOptions.unscaled). */
   | {
@@ -64,7 +64,7 @@ export type Join =
       readonly factor: number;
       readonly sum: Buffer;
     }
-  /** activation(gate) * up, of rows of the block that begin there. */
+  /** activation(gate) * up, for rows of the block that begin there. */
   | {
       readonly kind: "gate";
       readonly activation: Activation;
@@ -76,11 +76,11 @@ export type Join =
 /** Products of a workgroup: a group of q8. */
 const JOINED = 32;
 /**
- * Of a block in one part, whose input is q8; cols: of what becomes of the products, a multiple of 32.
+ * For a block in one part, whose input is q8; cols: columns of the result, a multiple of 32.
  *
- * As many threads as a device allows, a row of weights for each team, one group of it a lane in flight. A step of Llama 3.1 8B, q4_0, int4,
- * no context, on an H200, us: not joined 2,911; joined with 256 threads 2,845, with 512 and two groups 2,764, with 1024 2,457, with
- * 1024 and two groups 2,766 (2026-11-28).
+ * As many threads as a device allows, a row of weights for each team, one group of it per lane in flight. A step of
+ * Llama 3.1 8B, q4_0, int4, no context, on an H200, us: not joined 2,911; joined with 256 threads 2,845, with 512 and
+ * two groups 2,764, with 1024 2,457, with 1024 and two groups 2,766 (2026-11-28).
  */
 export function joinedDispatch(options: MatmulOptions, join: Join, cols: number): Dispatch {
   const { traits, block, x, rows, spare, unscaled = null } = options;

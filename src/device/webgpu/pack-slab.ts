@@ -1,15 +1,16 @@
 /**
- * A slab of a matrix: rows of a file in one buffer -> packed rows in another, codes first. What threads that pack run
- * (pack-worker.js), and what packs where there are none. Owns where codes and scales of a slab lie, and how many rows it has.
+ * Packs a slab of a matrix: rows of a file in one buffer become packed rows in another, codes first. Run by packing
+ * threads (pack-worker.js), or by this thread if there are none. Defines where a slab's codes and scales are, and its
+ * number of rows.
  */
 import { rowBytes, type TensorType } from "../../format/tensor.ts";
 import { packRows } from "./pack.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
-/** Of the file, and of what is packed. */
+/** Bytes of the file, and of the packed rows. */
 const SLAB_BYTES = 8 * 1024 * 1024;
 
-/** Two buffers that go from slab to slab, and to threads and back. */
+/** Two buffers that are reused from slab to slab, and transferred to threads and back. */
 export interface Slot {
   file: ArrayBuffer;
   packed: ArrayBuffer;
@@ -21,7 +22,7 @@ export interface Slab {
   readonly cols: number;
 }
 
-/** Most rows of a slab; one row may be longer than a slab otherwise is. */
+/** Maximum rows of a slab; at least one, even if a row is longer than a slab normally is. */
 export function slabRows(type: TensorType, cols: number): number {
   const { codes, scales } = packedBytes({ type, rows: 1, cols });
   return Math.max(1, Math.floor(SLAB_BYTES / Math.max(rowBytes(type, cols), codes + scales)));
@@ -32,7 +33,7 @@ function packedBytes({ type, rows, cols }: Slab): { codes: number; scales: numbe
   return { codes: rows * codesRowBytes(form, cols), scales: rows * scalesRowBytes(form, cols) };
 }
 
-/** The slot's file, as long as the slab's rows. */
+/** The slot's file buffer, with the size of the slab's rows. */
 export function slabFile(slot: Slot, { type, rows, cols }: Slab): Uint8Array<ArrayBuffer> {
   const bytes = rows * rowBytes(type, cols);
   if (slot.file.byteLength < bytes) slot.file = new ArrayBuffer(bytes);
@@ -46,7 +47,7 @@ export function slabPacked(slot: Slot, slab: Slab): [Uint32Array<ArrayBuffer>, U
   return [new Uint32Array(slot.packed, 0, codes / 4), new Uint32Array(slot.packed, codes, scales / 4)];
 }
 
-/** Packs the rows that lie in `file`. */
+/** Packs the rows in `file`. */
 export function packSlab(slot: Slot, slab: Slab): void {
   const { type, rows, cols } = slab;
   const [codes, scales] = slabPacked(slot, slab);

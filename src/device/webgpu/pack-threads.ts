@@ -1,6 +1,6 @@
 /**
- * Threads that pack weights (Node only). A slot's buffers are handed over and come back, since Dawn takes no shared ones. A thread
- * that fails or ends fails every slab that it had and every later one; nothing waits for it.
+ * Threads that pack weights (Node only). A slot's buffers are transferred to a thread and come back, since Dawn accepts
+ * no shared ones. A thread that fails or ends fails every slab that it had and every later one; nothing waits for it.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
@@ -11,7 +11,7 @@ import type { PackThreads, PackThreadsMaker } from "./packing.ts";
 /** More than disks and the thread that writes to the GPU can keep busy: a thread packs 2 GB/s. */
 const MOST_THREADS = 4;
 
-/** pack-worker.js answers with the buffers, or says what went wrong. */
+/** pack-worker.js answers with the buffers, or with an error message. */
 interface Packed extends Slot {
   readonly error: string | null;
 }
@@ -28,7 +28,7 @@ interface Thread {
   readonly pending: Pending[];
 }
 
-/** null where there is one core. module: of pack-slab, for tests of the sources. */
+/** null if there is only one core. module: of pack-slab, for tests of the sources. */
 export function packThreads(
   threads = Math.min(MOST_THREADS, availableParallelism() - 1),
   module = new URL("./pack-slab.js", import.meta.url),
@@ -64,7 +64,7 @@ class Threads implements PackThreads {
   #start(module: URL): Thread {
     const worker = new Worker(new URL("./pack-worker.js", import.meta.url), {
       workerData: { module: module.href },
-      // Flags of the parent (test runners, inspectors) are not the workers' business.
+      // Flags of the parent (test runners, inspectors) are not for the workers.
       execArgv: [],
     });
     const thread: Thread = { worker, pending: [] };
@@ -85,7 +85,7 @@ class Threads implements PackThreads {
     this.#failure ??= failure(found);
     for (const { pending } of this.#threads)
       for (const { slot, reject } of pending.splice(0)) {
-        // What was handed over is gone with the thread.
+        // Transferred buffers are lost with the thread.
         Object.assign(slot, { file: new ArrayBuffer(0), packed: new ArrayBuffer(0) });
         reject(this.#failure);
       }

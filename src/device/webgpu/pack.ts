@@ -1,7 +1,7 @@
 /**
- * Rows of a file's bytes -> the words that GPU kernels read (weights.ts), slab by slab while a model loads. Owns the
- * choice by type; families of types lie in pack/. One idea: four codes at a time, masked and shifted as one word, and
- * nothing allocated per block.
+ * Packs rows of a file's bytes into the words that GPU kernels read (weights.ts), slab by slab while a model loads.
+ * This file selects by type; pack/ has the families of types. Four codes are masked and shifted at a time as one word,
+ * and nothing is allocated per block.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import { BLOCKS, rowBytes, type TensorType } from "../../format/tensor.ts";
@@ -51,8 +51,8 @@ const PACKERS: Readonly<Record<TensorType, PackRow>> = {
 };
 
 /**
- * Packs `rows` whole rows. bytes: rows * rowBytes(type, cols) of the file. codes, scales: zero-filled or reused arrays of
- * at least rows * codesRowBytes and rows * scalesRowBytes bytes; every word of those rows is written.
+ * Packs `rows` whole rows. bytes: rows * rowBytes(type, cols) of the file. codes, scales: zero-filled or reused arrays
+ * of at least rows * codesRowBytes and rows * scalesRowBytes bytes; every word of those rows is written.
  */
 export function packRows(
   type: TensorType,

@@ -1,11 +1,11 @@
 /**
- * The slabs of weights that are on their way from a file to the GPU, of one allocation: a few slots, so that memory is bounded, and
- * who packs what lies in them. Reading, packing and writing of different slabs overlap; a slab holds its slot for all three.
- * Slots and threads are made when the first load needs them, and are gone when no load is under way.
+ * The slabs of weights on their way from a file to the GPU, for one allocation: a few slots, so that memory is bounded,
+ * and the threads that pack their contents. Reading, packing and writing of different slabs overlap; a slab holds its
+ * slot for all three. Slots and threads are made for the first load and freed when no load is running.
  */
 import { packSlab, type Slab, type Slot } from "./pack-slab.ts";
 
-/** Threads that pack. Their buffers go there and come back; DeviceError when one fails or is gone. */
+/** Threads that pack. Buffers are transferred there and back; throws DeviceError if one fails or is gone. */
 export interface PackThreads {
   pack(slot: Slot, slab: Slab): Promise<void>;
   close(): void;
@@ -16,9 +16,9 @@ export interface PackThreadsMaker {
   start(): PackThreads;
 }
 
-/** Of slabs that are read or written while others are packed. */
+/** Slots for slabs that are read or written while others are packed. */
 const MORE_SLOTS = 2;
-/** Matrices with fewer bytes in the file are packed at once: they are done before a thread has started. */
+/** Matrices with fewer bytes in the file are packed on this thread: they are done before a thread has started. */
 const LEAST_BYTES = 2 * 1024 * 1024;
 
 interface Waiting {
@@ -27,7 +27,7 @@ interface Waiting {
 }
 
 export class WeightPacking {
-  /** Of slabs at most. */
+  /** Maximum number of slabs. */
   readonly slots: number;
   readonly #maker: PackThreadsMaker | null;
   #threads: PackThreads | null = null;
@@ -44,8 +44,8 @@ export class WeightPacking {
   }
 
   /**
-   * Runs a load, which takes slots by what it is given. A load that began before others goes first, so that the file is read in the
-   * order in which loads begin.
+   * Runs a load, which acquires slots with the given function. A load that began earlier gets slots first, so that the
+   * file is read in the order in which loads begin.
    */
   async during(load: (take: () => Slot | Promise<Slot>) => Promise<void>): Promise<void> {
     this.#loads++;
@@ -67,14 +67,14 @@ export class WeightPacking {
     first.take(slot);
   }
 
-  /** matrixBytes: of the matrix in the file. */
+  /** matrixBytes: size of the matrix in the file. */
   async pack(slot: Slot, slab: Slab, matrixBytes: number): Promise<void> {
     if (!this.#maker || matrixBytes < LEAST_BYTES) return packSlab(slot, slab);
     this.#threads ??= this.#maker.start();
     await this.#threads.pack(slot, slab);
   }
 
-  /** At once where a slot is free. */
+  /** Synchronous if a slot is free. */
   #take(order: number): Slot | Promise<Slot> {
     const free = this.#free.pop();
     if (free) return free;

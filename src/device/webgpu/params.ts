@@ -1,8 +1,11 @@
-/** Params of kernels -> bytes, by the fields that their WGSL declares. Apart from the kernels' texts: plans pack Params, too. */
+/**
+ * Packs the Params of kernels into bytes, by the fields that their WGSL declares. Separate from the kernels' texts,
+ * because plans pack Params, too.
+ */
 import { ArgumentError } from "../../format/errors.ts";
 import { PARAMS, type ParamsOf } from "./kernel-params.ts";
 
-/** Params as the uniform buffer holds them. Every field must be given: a forgotten one is an error, not a zero. */
+/** Params as the uniform buffer holds them. Every field must be given: a missing one is an error, not a zero. */
 export function packParams<Name extends keyof ParamsOf>(
   kernel: Name,
   params: ParamsOf[Name],

@@ -1,8 +1,7 @@
 /**
- * Where a step's time goes: each dispatch in a pass of its own between two timestamps, the whole step in one pass as well
- * it, and the memory's bandwidth. Owns the measuring; bench.ts makes the table.
- * One idea: dispatches are timed in the order of the step and never repeated in place, so that a matrix that fits into
- * the GPU's cache is not read from there.
+ * Measures a step: each dispatch in a pass of its own between two timestamps, the whole step in one pass, and the
+ * memory's bandwidth. bench.ts makes the table. Dispatches are timed in the order of the step and never repeated in
+ * place, so that a matrix that would fit into the GPU's cache is not read from there.
  */
 import type { StepProfile } from "../contract.ts";
 import { type Bandwidth, measureBandwidth } from "./bandwidth.ts";
@@ -10,7 +9,7 @@ import type { Dispatch, StepShape } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Encode, timePasses } from "./timing.ts";
 
-/** A dispatch with everything that encoding it needs. */
+/** A dispatch with everything needed to encode it. */
 export interface ReadyDispatch {
   readonly dispatch: Pick<Dispatch, "label" | "workgroups" | "bytes">;
   readonly pipeline: GPUComputePipeline;
@@ -18,9 +17,12 @@ export interface ReadyDispatch {
 }
 
 export interface ProfileOptions {
-  /** Runs whose median is taken. Default 7, fewer of slow steps. */
+  /** Runs whose median is taken. Default 7, fewer for slow steps. */
   repetitions?: number;
-  /** Of the buffer that is read to find the bandwidth: larger than any cache. Default 256 MiB, or what a binding may hold; 4 MiB on what is slow. */
+  /**
+   * Size of the buffer that is read to find the bandwidth: larger than any cache. Default 256 MiB, or what a binding
+   * may hold; 4 MiB on slow devices.
+   */
   bandwidthBytes?: number;
 }
 
@@ -32,8 +34,8 @@ const TIMED_US = 2e6;
 const known = new WeakMap<Gpu, Promise<Bandwidth>>();
 
 /**
- * Profiles `ready`, the dispatches of a step whose inputs (ids, step uniform, turns) are on the GPU: it runs again some
- * dozens of times. UnsupportedError when the adapter has no timestamps, DeviceError.
+ * Profiles `ready`, the dispatches of a step whose inputs (ids, step uniform, angles) are on the GPU, by running them
+ * some dozens of times. Throws UnsupportedError if the adapter has no timestamps, and DeviceError.
  */
 export async function profileStep(
   gpu: Gpu,

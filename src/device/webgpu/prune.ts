@@ -1,13 +1,15 @@
 /**
- * Takes branches out of WGSL whose conditions are constants: what a variant of a kernel does not do, its text does not
- * contain. Compilers drop such branches, too, but late: with branches of another cache format in it, which never ran, a decode
- * kernel took 1.7 times as long on an H200 (lab/LOG.md, 2026-11-28). Lines stay where they are, for compilers' messages.
+ * Removes branches from WGSL whose conditions are constants: the text of a kernel's variant contains only what it does.
+ * Compilers drop such branches, too, but late: with branches of another cache format in it, which never ran, a decode
+ * kernel took 1.7 times as long on an H200 (lab/LOG.md, 2026-11-28). Line numbers are kept, for compilers' messages.
  */
 
 type Known = number | boolean;
 type Lookup = (name: string) => Known | undefined;
 
-/** `text` without the branches that its module-scope constants rule out. Of constants, integers and booleans count. */
+/**
+ * `text` without the branches that its module-scope constants rule out. Integer and boolean constants are considered.
+ */
 export function prune(text: string): string {
   return withoutDead(text, constantsOf(text));
 }
@@ -46,7 +48,7 @@ function withoutDead(text: string, lookup: Lookup): string {
     const end = other?.end ?? branch.end;
     const dropped = (from: number, to: number) => text.slice(from, to).replace(/[^\n]/g, "");
     const body = kept && withoutDead(text.slice(kept.start, kept.end), lookup);
-    // What follows then would be warned of.
+    // The compiler would warn about what follows.
     const until = body && !isElse && leaves(body.replace(/\/\/[^\n]*/g, "")) ? enclosingEnd(text, end) : end;
     result += before + dropped(match.index, kept?.start ?? end);
     if (kept) result += body + dropped(kept.end, until);
@@ -57,7 +59,7 @@ function withoutDead(text: string, lookup: Lookup): string {
   return result + text.slice(done);
 }
 
-/** A block, without its comments, whose last statement leaves it, or is a block by itself that does. */
+/** Whether a block's last statement leaves it, or is itself a block whose last statement does; comments are ignored. */
 function leaves(block: string): boolean {
   const trimmed = block.trim();
   if (!trimmed.startsWith("{")) return false;
@@ -68,7 +70,7 @@ function leaves(block: string): boolean {
   return /(^|[;{}])\s*$/.test(inner.slice(0, open)) && leaves(inner.slice(open));
 }
 
-/** Where the block that ends a text opens. */
+/** The start of the block that ends a text. */
 function opening(text: string): number {
   let depth = 0;
   for (let i = text.length - 1; ; i--) {
@@ -78,7 +80,7 @@ function opening(text: string): number {
   }
 }
 
-/** Where the block around `from` closes. */
+/** The end of the block around `from`. */
 function enclosingEnd(text: string, from: number): number {
   for (let i = from; ; i++) {
     if (text.startsWith("//", i)) i = text.indexOf("\n", i);
@@ -99,7 +101,7 @@ function bodyAt(text: string, from: number): Range {
   return { start, end: closing(text, start) + 1 };
 }
 
-/** What an `else` there leads to: a block, or an `if` with all that belongs to it. */
+/** What follows an `else`: a block, or an `if` with everything that belongs to it. */
 function elseAt(text: string, from: number): Range | null {
   const start = startOfElse(text, from);
   if (start === null) return null;
@@ -115,7 +117,7 @@ function startOfElse(text: string, from: number): number | null {
 
 const PAIRS: Readonly<Record<string, string>> = { "(": ")", "{": "}" };
 
-/** Where what opens at `open` closes. */
+/** The bracket that closes the one at `open`. */
 function closing(text: string, open: number): number {
   const [opens, closes] = [text[open], PAIRS[text[open]]];
   let depth = 0;
@@ -129,7 +131,7 @@ function closing(text: string, open: number): number {
 
 const TOKEN = /\d[\w.]*|[A-Za-z_]\w*|<<|>>|&&|\|\||[=!<>]=|\S/g;
 
-/** Operators by how closely they bind, loosest first. */
+/** Operators by precedence, lowest first. */
 const LEVELS: readonly (readonly string[])[] = [
   ["||"],
   ["&&"],

@@ -1,11 +1,11 @@
 /**
- * GPU -> host: one mappable buffer, as large as the largest read so far. Owns the only waits of a step. A device that is
- * lost while someone waits rejects with the GPU's one error.
+ * GPU -> host: one mappable buffer, as large as the largest read so far. These reads are the only waits of a step. If
+ * the device is lost meanwhile, they reject with the GPU's error.
  */
 import { MAP_READ, USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 
-/** Of a buffer that the host reads. */
+/** Usage of a buffer that the host reads. */
 export const MAPPABLE = USAGE.mapRead | USAGE.copyTarget;
 
 export class ReadBack {
@@ -15,7 +15,7 @@ export class ReadBack {
 
   constructor(readonly gpu: Gpu) {}
 
-  /** `bytes` bytes of a buffer from each offset, one after another, in one wait; multiples of 4. */
+  /** Reads `bytes` bytes of a buffer from each offset, one after another, in one wait; multiples of 4. */
   read(from: GPUBuffer, offsets: readonly number[], bytes: number): Promise<ArrayBuffer> {
     const result = this.#last.then(() => this.#read(from, offsets, bytes));
     this.#last = result.catch(() => {});

@@ -1,7 +1,7 @@
 /**
- * Sampling on the GPU, planned: a tree of top-k reductions over the logits and a last dispatch that draws. Owns the
- * tree's shape and the bytes of the options.
- * One idea: three trees (KEEP 1, 64 and 256), so that greedy and the usual top-k of 40 take two dispatches.
+ * Sampling on the GPU, planned: a tree of top-k reductions over the logits and a last dispatch that draws. Defines the
+ * tree's shape and the layout of the options. There are three trees (KEEP 1, 64 and 256), so that greedy sampling and
+ * the usual top-k of 40 take two dispatches.
  */
 import type { Sampling } from "../contract.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
@@ -10,32 +10,32 @@ import { packParams } from "./params.ts";
 /** lib/top.wgsl: lanes of a workgroup, and pairs that one workgroup can sort. */
 const LANES = 256;
 const PLACES = 1024;
-/** How many a tree keeps: the largest; topK up to 64; topK up to 256, or all words. */
+/** How many of the largest a tree keeps: one; topK up to 64; topK up to 256, or all tokens. */
 const KEEPS = [1, 64, 256] as const;
 type Keep = (typeof KEEPS)[number];
 
 /** The largest topK and number of candidates. */
 export const MOST_KEPT = 256;
-/** `chosen` when the kept words may reach beyond the largest MOST_KEPT, or logits are not finite: the host has to look. */
+/** `chosen` if tokens beyond the largest MOST_KEPT may count, or logits are not finite: the host has to decide. */
 export const NOT_PROVEN = 0xffffffff;
-/** Words that `batch` holds of a row that an id is chosen for: the row of logits, the text, and the options. */
+/** Words in `batch` for a row for which an id is chosen: the row of logits, the text, and the options. */
 export const SAMPLED_WORDS = 8;
 
 export interface SamplingPlan {
-  /** [texts] u32: the id that was chosen last for each; one more for rows of no text; then [rows]: the ids, or NOT_PROVEN. */
+  /** [texts] u32: the id chosen last for each, plus one for rows of no text; then [rows]: the ids, or NOT_PROVEN. */
   readonly chosen: Buffer;
   /** [rows, MOST_KEPT] (bits of an f32 logit, id), largest first, as many as the tree keeps; past the end -Infinity. */
   readonly candidates: Buffer;
   readonly buffers: readonly Buffer[];
-  /** The dispatches that choose an id for each of a step's rows; null: with some of the options the host has to. */
+  /** The dispatches that choose an id for each of a step's rows; null: some of the options need the host. */
   dispatchesFor(samplings: readonly Sampling[]): readonly Dispatch[] | null;
   /** The dispatches after which `candidates` holds the `count` largest, at most MOST_KEPT. */
   candidatesFor(count: number): readonly Dispatch[];
-  /** Every dispatch there is, for compiling and binding once. */
+  /** All dispatches, for compiling and binding once. */
   readonly all: readonly Dispatch[];
 }
 
-/** logits: [outputs, vocab] f32. rows: most that are sampled in a step. make: plans a buffer. */
+/** logits: [outputs, vocab] f32. rows: maximum sampled in a step. make: plans a buffer. */
 export function planSampling(options: {
   logits: Buffer;
   vocab: number;
@@ -68,7 +68,7 @@ export function planSampling(options: {
         label: "sampleTop",
         kernel: { kernel: "sampleTop", values: { KEEP: keep, FIRST: i === 0 } },
         params: packParams("sampleTop", { count, perThread }),
-        // Of `logits` and `before` one is unused, and bound to what the other is.
+        // One of `logits` and `before` is unused, and bound to the same buffer as the other.
         buffers: { logits: before, before, kept: kept[i % 2], sums, batch },
         workgroups: ({ sampled }) => (sampled === 0 ? null : [chunks, sampled, 1]),
       };
@@ -110,18 +110,19 @@ export function keepFor({ temperature, topK }: Sampling): number | null {
   return topK <= MOST_KEPT ? (topK === 0 ? MOST_KEPT : topK) : null;
 }
 
-/** The options' words of a row in `batch`. */
+/** The option words of a row in `batch`. */
 export function packChoice({ temperature, topK, topP, minP, seed, draw }: Sampling): number[] {
   const floats = new Float32Array(3);
-  // An f32 has no temperature below 1e-38, and the draw divides by it; at 1e-30 equals alone share the probability.
+  // An f32 cannot represent a temperature below 1e-38, and the draw divides by it; at 1e-30 only equal logits share the
+  // probability.
   floats[0] = temperature === 0 ? 0 : Math.max(temperature, 1e-30);
-  // In f32 the sum of all could reach the total before the last words: no cut is told as a part above 1.
+  // In f32 the sum could reach the total before the last tokens, so a topP of 1 or more is encoded as no limit.
   floats[1] = topP >= 1 ? 2 : topP;
   floats[2] = minP;
   return [...new Uint32Array(floats.buffer), topK, seed, draw];
 }
 
-/** The first `count` of the candidates' bytes, NaN first, then largest first; fewer where fewer are above -Infinity. */
+/** The first `count` of the candidates' bytes, NaN first, then largest first; fewer if fewer are above -Infinity. */
 export function unpackCandidates(
   bytes: ArrayBuffer,
   count: number,
@@ -138,13 +139,16 @@ export function unpackCandidates(
 }
 
 interface Level {
-  /** Elements it reads. */
+  /** The number of elements it reads. */
   count: number;
   perThread: number;
   chunks: number;
 }
 
-/** Levels of sampleTop until one workgroup of sampleDraw can take what is kept. At least one: it makes pairs of logits. */
+/**
+ * Levels of sampleTop until one workgroup of sampleDraw can handle what is left. At least one: it makes pairs of
+ * logits.
+ */
 function levels(vocab: number, keep: Keep): Level[] {
   // A workgroup can sort what keepTop leaves of this many elements of each lane.
   const most = Math.floor(PLACES / keep);

@@ -1,4 +1,7 @@
-/** What the lists of dispatches of one program share, made by program.ts: buffers, traits, and where caches and weights lie. */
+/**
+ * What the dispatch lists of one program share, made by program.ts: buffers, traits, and the places of caches and
+ * weights.
+ */
 import type { Graph } from "../contract.ts";
 import type { CachePlace } from "./attend-options.ts";
 import type { BlockPlan } from "./blocks.ts";
@@ -11,13 +14,13 @@ export interface Shared {
   readonly blocks: BlockPlan;
   /** The step's lists and the page tables. */
   readonly batch: Buffer;
-  /** [texts] u32: what was chosen last for each. */
+  /** [texts] u32: the id chosen last for each. */
   readonly chosen: Buffer;
   /** By rope id: [maxTokens, 2, pairs] f32. */
   readonly angles: readonly Buffer[];
   /** By cache id. */
   readonly caches: readonly CachePlace[];
-  /** By cache id: of a packed cache its vectors as they come; else null. */
+  /** By cache id: the unpacked vectors of a packed cache; else null. */
   readonly recents: readonly (CachePlace | null)[];
   /** By state id: [stateSlots, values] f32. */
   readonly states: readonly Buffer[];

@@ -1,7 +1,7 @@
 /**
- * Few GPU buffers for many activations: buffers of a program that are never alive together share one. Pure. One idea:
- * a buffer lives from the first dispatch that names it to the last; several programs share the same slots, as one runs
- * at a time.
+ * Assigns few GPU buffers to many activations: buffers of a program that are never alive together share one. Pure. A
+ * buffer lives from the first dispatch that uses it to the last. Several programs share the same slots, since only one
+ * runs at a time.
  */
 import type { Buffer, Dispatch } from "./dispatch.ts";
 
@@ -12,7 +12,7 @@ export interface Slots {
   readonly slotOf: ReadonlyMap<number, number>;
 }
 
-/** `isShared`: whether a buffer is an activation; others (weights, caches, logits) keep a place of their own. */
+/** `isShared`: whether a buffer is an activation; others (weights, caches, logits) have a place of their own. */
 export function assignSlots(
   programs: readonly (readonly Dispatch[])[],
   isShared: (buffer: Buffer) => boolean,
@@ -21,7 +21,8 @@ export function assignSlots(
   const bytes: number[] = [];
   for (const program of programs) {
     const lives = livesOf(program, isShared);
-    // Largest first within what is free keeps a small buffer from taking, and a large one from growing, the wrong slot.
+    // Of the free slots the best one, so that a small buffer does not take a large slot and a large one does not grow a
+    // small slot.
     const freeFrom = bytes.map(() => 0);
     for (const { buffer, first, last } of lives) {
       let best = -1;

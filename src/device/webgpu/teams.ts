@@ -1,6 +1,6 @@
 /**
- * Teams: the invocations that compute a row of a product together, a subgroup where there is one. What the kernels of matrix
- * times vector have in common.
+ * Teams: the invocations that together compute a row of a product, a subgroup if there is one. Shared by the kernels
+ * for matrix times vector.
  */
 import { type StepShape, spread, type Workgroups } from "./dispatch.ts";
 import type { Traits } from "./gpu.ts";
@@ -10,19 +10,19 @@ import type { KernelValues } from "./wgsl.ts";
 
 export const ONE_TOKEN: TokenShape = { tokens: 1, from: 1, to: 1 };
 
-/** Params of kernels that serve experts, too (experts.ts). */
+/** Params of kernels that also serve experts (experts.ts). */
 export const NO_EXPERTS = { partFirst: 0, partRows: 0 };
 
 export interface TeamShape {
   workgroup: number;
   team: number;
   subgroup: number;
-  /** Of weights, of one team. */
+  /** Rows of weights of one team. */
   rows: number;
   libs: { teamSum: "subgroup" | "shared" };
 }
 
-/** A team is a subgroup where there is one; rows: of weights a team. */
+/** A team is a subgroup if there is one; rows: rows of weights for each team. */
 export function teams({ subgroup }: Traits, workgroup: number, rows: number): TeamShape {
   if (subgroup !== null && subgroup <= workgroup)
     return { workgroup, team: subgroup, subgroup, rows, libs: { teamSum: "subgroup" } };

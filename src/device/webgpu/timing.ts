@@ -1,6 +1,6 @@
 /**
- * GPU time of compute passes by timestamp queries. Owns the queries, their way back to the host, and the warming up: a
- * GPU that waits for the host lowers its clocks and shows times two to four times too long.
+ * GPU time of compute passes by timestamp queries: the queries, their way back to the host, and the warm-up. A GPU that
+ * waits for the host lowers its clocks and shows times two to four times too long.
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import { median } from "../median.ts";
@@ -8,16 +8,16 @@ import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { ReadBack } from "./read-back.ts";
 
-/** Encodes into a pass what it should time. */
+/** Encodes what it should time into a pass. */
 export type Encode = (pass: GPUComputePassEncoder) => void;
 
-/** WebGPU's most queries of a set are 4,096; a pass takes two. */
+/** WebGPU's maximum number of queries in a set is 4,096; a pass takes two. */
 const PASSES_OF_SET = 2048;
 const BUSY_MS = 300;
 
 /**
- * Microseconds of each pass: the medians of `repetitions` runs of all of them in their order, which do not wait for the
- * host. `busy` runs before them. UnsupportedError when the adapter has no timestamps.
+ * Microseconds of each pass: the medians of `repetitions` runs of all of them in order, without waiting for the host.
+ * `busy` runs before them. Throws UnsupportedError if the adapter has no timestamps.
  */
 export async function timePasses(
   gpu: Gpu,
@@ -31,7 +31,7 @@ export async function timePasses(
     const count = 2 * Math.min(PASSES_OF_SET, passes.length - i * PASSES_OF_SET);
     return device.createQuerySet({ type: "timestamp", count });
   });
-  // Resolving wants offsets in multiples of 256 bytes.
+  // Resolving requires offsets in multiples of 256 bytes.
   const stride = Math.ceil((passes.length * 16) / 256) * 256;
   const resolved = device.createBuffer({
     size: repetitions * stride,
@@ -65,7 +65,7 @@ export async function timePasses(
     for (let run = 0; run < repetitions; run++)
       times.forEach((ofPass, i) => {
         const at = (run * stride) / 8 + 2 * i;
-        // A pass may count as begun while it waits for the one before it.
+        // A pass may count as begun while it waits for the previous one.
         const begin = stamps[at] > end ? stamps[at] : end;
         end = stamps[at + 1];
         // A clock that is set back between the two gives nonsense; WebGPU allows that.
@@ -78,7 +78,7 @@ export async function timePasses(
   }
 }
 
-/** Runs `encode` for 300 ms, at least once, and leaves the last run under way. */
+/** Runs `encode` for 300 ms, at least once, and leaves the last run pending. */
 async function keepBusy(gpu: Gpu, encode: Encode): Promise<void> {
   const { queue } = gpu.device;
   const started = performance.now();

@@ -1,9 +1,9 @@
 /**
- * Rows of one text that attend in tiles, as units: whole tiles of query heads, so that a step's attention can be cut between
- * them.
+ * Divides rows of one text that attend in tiles into units of whole tiles of query heads, so that a step's attention
+ * can be divided between submits.
  */
 
-/** Rows of one text that attention is not cut below: a whole tile of query heads. */
+/** The smallest unit: a whole tile of query heads. */
 const UNIT_ROWS = 64;
 
 /** A run of rows that attends in tiles; packed: positions of its text in packed pages. */
@@ -14,17 +14,17 @@ export interface LongRun {
   readonly packed: number;
 }
 
-/** `before`: rows of runs, or units, before it. */
+/** `before`: number of rows of earlier runs, or units. */
 export interface Unit extends LongRun {
   readonly before: number;
 }
 
-/** Most units of a step with these numbers of tokens and runs. */
+/** Maximum units of a step with these numbers of tokens and runs. */
 export function mostUnits(tokens: number, runs: number): number {
   return Math.ceil(tokens / UNIT_ROWS) + runs;
 }
 
-/** Runs that attend in tiles, cut into whole tiles. */
+/** Runs that attend in tiles, divided into whole tiles. */
 export function unitsOf(longs: readonly LongRun[]): Unit[] {
   const units: Unit[] = [];
   let before = 0;

@@ -1,6 +1,7 @@
 /**
- * Weights that the GPU's kernels could not hold: they expand weights to float16 for subgroup matrices, and multiplied-out
- * scales lie in float16 on every GPU. No published weight comes near its largest number; a damaged or hostile file has any.
+ * Refuses weights that the GPU's kernels could not represent: they expand weights to float16 for subgroup matrices, and
+ * multiplied-out scales are float16 on every GPU. No published weight comes near the limit; a damaged or hostile file
+ * may contain any number.
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import { bf16ToF32, f16ToF32 } from "../../format/float16.ts";
@@ -8,22 +9,22 @@ import type { WeightForm } from "./weights.ts";
 
 /** The largest finite float16. */
 const LARGEST = 65_504;
-/** Set in a float16 or bfloat16 of magnitude 2 or more, which most matrices and scales are below. */
+/** Set in a float16 or bfloat16 of magnitude 2 or more; most matrices and scales are below. */
 const TWO_OR_MORE = 0x4000_4000;
 
-/** Largest magnitude of a code less its bias, in every type of the form; those of a table are in the table. */
+/** Largest magnitude of a code minus its bias, in every type of the form; for codes of a table it is in the table. */
 const MOST_CODE = {
   ...{ nibbles: 15, table: 0, bytes: 128, bits: 2, pairs: 3, thirds: 0, fives: 31, sixes: 63 },
   ...{ f32: 0, f16: 0, bf16: 0 },
 } as const;
-/** The largest odd number by which an f32 of `odds` is multiplied. */
+/** The largest odd number that an f32 of `odds` is multiplied by. */
 const MOST_ODD = 31;
 /** Half of the largest e4m3, in a row of `e4m3`. */
 const MOST_E4M3 = 240;
 
 /**
- * UnsupportedError when a packed weight of `name` may be beyond float16. codes, scales: whole words of packed rows; rowWords:
- * words of a row's scales. A float that is infinite or NaN in the file passes: it stays one.
+ * Throws UnsupportedError if a packed weight of `name` may be beyond float16. codes, scales: whole words of packed
+ * rows; rowWords: words of a row's scales. A float that is infinite or NaN in the file passes: it stays one.
  */
 export function checkWeights(
   name: string,
@@ -64,14 +65,17 @@ export function checkWeights(
   }
 }
 
-/** Of `superPairs` and `superHalves`: five words for eight groups. A d or dMin of 1,024 or more is infinite here, and refused. */
+/**
+ * For `superPairs` and `superHalves`: five words for eight groups. A d or dMin of 1,024 or more is infinite here, and
+ * refused.
+ */
 function checkSupers(name: string, form: WeightForm, scales: Uint32Array): void {
   const most = mostCode(form) + form.bias;
   const isPair = form.scales === "superPairs";
   for (let at = 0; at < scales.length; at += 5) {
     const d = Math.abs(f16ToF32(scales[at] & 0xffff)) / 64;
     const m = Math.abs(f16ToF32(scales[at] >>> 16)) / 64;
-    // What the largest bytes would make; where that is within bounds the bytes need not be read.
+    // The result of the largest bytes; if that is within bounds the bytes need not be read.
     if (isPair ? d * 63 * most + m * 63 <= LARGEST : d * 128 * most <= LARGEST) continue;
     if (d + m === Number.POSITIVE_INFINITY) throw beyond(name, d + m);
     for (let group = 0; group < 8; group++) {

@@ -1,6 +1,6 @@
 /**
- * File rows -> GPU buffers, in slabs of a few MiB, several at once: no second copy of a model is ever in memory. Owns that the
- * first thing that goes wrong ends the load, when none of its slabs is under way any more.
+ * Loads file rows into GPU buffers, in slabs of a few MiB, several at once: there is never a second copy of a model in
+ * memory. The first error ends the load, once none of its slabs is in flight.
  */
 import { dequantize } from "../../format/blocks.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
@@ -22,7 +22,7 @@ export async function loadWeight(
 ): Promise<void> {
   const { queue } = gpu.device;
   if (placement.kind === "vector") {
-    // A vector may be stored as a column; its rows follow each other in the file.
+    // A vector may be stored as a column; its rows are consecutive in the file.
     const bytes = new Uint8Array(tensor.rows * rowBytes(tensor.type, tensor.cols));
     await tensor.readRows(0, tensor.rows, bytes);
     const values = new Float32Array(tensor.rows * tensor.cols);

@@ -1,27 +1,28 @@
 /**
- * How matrices lie on the GPU: the form of every tensor type, its sizes, and blocks of several matrices cut into parts
- * that one binding can hold. One of the two owners of the layout (the other is kernels/lib/weight.wgsl); pack.ts fills it.
- * One idea: value = scale * (code - bias) + offset over groups of 32 columns, codes and scales in buffers of their own.
+ * The layout of matrices on the GPU: the form of every tensor type, its sizes, and blocks of several matrices divided
+ * into parts that one binding can hold. The other definition of this layout is kernels/lib/weight.wgsl; pack.ts writes
+ * it. value = scale * (code - bias) + offset over groups of 32 columns, with codes and scales in separate buffers.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import type { TensorType } from "../../format/tensor.ts";
 import type { Weight } from "../contract.ts";
 
-/** Columns under one scale (or two, of 16 each). */
+/** Columns of one scale (or two, of 16 each). */
 export const GROUP = 32;
 
 /**
- * CODES of the kernels. table: nibbles that are places in a table. bits: 0 or 2, pairs: 0 to 3, thirds: places in a table of 8;
- * all three become nibbles. fives, sixes: nibbles and their upper bits apart. Floats are [rows][cols padded to 32].
+ * The kernels' CODES. table: nibbles that are indices into a table. bits: 0 or 2, pairs: 0 to 3, thirds: indices into a
+ * table of 8; all three become nibbles. fives, sixes: nibbles and their upper bits separately. Floats are [rows][cols
+ * padded to 32].
  */
 const CODES = {
   ...{ nibbles: 0, table: 1, bytes: 2, bits: 3, pairs: 4, thirds: 5, fives: 6, sixes: 7 },
   ...{ f32: 8, f16: 9, bf16: 10 },
 } as const;
 /**
- * SCALES of the kernels, in f16 but for `bfloat`; `odds`: an f32 for 256 columns, times an odd number for each 16; `e4m3`: an
- * f32 for a row, times half an unsigned e4m3 for each 16 columns; `superPairs`, `superHalves`: f16 for 256 columns, times a
- * whole number for each scale and offset of 32, or each scale of 16.
+ * The kernels' SCALES, in f16 except for `bfloat`; `odds`: an f32 for 256 columns, times an odd number for each 16;
+ * `e4m3`: an f32 for a row, times half an unsigned e4m3 for each 16 columns; `superPairs`, `superHalves`: f16 for 256
+ * columns, times an integer for each scale and offset of 32, or each scale of 16.
  */
 const SCALES = {
   ...{ half: 0, bfloat: 1, pair: 2, halves: 3, halfPairs: 4, odds: 5, e4m3: 6 },
@@ -33,9 +34,12 @@ export interface WeightForm {
   readonly scales: keyof typeof SCALES | null;
   /** Subtracted from each code. */
   readonly bias: number;
-  /** 16 int8 values, four a word. */
+  /** 16 int8 values, four per word. */
   readonly table: readonly [number, number, number, number] | null;
-  /** Of kernels/lib/codes.*.wgsl: codes are values, are looked up in the table, or the table's values are computed from them. */
+  /**
+   * Selects kernels/lib/codes.*.wgsl: codes are values, are looked up in the table, or the table's values are computed
+   * from them.
+   */
   readonly lib: "plain" | "table" | "iq3s" | "iq3xxs" | "iq2" | "iq1";
 }
 
@@ -89,7 +93,7 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   q6_k: form("sixes", "superHalves", 32),
   iq4_nl: iq4,
   iq4_xs: iq4,
-  // A power of two may lie outside of f16: the upper half of an f32 holds it exactly.
+  // A power of two may be outside f16's range: the upper half of an f32 holds it exactly.
   mxfp4: form("table", "bfloat", 0, E2M1),
   nvfp4: form("table", "e4m3", 0, E2M1),
   iq3_s: form("table", "odds", 0, [0xf7f5f3f1, 0xfffdfbf9, 0x07050301, 0x0f0d0b09], "iq3s"),
@@ -111,7 +115,7 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   mlx8_g128: bytePairs,
 };
 
-/** The form of a type; the same object for types that can lie in one block. */
+/** The form of a type; the same object for types that can share a block. */
 export function weightForm(type: TensorType): WeightForm {
   return FORMS[type];
 }
@@ -130,7 +134,7 @@ const GROUP_BYTES = {
   ...{ f32: 128, f16: 64, bf16: 64 },
 } as const;
 
-/** Groups of which a vector of 16 bytes holds the upper bits. */
+/** Groups whose upper bits are in one vector of 16 bytes. */
 const UPPER_GROUPS = { fives: 4, sixes: 2 } as const;
 
 /** Bytes of one row's codes: a multiple of 16. Types of few bits have whole vectors of 16 bytes in each block. */
@@ -151,7 +155,7 @@ export function scalesRowBytes({ scales }: WeightForm, cols: number): number {
   return groups * (scales === "halfPairs" ? 8 : 4);
 }
 
-/** Rows [from, from + rows) of a weight (an index into the block's list) lie at row `at` of a part. */
+/** Rows [from, from + rows) of a weight (an index into the block's list) are at row `at` of a part. */
 interface RowSource {
   readonly weight: number;
   readonly from: number;
@@ -159,7 +163,7 @@ interface RowSource {
   readonly at: number;
 }
 
-/** What one pair of bindings holds: rows [first, first + rows) of all weights' rows one after another. */
+/** The contents of one pair of bindings: rows [first, first + rows) of all weights' rows one after another. */
 export interface BlockPart {
   readonly first: number;
   readonly rows: number;
@@ -168,13 +172,13 @@ export interface BlockPart {
   readonly sources: readonly RowSource[];
 }
 
-/** Parts begin at multiples of this many rows, so that only the last has tiles that are not whole. */
+/** Parts begin at multiples of this many rows, so that only the last has incomplete tiles. */
 const PART_ROWS = 128;
 
 /**
- * Cuts a block of matrices of one form and width into parts of at most `mostBytes` a binding. Of experts, whose rows stay
- * together, the rows of all weights lie expert by expert. ArgumentError for weights that cannot share a block, or rows that do
- * not fit.
+ * Divides a block of matrices of one form and width into parts of at most `mostBytes` per binding. For experts, whose
+ * rows stay together, the rows of all weights are stored expert by expert. Throws ArgumentError for weights that cannot
+ * share a block, or rows that do not fit.
  */
 export function partsOf(
   weights: readonly Weight[],
@@ -216,14 +220,14 @@ export function partsOf(
   return parts;
 }
 
-/** Rows [from, from + rows) of a weight that follow each other in the block, in the block's order. */
+/** Rows [from, from + rows) of a weight that are consecutive in the block, in the block's order. */
 interface RowRun {
   readonly weight: number;
   readonly from: number;
   readonly rows: number;
 }
 
-/** Of several weights each expert's rows; a weight alone is one run. */
+/** For several weights, each expert's rows; a single weight is one run. */
 export function runsOf(weights: readonly Weight[], experts: number): RowRun[] {
   const times = weights.length === 1 ? 1 : experts;
   return Array.from({ length: times }, (_, i) =>
@@ -244,7 +248,7 @@ function sourcesOf(runs: readonly RowRun[], first: number, count: number): RowSo
   return sources;
 }
 
-/** What kernels that expand weights take as values. */
+/** The values for kernels that expand weights. */
 export function formValues({ codes, scales, bias, table }: WeightForm): Record<string, number> {
   const values: Record<string, number> = {
     CODES: CODES[codes],

@@ -1,14 +1,14 @@
 /**
- * WGSL sources -> shader text. A kernel is true WGSL with working defaults; this file rewrites the right-
- * hand sides of its marked `const` and `alias` lines, appends the library files it names, and puts `enable`s in front of the
- * first line, so that the compiler's line numbers stay the file's.
+ * WGSL sources -> shader text. A kernel is true WGSL with working defaults; this file rewrites the right-hand sides of
+ * its marked `const` and `alias` lines, appends its library files, and puts `enable`s before the first line, so that
+ * the compiler's line numbers stay the file's.
  */
 import { ArgumentError } from "../../format/errors.ts";
 import type { KernelSource } from "./kernel-source.ts";
 import { KERNELS, type KernelName, LIBS } from "./kernels.ts";
 import { prune } from "./prune.ts";
 
-/** A number becomes a literal of the const's own type; a string stands as it is (an alias, a type, an expression). */
+/** A number becomes a literal of the const's own type; a string is used unchanged (an alias, a type, an expression). */
 export type KernelValues = Readonly<Record<string, number | boolean | string>>;
 
 export interface KernelSpec {
@@ -19,14 +19,18 @@ export interface KernelSpec {
 }
 
 /**
- * Kernels that are compiled without the branches that they never take. Measured, not known: attention after 131,072 tokens took 118
- * us with them and 74 without (rq4), prompts' products of 512 tokens 7.8 ms with them and 9.5 without (H200, 2026-11-28).
+ * Kernels that are compiled without the branches that they never take. The reason is unknown, the effect measured:
+ * attention after 131,072 tokens took 118 us with them and 74 without (rq4), but prompts' products of 512 tokens 7.8 ms
+ * with them and 9.5 without (H200, 2026-11-28).
  */
 const PRUNED = /^attend/;
 
 const BLOCK = /(\/\/ <values>\n)([\s\S]*?)(\/\/ <\/values>)/;
 
-/** The text to compile. ArgumentError for a value that the kernel does not have, or a library that does not exist. */
+/**
+ * The text to compile. Throws ArgumentError for a value that the kernel does not have, or a library that does not
+ * exist.
+ */
 export function shaderText(spec: KernelSpec, enables: readonly string[]): string {
   const source = KERNELS[spec.kernel] as KernelSource;
   const unused = new Set(Object.keys(spec.values));

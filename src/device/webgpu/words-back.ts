@@ -1,6 +1,6 @@
 /**
- * Words of one GPU buffer on their way back to the host, again and again while later submits write it anew: through a few
- * mappable buffers. Owns those.
+ * Copies words of one GPU buffer to the host, repeatedly, while later submits overwrite it: through a few mappable
+ * buffers.
  */
 import { MAP_READ } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
@@ -20,7 +20,10 @@ export class WordsBack {
     this.#bytes = source.size - offset;
   }
 
-  /** Encodes the copy of the first `count`. What it gives is called after the submit, and resolves when that is done. */
+  /**
+   * Encodes the copy of the first `count`. The returned function is called after the submit, and resolves when that is
+   * done.
+   */
   encode(encoder: GPUCommandEncoder, count: number): () => Promise<Uint32Array> {
     const { device } = this.gpu;
     const buffer =

@@ -1,11 +1,13 @@
-/** Which products of one input may lie in one block of rows: the condition that matrices and experts share. */
+/** Which products of one input may be stored in one block of rows: the condition that matrices and experts share. */
 import type { OpOf } from "../stages.ts";
 import { weightForm } from "../weights.ts";
 import type { Flow } from "./flow.ts";
 
 type Product = OpOf<"matmul"> | OpOf<"expertMatmul">;
 
-/** `op` and the free products beside it for which `alike` holds, in their order; none if `op` has to stay alone. */
+/**
+ * `op` and the free products of the same input for which `alike` holds, in their order; none if `op` has to stay alone.
+ */
 export function productsBeside<P extends Product>(
   flow: Flow,
   op: P,

@@ -1,4 +1,4 @@
-/** Experts' matrices of one input and the same picks as one block, expert by expert: gate and up. */
+/** Experts' matrices with the same input and picks as one block, expert by expert: gate and up. */
 import { productsBeside } from "./beside.ts";
 import type { Rule } from "./flow.ts";
 
@@ -6,7 +6,7 @@ export const experts: Rule = {
   name: "experts",
   apply(flow) {
     for (const op of flow.free("expertMatmul")) {
-      // Of one input some may read all columns, and some a pick's own.
+      // With one input, some may read all columns, and some a pick's own.
       const ops = productsBeside(
         flow,
         op,

@@ -1,4 +1,4 @@
-/** Matrices of one input as one block of rows: q, k and v; gate and up. */
+/** Matrices with the same input as one block of rows: q, k and v; gate and up. */
 import { productsBeside } from "./beside.ts";
 import type { Rule } from "./flow.ts";
 

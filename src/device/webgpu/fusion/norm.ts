@@ -1,6 +1,6 @@
 /**
- * An addition with what makes one of its operands for it alone: a norm (Gemma's post-norms), the sum of a mixture's experts, or a
- * norm of that sum; and with the norm of its sum, or of that times a factor.
+ * Joins an addition with the operation that makes one of its operands only for it: a norm (Gemma's post-norms), the sum
+ * of a mixture's experts, or a norm of that sum; and with the norm of its result, or of that times a factor.
  */
 import type { Value } from "../../contract.ts";
 import type { OpOf } from "../stages.ts";

@@ -1,6 +1,6 @@
 /**
- * GGUF's grid types (format/blocks/grid.ts) -> places in a table of 16 values, in nibbles, or of 8, in pairs of bits and third
- * ones; scales as they are, d as an f32: nothing is rounded.
+ * GGUF's grid types (format/blocks/grid.ts): codes become indices into a table of 16 values, in nibbles, or of 8, in
+ * pairs of bits and third bits; scales are unchanged, d is an f32: nothing is rounded.
  */
 import { GRID_TYPES, type GridTypeName, gridBlock } from "../../../format/blocks/grid.ts";
 import { f16ToF32 } from "../../../format/float16.ts";
@@ -27,14 +27,14 @@ export function gridRow(type: GridTypeName): PackRow {
   };
 }
 
-/** 256 codes of four bits, one a byte -> eight groups; returns where the next begin. */
+/** 256 codes of four bits, one per byte -> eight groups; returns the start of the next ones. */
 function putNibbles(from: Uint32Array, codes: Uint32Array, to: number): number {
   for (let at = 0; at < 64; at += 8, to += 4)
     for (let w = 0; w < 4; w++) codes[to + w] = from[at + w] | (from[at + 4 + w] << 4);
   return to;
 }
 
-/** 256 codes of three bits: for each four groups eight words of lower bits, then four of third ones. */
+/** 256 codes of three bits: for each four groups eight words of lower bits, then four of third bits. */
 function putThirds(from: Uint32Array, codes: Uint32Array, to: number): number {
   for (let at = 0; at < 64; at += 32, to += 12)
     for (let group = 0; group < 4; group++) {

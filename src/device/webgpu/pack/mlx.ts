@@ -1,6 +1,7 @@
 /**
- * MLX's groups, [scale f32][bias f32][codes, neighbours in a byte] (format/blocks/mlx.ts). Scale and bias become f16, exact
- * for files that hold f16 or bf16 of ordinary size; a group of 64 or 128 is two or four of ours with the same pair.
+ * MLX's groups, [scale f32][bias f32][codes, neighbours in a byte] (format/blocks/mlx.ts). Scale and bias become f16,
+ * which is exact for files with f16 or bf16 of ordinary size; a group of 64 or 128 becomes two or four of ours with the
+ * same pair.
  */
 import { f32ToF16 } from "../../../format/float16.ts";
 import { type PackRow, wordAt } from "./words.ts";
@@ -13,7 +14,7 @@ function floatAt(bytes: Uint8Array, at: number): number {
   return float[0];
 }
 
-/** The lower, then the upper halves of bytes 0 and 1 of `pairs`: four neighbouring codes, one a byte. */
+/** The lower, then the upper halves of bytes 0 and 1 of `pairs`: four adjacent codes, one per byte. */
 function apart(pairs: number): number {
   const low = (pairs & 0x0f) | ((pairs & 0x0f00) << 8);
   const high = ((pairs & 0xf0) << 4) | ((pairs & 0xf000) << 12);
@@ -42,7 +43,7 @@ export function mlx8(group: 32 | 64 | 128): PackRow {
   return ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
     const plane = cols / 8;
     for (let block = 0; block < cols / group; block++, at += 8 + group) {
-      // Codes are unsigned: less 128 they are int8, and the offset takes it back.
+      // Codes are unsigned: minus 128 they are int8, and the offset compensates for it.
       const scale = floatAt(bytes, at);
       const pair = f32ToF16(scale) | (f32ToF16(floatAt(bytes, at + 4) + 128 * scale) << 16);
       for (let part = 0; part < group / 32; part++, to += 4) {

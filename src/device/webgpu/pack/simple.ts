@@ -1,7 +1,10 @@
-/** Plain floats and the types of one block of 32: GGUF's first types, iq4_nl, mxfp4 and nvfp4 (format/blocks/ defines them). */
+/**
+ * Plain floats and the types with blocks of 32: GGUF's first types, iq4_nl, mxfp4 and nvfp4 (format/blocks/ defines
+ * them).
+ */
 import { LOW, type PackRow, putHalf, spreadBits, wordAt, wordOf } from "./words.ts";
 
-/** Floats stay as they are; rows are padded with zeros to whole groups of 32. */
+/** Floats are unchanged; rows are padded with zeros to whole groups of 32. */
 export function floats(width: 2 | 4): PackRow {
   return ({ bytes }, at, cols, codes, to) => {
     const padded = Math.ceil(cols / 32) * 32 * width;
@@ -11,7 +14,7 @@ export function floats(width: 2 | 4): PackRow {
   };
 }
 
-/** Nibbles lie in the file as they do on the GPU; at: in halves. */
+/** Nibbles have the same order in the file and on the GPU; at: in half words. */
 function nibbles(halves: Uint16Array, at: number, codes: Uint32Array, to: number): void {
   codes[to] = wordOf(halves, at);
   codes[to + 1] = wordOf(halves, at + 2);
@@ -19,7 +22,7 @@ function nibbles(halves: Uint16Array, at: number, codes: Uint32Array, to: number
   codes[to + 3] = wordOf(halves, at + 6);
 }
 
-/** [d][16 nibble bytes]: q4_0, and iq4_nl, whose table the kernels hold. */
+/** [d][16 nibble bytes]: q4_0, and iq4_nl, whose table is in the kernels. */
 export const q4_0: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) => {
   const groups = cols / 32;
   let half = at / 2;
@@ -39,7 +42,7 @@ export const q4_1: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) =
   }
 };
 
-/** [exponent][16 nibble bytes]; the scale is 2^(exponent - 128), a bf16 of biased exponent one less. */
+/** [exponent][16 nibble bytes]; the scale is 2^(exponent - 128), a bf16 whose biased exponent is one less. */
 export const mxfp4: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
   for (let group = 0; group < cols / 32; group++, at += 17, to += 4) {
     const exponent = bytes[at];
@@ -49,7 +52,10 @@ export const mxfp4: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) 
   }
 };
 
-/** [scale f32][4 ue4m3][32 nibble bytes, 8 for each 16 values]; the f32 is the same in all blocks of a row. NaN, 0x7f, is 0. */
+/**
+ * [scale f32][4 ue4m3][32 nibble bytes, 8 for each 16 values]; the f32 is the same in all blocks of a row. NaN, 0x7f,
+ * is 0.
+ */
 export const nvfp4: PackRow = ({ bytes }, at, cols, codes, to, scales, scaleTo) => {
   scales[scaleTo++] = wordAt(bytes, at);
   for (let block = 0; block < cols / 64; block++, at += 40) {
@@ -103,7 +109,7 @@ export const q5_1: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) =
   }
 };
 
-/** Zeros after the last group's fifth bits, to whole vectors. */
+/** Zeros after the last group's fifth bits, up to whole vectors. */
 function padFifths(codes: Uint32Array, fifthTo: number, groups: number): void {
   for (let group = groups; group % 4 !== 0; group++) codes[fifthTo + group] = 0;
 }

@@ -1,4 +1,4 @@
-/** Types of one, 1.7 and two bits (format/blocks/ternary.ts): q1_0 keeps a bit a code, the others two. */
+/** Types of one, 1.7 and two bits (format/blocks/ternary.ts): q1_0 keeps one bit per code, the others two. */
 import { TERNARY_TYPES, type TernaryTypeName, ternaryBlock } from "../../../format/blocks/ternary.ts";
 import { halfAt, type PackRow, pairsOf, putHalf } from "./words.ts";
 
@@ -22,7 +22,9 @@ export function ternaryRow(name: TernaryTypeName): PackRow {
   };
 }
 
-/** The second bits of 32 codes, one a byte: bit w of a byte's lower half is word w's, of its upper half word 4 + w's. */
+/**
+ * The second bits of 32 codes, one per byte: bit w of a byte's lower half is word w's, of its upper half word 4 + w's.
+ */
 function bitsOf(words: Uint32Array, first: number): number {
   let bits = 0;
   for (let w = 0; w < 8; w++) bits |= ((words[first + w] >>> 1) & 0x01010101) << w;

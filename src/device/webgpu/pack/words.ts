@@ -1,8 +1,8 @@
-/** What packers share: words out of bytes at any alignment, and arithmetic on four codes in a word. */
+/** Shared by the packers: reading words from bytes at any alignment, and arithmetic on four codes in a word. */
 
 /**
- * Bytes of a file, also as numbers of two and of four bytes: a word is one read where a type's blocks are whole words (q4_k, q5_k),
- * two where they are even (most), four by `wordAt` in all others.
+ * Bytes of a file, also as numbers of two and of four bytes: a word is one read if a type's blocks are whole words
+ * (q4_k, q5_k), two if they are even (most), four by `wordAt` for all others.
  */
 export interface FileBytes {
   readonly bytes: Uint8Array;
@@ -10,7 +10,7 @@ export interface FileBytes {
   readonly words: Int32Array;
 }
 
-/** Views of bytes, which are copied where they do not begin with a whole word. */
+/** Views of bytes, which are copied unless they begin with a whole word. */
 export function fileBytes(from: Uint8Array): FileBytes {
   const bytes = from.byteOffset % 4 === 0 ? from : from.slice();
   const { buffer, byteOffset, length } = bytes;
@@ -36,7 +36,7 @@ export function wordAt(bytes: Uint8Array, at: number): number {
   return bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
 }
 
-/** A word from half `at` on. */
+/** A word that starts at half word `at`. */
 export function wordOf(halves: Uint16Array, at: number): number {
   return halves[at] | (halves[at + 1] << 16);
 }
@@ -48,7 +48,7 @@ export function halfAt(bytes: Uint8Array, at: number): number {
 /** The lower halves of four bytes. */
 export const LOW = 0x0f0f0f0f;
 
-/** Bits 0..3 of a number, each in bit 0 of a byte of its own. */
+/** Bits 0..3 of a number, each in bit 0 of a separate byte. */
 export function spreadBits(bits: number): number {
   return (bits & 1) | ((bits & 2) << 7) | ((bits & 4) << 14) | ((bits & 8) << 21);
 }
@@ -60,8 +60,8 @@ export function putHalf(scales: Uint32Array, scaleTo: number, group: number, bit
 }
 
 /**
- * The lower two bits of 32 codes, one a byte in eight words -> two words, that kernels read as nibbles: bits 0 and 1 of words
- * 0, 1, 4 and 5 side by side, then those of words 2, 3, 6 and 7.
+ * The lower two bits of 32 codes, one per byte in eight words -> two words that kernels read as nibbles: bits 0 and 1
+ * of words 0, 1, 4 and 5 side by side, then those of words 2, 3, 6 and 7.
  */
 export function pairsOf(from: Uint32Array, at: number, codes: Uint32Array, to: number): void {
   const pair = (word: number) => from[at + word] & 0x03030303;

@@ -2,9 +2,10 @@
 // attendDecodeMatrix does it (a workgroup is one subgroup, a block of 32 tokens at a time for 8 query heads of one KV head, the columns
 // of its matrices). Codes are not expanded: a code in the low bits of a float16 is a subnormal number, code * 2^-24, and matrices
 // multiply those exactly, so that a mask makes two halves of a word. What is beside the codes goes elsewhere: a channel's scale to
-// the queries, once a page, its zero to a product of its own, a value's scale to its weight, and what values are centred by to the
-// sums, at the end. So no scales lie in workgroup memory as f16: what 3.1 KiB hold, twelve workgroups a core, took 138 us after 131,072
-// tokens with 4.1 KiB, and 104 like this (H200, kv4). rq4, without channels, is faster by attendDecodeMatrix, 74 us to 80.
+// the queries, once a page, its zero to a sum for each head, a value's scale to its weight, and what values are centred by to the sums,
+// at the end. So no scales lie in workgroup memory as f16: kv4 after 131,072 tokens takes 138 us with 4.1 KiB of it and 86 with 3.1, of
+// which a core holds twelve workgroups, as it does by their registers (H200). Zeros by a product of matrices: 12 us more. rq4, without
+// channels, is faster by attendDecodeMatrix, 74 us to 80.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, spans, decodeScores, softcap, nibbles, planes, packedCodes, queries, sums, narrow
 // <values>
@@ -37,19 +38,18 @@ alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 8, 16>;
 alias Result = subgroup_matrix_result<f32, 8, 16>;
 
-// Weights [token][head]; before them zeros and then scales of channels: a matrix of zeros is 16 rows of 16 dims, of which
-// only the first one counts. From CODES_AT on queries [head][dim] at first; then keys [token][dim], scores [token][head] and values
-// [dim][token] in turn; at the end sums [head][32 dims]. Rows have an odd number of 16-byte words, to avoid bank conflicts.
+// Weights [token][head]; before them zeros and then scales of channels. From CODES_AT on queries [head][dim] at first; then keys [token][dim],
+// scores [token][head] and values [dim][token] in turn; at the end sums [head][32 dims]. Rows have an odd number of 16-byte words, to
+// avoid bank conflicts.
 const CODES_AT: u32 = 32u;
 const STRIDE: u32 = 5u;
 const SCORE_STRIDE: u32 = 3u;
 const SUM_STRIDE: u32 = 9u;
 const QUERY_STRIDE: u32 = 17u;
 var<workgroup> stage: array<vec4<u32>, CODES_AT + 32u * STRIDE>;
-// What zeros add to scores, by head.
-const ZEROS_AT: u32 = CODES_AT + 32u * SCORE_STRIDE;
-// By head: what products with its query as f16 are multiplied by.
+// By head: what products with its query as f16 are multiplied by, and what zeros add to them.
 var<workgroup> headFactors: array<vec4<f32>, 2>;
+var<workgroup> headZeros: array<vec4<f32>, 2>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -71,10 +71,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let lastBlock = (end - 1u) / 32u;
   var block = blockOf(table, start / 32u, params.kvHeads, kvHead);
   var nextBlock = blockOf(table, min(start / 32u + 1u, lastBlock), params.kvHeads, kvHead);
+  // Of queries a lane has head lane % 8 and every fourth word: eight neighbours store eight rows without a bank conflict (2 us).
+  let queryHead = lane % 8u;
+  let queryWord = lane / 8u;
   // The queries' loads begin first: their addresses are known before those of codes.
   let firstQuery = (single.row * params.kvHeads + kvHead) * GROUP;
   // each G 0..3
-  let query{G} = queriesAt(firstQuery, firstHead, {G}u, lane);
+  let query{G} = queriesAt(firstQuery, firstHead, {G}u, queryHead * 4u + queryWord);
   // end
   // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
   var keyBlock = block * KEY_WORDS;
@@ -93,18 +96,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // Queries as halves, each head divided by a factor that it shares among four lanes.
   let factor = queryFactor(query0, query1, query2, query3);
   let inverse = inverseFactor(factor);
-  let shares = keyShares(lane % 4u);
+  let shares = keyShares(queryWord);
   // each G 0..3
   let half{G} = halvesOf(query{G}[0] * inverse * shares.xxyy, query{G}[1] * inverse * shares.zzww);
   // end
-  if (lane % 4u == 0u) {
-    headFactors[lane / 16u][lane / 4u % 4u] = factor;
+  if (queryWord == 0u) {
+    headFactors[queryHead / 4u][queryHead % 4u] = factor;
   }
   // each P 0..7
   var q{P}: Right;
   var sum{P}: Result;
   // end
-  storeChannels(channelWords, shares, lane);
+  let channelShares = keyShares(lane % 4u);
+  storeChannels(channelWords, channelShares, lane);
   // Maxima of heads 0..3 and 4..7 are the same in every lane; sums of weights, and of weights times scales, a lane's own.
   var lowMax = vec4<f32>(MASKED);
   var highMax = vec4<f32>(MASKED);
@@ -132,19 +136,26 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
     // The page's queries.
     workgroupBarrier();
+    var zero = 0.0;
     // each G 0..3 if GROUPS > G
-    stage[CODES_AT + lane / 4u * QUERY_STRIDE + lane % 4u + {4 * G}u] = scaledHalves(half{G}, stage[SCALES_AT + lane % 4u + {4 * G}u]);
+    let scaled{G} = scaledHalves(half{G}, stage[SCALES_AT + queryWord + {4 * G}u]);
+    stage[CODES_AT + queryHead * QUERY_STRIDE + queryWord + {4 * G}u] = scaled{G};
+    zero += dotHalves(scaled{G}, stage[queryWord + {4 * G}u]);
     // end
+    zero += subgroupShuffleXor(zero, 8u);
+    zero += subgroupShuffleXor(zero, 16u);
+    if (queryWord == 0u) {
+      headZeros[queryHead / 4u][queryHead % 4u] = zero;
+    }
     channelWords = channelWordsAt(keyBlock, lane);
     workgroupBarrier();
     // each G 0..3 if GROUPS > G
     q{2 * G} = subgroupMatrixLoad<Right, col_major>(&stage, CODES_AT + {4 * G}u, QUERY_STRIDE);
     q{2 * G + 1} = subgroupMatrixLoad<Right, col_major>(&stage, CODES_AT + {4 * G + 2}u, QUERY_STRIDE);
     // end
-    // S' = K Q', of tokens 0..15 and 16..31, and what zeros add to all of them.
+    // S' = K Q', of tokens 0..15 and 16..31.
     var low = Result();
     var high = Result();
-    var zero = Result();
     // each G 0..3 if GROUPS > G
     workgroupBarrier();
     if (KEY_BITS == 3u) {
@@ -162,24 +173,29 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // each P 0..1
     low = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, CODES_AT + {2 * P}u, STRIDE), q{2 * G + P}, low);
     high = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, CODES_AT + 16u * STRIDE + {2 * P}u, STRIDE), q{2 * G + P}, high);
-    zero = subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<Left, row_major>(&stage, {4 * G + 2 * P}u, 2u), q{2 * G + P}, zero);
     // end
     // end
     workgroupBarrier();
     subgroupMatrixStore<row_major>(&stage, CODES_AT, low, SCORE_STRIDE);
     subgroupMatrixStore<row_major>(&stage, CODES_AT + 16u * SCORE_STRIDE, high, SCORE_STRIDE);
-    subgroupMatrixStore<row_major>(&stage, ZEROS_AT, zero, SCORE_STRIDE);
     workgroupBarrier();
 
     // Online softmax, in powers of 2. A value's scale takes part in the maximum: the product is what f16 has to hold.
     let factor = max(scale, 2.98e-8);
     let lift = log2(factor);
-    let lowProducts = (bitcast<vec4<f32>>(stage[CODES_AT + lane * SCORE_STRIDE]) * UNIT + bitcast<vec4<f32>>(stage[ZEROS_AT])) * headFactors[0];
-    let highProducts = (bitcast<vec4<f32>>(stage[CODES_AT + lane * SCORE_STRIDE + 1u]) * UNIT + bitcast<vec4<f32>>(stage[ZEROS_AT + 1u])) * headFactors[1];
+    let lowProducts = (bitcast<vec4<f32>>(stage[CODES_AT + lane * SCORE_STRIDE]) * UNIT + headZeros[0]) * headFactors[0];
+    let highProducts = (bitcast<vec4<f32>>(stage[CODES_AT + lane * SCORE_STRIDE + 1u]) * UNIT + headZeros[1]) * headFactors[1];
     let lowScores = select(vec4<f32>(MASKED), scoresOf(lowProducts, 1.0, lift), visible);
     let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, 1.0, lift), visible);
     let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
     if (lane == 0u) { outgrown = u32(grows); }
+    // At most 2^HEADROOM; a vector of zeros has no scale. Written as if no maximum had grown, which is rare after the first block.
+    let live = select(1.0, 0.0, scale == 0.0);
+    let share = 1.0 / factor;
+    var a = exp2(lowScores - lowMax);
+    var b = exp2(highScores - highMax);
+    stage[place] = smallHalvesOf(a * (live * codeScale), b * (live * codeScale));
+    valueScales = valueScaleAt(valueBlock, lane);
     // The same for all lanes, as the compiler has to see.
     if (workgroupUniformLoad(&outgrown) != 0u) {
       let lowNext = max(lowMax, subgroupMax(lowScores));
@@ -192,24 +208,20 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       highSumExp *= highRescale;
       lowScaled *= lowRescale;
       highScaled *= highRescale;
+      a = exp2(lowScores - lowMax);
+      b = exp2(highScores - highMax);
       if (first != start) {
         // each G 0..3 if GROUPS > G
         rescalePiece(&sum{2 * G}, lowRescale, highRescale, lane);
         rescalePiece(&sum{2 * G + 1}, lowRescale, highRescale, lane);
         // end
       }
+      stage[place] = smallHalvesOf(a * (live * codeScale), b * (live * codeScale));
     }
-    // At most 2^HEADROOM; a vector of zeros has no scale.
-    let live = select(1.0, 0.0, scale == 0.0);
-    let a = exp2(lowScores - lowMax);
-    let b = exp2(highScores - highMax);
-    let share = 1.0 / factor;
     lowSumExp += a * share;
     highSumExp += b * share;
     lowScaled += a * live;
     highScaled += b * live;
-    stage[place] = smallHalvesOf(a * (live * codeScale), b * (live * codeScale));
-    valueScales = valueScaleAt(valueBlock, lane);
 
     // O' += V' W, of tokens 0..15 and 16..31.
     // each G 0..3 if GROUPS > G
@@ -242,7 +254,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (GROUPS == 1u) {
       workgroupBarrier();
     }
-    storeChannels(channelWords, shares, lane);
+    storeChannels(channelWords, channelShares, lane);
   }
 
   // The span's maxima, sums and O to its partials.

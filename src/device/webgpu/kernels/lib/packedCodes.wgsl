@@ -53,11 +53,11 @@ fn threeBitShares(word: u32) -> vec4<f32> {
 }
 
 // The power of two by which a head's query is divided so that its largest number lies between 2 and 4: scales of keys by channel
-// are below 2^14. The head's four lanes hold all of its dims.
+// are below 2^14. The head's four lanes, one of every eight, hold all of its dims.
 fn queryFactor(a: array<vec4<f32>, 2>, b: array<vec4<f32>, 2>, c: array<vec4<f32>, 2>, d: array<vec4<f32>, 2>) -> f32 {
   let own = max(max(largestOf(a), largestOf(b)), max(largestOf(c), largestOf(d)));
-  let pair = max(own, subgroupShuffleXor(own, 1u));
-  let exponent = bitcast<u32>(max(pair, subgroupShuffleXor(pair, 2u))) >> 23u;
+  let pair = max(own, subgroupShuffleXor(own, 8u));
+  let exponent = bitcast<u32>(max(pair, subgroupShuffleXor(pair, 16u))) >> 23u;
   // Nothing to scale, or nothing that could be.
   if (exponent < 28u || exponent == 255u) {
     return 1.0;
@@ -113,6 +113,15 @@ fn scaledHalves(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
 
 fn product(a: u32, b: u32) -> u32 {
   return bitcast<u32>(bitcast<vec2<f16>>(a) * bitcast<vec2<f16>>(b));
+}
+
+fn dotHalves(a: vec4<u32>, b: vec4<u32>) -> f32 {
+  return dotPair(a.x, b.x) + dotPair(a.y, b.y) + dotPair(a.z, b.z) + dotPair(a.w, b.w);
+}
+
+fn dotPair(a: u32, b: u32) -> f32 {
+  let two = unpack2x16float(a) * unpack2x16float(b);
+  return two.x + two.y;
 }
 
 // 32 dims of the workgroup's heads from `stage` to their partials: middles of the lane's two heads are taken off.

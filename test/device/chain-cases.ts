@@ -61,6 +61,9 @@ interface Append {
   readonly steps: DeviceCase["steps"];
   /** x is 1 or -1, which 8 bits hold, so that no product is off and no code is another; else it is a normed sum. */
   readonly isExact?: boolean;
+  /** Norms of heads, biases. */
+  readonly norms?: boolean;
+  readonly biases?: boolean;
 }
 
 /** Rows of one token after others: at the beginning of a page, in its second half, in the next page. */
@@ -76,6 +79,14 @@ const APPENDS: readonly Append[] = [
     ...{ cols: 96, steps: [22, 1, 1], isExact: true },
   },
   { ...{ type: "q6_k", kv: "f16", heads: 4, kvHeads: 2, headDim: 64 }, cols: 256, steps: [31, 1, 1] },
+  {
+    ...{ type: "q4_0", kv: "f16", heads: 4, kvHeads: 2, headDim: 64 },
+    ...{ cols: 64, steps: [1, 1], norms: true, biases: true },
+  },
+  {
+    ...{ type: "q4_0", kv: "int4", heads: 8, kvHeads: 2, headDim: 128 },
+    ...{ cols: 64, steps: [50, 1, 1], isExact: true, norms: true },
+  },
   {
     ...{ type: "q4_0", kv: "k4c-v4r-n32-f32", heads: 16, kvHeads: 2, headDim: 64 },
     ...{ cols: 64, steps: [95, 1, 1], isExact: true },
@@ -94,27 +105,29 @@ const APPENDS: readonly Append[] = [
 
 /** Queries, keys and values, turned, and attention over them. */
 function attention(op: Recorder, given: Given, append: Append) {
-  const { type, kv, heads, kvHeads, headDim, cols, isExact = false } = append;
+  const { type, kv, heads, kvHeads, headDim, cols, isExact = false, norms = false, biases = false } = append;
   let seed = 1;
-  const vector = () => given.weight("vector", "f32", 1, cols, seed++);
-  const product = (x: ReturnType<Given["input"]>, rows: number) =>
-    op.matmul(x, given.weight("matrix", type, rows, x.cols, seed++));
+  const vector = (size = cols) => given.weight("vector", "f32", 1, size, seed++);
+  const product = (x: ReturnType<Given["input"]>, rows: number, biased = false) =>
+    op.matmul(x, given.weight("matrix", type, rows, x.cols, seed++), biased ? vector(rows) : null);
+  const normed = (x: ReturnType<Given["input"]>, count: number) =>
+    norms ? op.rmsNorm(x, vector(headDim), 1e-5, count) : x;
   const sum = () => {
     const first = given.input(cols, seed++);
     return op.rmsNorm(op.add(first, product(op.rmsNorm(first, vector(), 1e-5), cols)), vector(), 1e-5);
   };
   const x = isExact ? given.shaped(cols, seed++, Math.sign) : sum();
-  const [q, k, v] = [heads, kvHeads, kvHeads].map((count) => product(x, count * headDim));
+  const [q, k, v] = [heads, kvHeads, kvHeads].map((count) => product(x, count * headDim, biases));
   const cache = given.cache({ codec: kv, kvHeads, headDim, window: null });
   const rope = op.ropeTable(ropeFrequencies(10_000, headDim));
-  const queries = op.rope(q, heads, rope);
-  op.appendKv(cache, op.rope(k, kvHeads, rope), v);
+  const queries = op.rope(normed(q, heads), heads, rope);
+  op.appendKv(cache, op.rope(normed(k, kvHeads), kvHeads, rope), v);
   return op.attend(cache, queries, { heads, scale: 1 / Math.sqrt(headDim) });
 }
 
 function appendCases(tolerances: typeof TOLERANCES): DeviceCase[] {
   return APPENDS.map((append) => ({
-    name: `q, k and v into ${append.kv}, ${append.type}, ${append.heads}/${append.kvHeads} heads of ${append.headDim}, steps ${JSON.stringify(append.steps)}`,
+    name: `q, k and v into ${append.kv}, ${append.type}, ${append.heads}/${append.kvHeads} heads of ${append.headDim}${append.norms ? ", norms" : ""}${append.biases ? ", biases" : ""}, steps ${JSON.stringify(append.steps)}`,
     kv: append.kv,
     tolerance: append.isExact ? tolerances.attendInt4 : tolerances.quantizedMatmul,
     steps: append.steps,

@@ -17,7 +17,7 @@ export type Follower =
   | { readonly kind: "gate"; readonly op: OpOf<"gate"> }
   | { readonly kind: "append"; readonly stage: PlainAppend };
 
-/** Without norms: what a workgroup that has a part of a head can do. */
+/** What a workgroup can do that has a part of a head, or with norms a head. */
 export type PlainAppend = StageOf<"append"> & { readonly queries: NonNullable<StageOf<"append">["queries"]> };
 
 export interface Chains {
@@ -87,23 +87,28 @@ function followerOf({ ops }: Matmul, next: Stage): Follower | null {
     const { gate, up } = next.op;
     return gate !== up && gate.cols === up.cols ? { kind: "gate", op: next.op } : null;
   }
-  if (next.kind === "append" && isPlainAppend(ops, next)) return { kind: "append", stage: next };
+  if (next.kind === "append" && canAppend(ops, next)) return { kind: "append", stage: next };
   return null;
 }
 
-/** Rows of a head that a workgroup of matmulAppend has, all that RoPE mixes and that share a scale among them. */
-export const APPEND_ROWS = 64;
+/** The most rows whose biases fit a uniform binding by WebGPU's default limits. */
+const MOST_BIASES = 65_536 / 4;
 
-function isPlainAppend(ops: Matmul["ops"], stage: StageOf<"append">): stage is PlainAppend {
+function canAppend(ops: Matmul["ops"], stage: StageOf<"append">): stage is PlainAppend {
   const { keys, values, queries, op } = stage;
   const { codec, headDim, turned } = op.cache;
   const [q, k, v] = ops;
   const isInOrder = ops.length === 3 && q.out === queries?.x && k.out === keys.x && v.out === values.x;
-  const isPlain = !queries?.norm && !keys.norm && values.epsilon === null && turned === 0;
+  const norms = [keys.norm, queries?.norm];
+  // A norm needs the whole head in a workgroup, one with a weight.
+  const areNormed = norms.every((norm) => norm?.weight) && headDim <= 128;
+  const isPlain = (areNormed || !norms.some(Boolean)) && values.epsilon === null && turned === 0;
   // rq4 rotates whole heads. A packed cache takes vectors as f16.
   const isGroups = codec.packed !== null || codec.name === "int4" || codec.name === "f16";
-  const isWhole = keys.rope?.frequencies.length === headDim / 2 && headDim % APPEND_ROWS === 0;
-  return isInOrder && isPlain && isGroups && isWhole && ops.every(({ bias }) => bias === null);
+  const isWhole = keys.rope?.frequencies.length === headDim / 2 && headDim % 64 === 0;
+  const rows = ops.reduce((sum, { out }) => sum + out.cols, 0);
+  const fits = rows <= MOST_BIASES || ops.every(({ bias }) => bias === null);
+  return isInOrder && isPlain && isGroups && isWhole && fits;
 }
 
 /** Whether all that reads the products can add up their splits: norms that add one product, gates, and what appends all of them. */

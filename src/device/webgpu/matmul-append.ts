@@ -2,8 +2,8 @@
  * The dispatch of matmulAppend: queries, keys and values of one token from their weights, turned, and into the cache. chains.ts says
  * where it serves.
  */
+import type { Heads } from "./append.ts";
 import type { CachePlace } from "./attend-options.ts";
-import { APPEND_ROWS } from "./chains.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
 import { DEFAULT_THREADS } from "./gpu.ts";
 import { kvConstants, kvFormat } from "./kv.ts";
@@ -12,9 +12,15 @@ import { packParams } from "./params.ts";
 import { teams } from "./teams.ts";
 import { formValues, groupsOf } from "./weights.ts";
 
+/** Rows of a head without norms per workgroup: half of them in either half of the head. */
+const UNIT = 64;
+
 export interface MatmulAppendOptions extends MatmulOptions, CachePlace {
   /** Of queries. The block has their rows, then those of keys, then of values. */
   readonly heads: number;
+  /** Both with a weight, or both null. */
+  readonly keyNorm: Heads["norm"];
+  readonly queryNorm: Heads["norm"];
   /** [maxTokens, 2, headDim / 2] f32, as appendKv has them. */
   readonly angles: Buffer;
   readonly batch: Buffer;
@@ -22,13 +28,14 @@ export interface MatmulAppendOptions extends MatmulOptions, CachePlace {
 
 /** out: [heads, headDim] f32, the queries. */
 export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
-  const { traits, block, cache, heads, unscaled = null } = options;
+  const { traits, block, cache, heads, keyNorm, queryNorm, spare, unscaled = null } = options;
   const { kvHeads, headDim } = cache;
   const [part] = block.parts;
   const { threads = DEFAULT_THREADS } = traits;
-  // Each team has rows of both halves of a head.
+  const unit = keyNorm ? headDim : UNIT;
+  // Each team has rows in both halves of a head.
   const { team } = teams(traits, threads, 1);
-  const shape = teams(traits, Math.min(threads, (APPEND_ROWS / 2) * team), 1);
+  const shape = teams(traits, Math.min(threads, (unit / 2) * team), 1);
   const { INT4, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(cache.codec.name), headDim);
   return {
     label: "matmul, append",
@@ -38,13 +45,16 @@ export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
       values: {
         ...formValues(block.form),
         ...{ WORKGROUP: shape.workgroup, TEAM: shape.team, SUBGROUP: shape.subgroup },
-        ROWS: (APPEND_ROWS * shape.team) / shape.workgroup,
+        ...{ UNIT: unit, ROWS: (unit * shape.team) / shape.workgroup },
         NORMED: unscaled !== null,
         ...{ HEADS: heads, KV_HEADS: kvHeads, HEAD_DIM: headDim, INT4, BLOCK_WORDS, SCALES_AT },
+        ...{ HEAD_NORMS: keyNorm !== null, NORM_WORDS: keyNorm ? headDim / 4 : 1 },
+        ...{ HAS_BIAS: block.bias !== null, BIAS_WORDS: block.bias ? block.rows / 4 : 1 },
       },
     },
     params: packParams("matmulAppend", {
       ...{ groups: groupsOf(block.cols), table: options.table, epsilon: unscaled ?? 0 },
+      ...{ keyEpsilon: keyNorm?.epsilon ?? 0, queryEpsilon: queryNorm?.epsilon ?? 0 },
     }),
     buffers: {
       ...{
@@ -54,8 +64,11 @@ export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
         angles: options.angles,
       },
       ...{ keys: options.cacheKeys, values: options.cacheValues, queries: options.out, batch: options.batch },
+      keyNorm: keyNorm?.weight ?? spare,
+      queryNorm: queryNorm?.weight ?? spare,
+      bias: block.bias ?? spare,
     },
-    workgroups: () => [block.rows / APPEND_ROWS, 1, 1],
+    workgroups: () => [block.rows / unit, 1, 1],
     bytes: bytesOf(part),
   };
 }

@@ -7,6 +7,7 @@ import { turnedPairs } from "../rope-angles.ts";
 import { Activations, mostRows } from "./activations.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
+import type { CachePlace } from "./attend-options.ts";
 import {
   addsSplits,
   type Chains,
@@ -164,14 +165,26 @@ export class ModeCompiler {
     this.#emit(
       matmulAppendDispatch({
         ...options,
-        ...(this.shared.recents[op.cache.id] ?? this.shared.caches[op.cache.id]),
+        ...this.#appendedTo(op.cache),
         heads: queries.attend.heads,
+        keyNorm: this.#normOf(keys),
+        queryNorm: this.#normOf(queries),
         angles: angles[keys.rope!.id],
         batch,
         out: this.#values.target(queries.attend.queries, "f32"),
       }),
     );
     this.#pack(op.cache);
+  }
+
+  #normOf({ norm }: HeadChain) {
+    const { blocks } = this.shared;
+    return norm && { weight: norm.weight && blocks.vector(norm.weight), epsilon: norm.epsilon };
+  }
+
+  /** To a packed cache vectors are appended as they come, and packed later. */
+  #appendedTo({ id }: Cache): CachePlace {
+    return this.shared.recents[id] ?? this.shared.caches[id];
   }
 
   /** Packs the pages of a packed cache that are old enough. */
@@ -185,13 +198,8 @@ export class ModeCompiler {
     if (follower.kind === "norm") {
       const { x, norm, factor, sum } = follower.stage;
       const gain = norm.weight && this.shared.blocks.vector(norm.weight);
-      return {
-        kind: "addNorm",
-        addedTo: this.#values.plain(x),
-        gain,
-        factor,
-        sum: this.#values.target(sum, "f32"),
-      };
+      const [addedTo, out] = [this.#values.plain(x), this.#values.target(sum, "f32")];
+      return { kind: "addNorm", addedTo, gain, factor, sum: out };
     }
     const { gate, up, activation, limit } = follower.op;
     const rowOf = (value: Value) => (value === ops[0].out ? 0 : ops[0].out.cols);
@@ -199,26 +207,16 @@ export class ModeCompiler {
   }
 
   #append({ op, keys, values, queries }: StageOf<"append">): void {
-    const { angles, spare, blocks, batch } = this.shared;
-    const chain = (from: HeadChain) => ({
-      view: this.#values.split(from.x) ?? this.#values.flat(from.x),
-      norm: from.norm && {
-        weight: from.norm.weight && blocks.vector(from.norm.weight),
-        epsilon: from.norm.epsilon,
-      },
-    });
+    const { angles, spare, batch } = this.shared;
+    const view = (x: Value) => this.#values.split(x) ?? this.#values.flat(x);
+    const chain = (from: HeadChain) => ({ view: view(from.x), norm: this.#normOf(from) });
     if (queries && !queries.takes) this.#rotated.add(queries.attend.queries.id);
-    const cache = this.shared.caches[op.cache.id];
-    const recent = this.shared.recents[op.cache.id];
     const rope = keys.rope && { angles: angles[keys.rope.id], pairs: keys.rope.frequencies.length };
     this.#emit(
       appendDispatch({
-        ...(recent ?? cache),
+        ...this.#appendedTo(op.cache),
         keys: { ...chain(keys), takes: keys.takes },
-        values: {
-          view: this.#values.split(values.x) ?? this.#values.flat(values.x),
-          epsilon: values.epsilon,
-        },
+        values: { view: view(values.x), epsilon: values.epsilon },
         rope,
         queries: queries && {
           ...chain(queries),

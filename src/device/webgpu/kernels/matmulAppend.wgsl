@@ -1,7 +1,7 @@
-// matmulAppend: the products of q, k and v of one token, as matmulVector makes them, with what appendKv does with them: RoPE of
-// queries and keys, keys and values into the cache. A dispatch less a layer, which of one token is worth as much as its work (lab/LOG.md,
-// 2026-11-29). A workgroup owns 64 rows of a head, 32 that RoPE turns with the 32 that lie half a head further: both are whole groups
-// of int4. Heads come in the order q, k, v.
+// matmulAppend: the products of q, k and v of one token, as in matmulVector, and what appendKv does with them: norms of heads, RoPE
+// of queries and keys, keys and values into the cache. It saves a dispatch per layer, which costs a single token as much as its work
+// (lab/LOG.md, 2026-11-29). A workgroup owns 64 rows of a head, 32 and those that RoPE rotates with them, half a head further: both
+// are whole groups of int4. With norms it owns a whole head. The order of heads is q, k, v.
 // lib: step, batch, weight, codes, teamSum, half, int4
 
 // <values>
@@ -15,7 +15,8 @@ const CODES_3: u32 = 0u;
 const WORKGROUP: u32 = 128u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
-// Of weights, of a team: half of them in either half of a head.
+// Rows of weights per workgroup: 64 or HEAD_DIM; per team: half of them in either half of a head.
+const UNIT: u32 = 64u;
 const ROWS: u32 = 16u;
 // x is divided by the root of its mean square.
 const NORMED: bool = false;
@@ -23,6 +24,13 @@ const HEADS: u32 = 4u;
 const KV_HEADS: u32 = 2u;
 // A multiple of 64.
 const HEAD_DIM: u32 = 64u;
+// Keys and queries are normed, by heads.
+const HEAD_NORMS: bool = false;
+// HEAD_DIM / 4, or 1 without norms.
+const NORM_WORDS: u32 = 1u;
+const HAS_BIAS: bool = false;
+// All rows / 4, or 1.
+const BIAS_WORDS: u32 = 1u;
 // Of the cache; else it is f16.
 const INT4: bool = true;
 const BLOCK_WORDS: u32 = 80u;
@@ -31,6 +39,7 @@ const SCALES_AT: u32 = 64u;
 
 const EACH: u32 = ROWS / 2u;
 const HALF_HEAD: u32 = HEAD_DIM / 2u;
+const HALF_UNIT: u32 = UNIT / 2u;
 
 struct Params {
   groups: u32,
@@ -38,6 +47,9 @@ struct Params {
   table: u32,
   // NORMED
   epsilon: f32,
+  // HEAD_NORMS
+  keyEpsilon: f32,
+  queryEpsilon: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -52,18 +64,24 @@ struct Params {
 // [HEADS][HEAD_DIM]
 @group(0) @binding(8) var<storage, read_write> queries: array<f32>;
 @group(0) @binding(9) var<storage, read> batch: array<u32>;
+// Uniform, because some devices have only 8 storage buffers.
+@group(0) @binding(10) var<uniform> keyNorm: array<vec4<f32>, NORM_WORDS>;
+@group(0) @binding(11) var<uniform> queryNorm: array<vec4<f32>, NORM_WORDS>;
+@group(0) @binding(12) var<uniform> bias: array<vec4<f32>, BIAS_WORDS>;
 
-// The workgroup's products, those of the head's second half from 32 on.
-var<workgroup> made: array<f32, 64>;
+// The workgroup's products, those of the head's second half from HALF_UNIT on.
+var<workgroup> made: array<f32, UNIT>;
+var<workgroup> squareSums: array<f32, 32>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
   let lane = local % TEAM;
   let team = local / TEAM;
-  let head = place.x / (HEAD_DIM / 64u);
-  // Of the head's first half.
-  let firstDim = place.x % (HEAD_DIM / 64u) * 32u;
+  let head = place.x / (HEAD_DIM / UNIT);
+  // In the first half of the head.
+  let firstDim = place.x % (HEAD_DIM / UNIT) * HALF_UNIT;
+  let isValue = head >= HEADS + KV_HEADS;
   let groups = params.groups;
   let piece = pieceAt(0u);
   let token = piece.position % 32u;
@@ -74,20 +92,20 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     rows[r] = head * HEAD_DIM + firstDim + team * EACH + r % EACH + r / EACH * HALF_HEAD;
   }
 
-  // What a thread of the end needs is on its way with the weights.
-  let dim = firstDim + local % 32u + local / 32u % 2u * HALF_HEAD;
+  // What threads need in the end is loaded together with the weights.
+  let dim = firstDim + local % HALF_UNIT + local / HALF_UNIT % 2u * HALF_HEAD;
   var turn = vec2<f32>(1.0, 0.0);
   var block = 0u;
   var held = 0u;
-  if (local < 64u) {
-    if (head < HEADS + KV_HEADS) {
+  if (local < UNIT) {
+    if (!isValue) {
       let at = piece.row * 2u * HALF_HEAD + dim % HALF_HEAD;
       turn = vec2<f32>(angles[at], angles[at + HALF_HEAD]);
     }
     if (head >= HEADS) {
       block = blockOf(params.table + piece.table, piece.position / 32u, KV_HEADS, kvHead) * BLOCK_WORDS * 4u;
     }
-    if (INT4 && head >= HEADS + KV_HEADS) {
+    if (INT4 && isValue) {
       held = values[block + dim * 4u + token % 16u / 4u];
     }
   }
@@ -144,38 +162,69 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     inverse = inverseSqrt(teamSum(squares, local) / f32(32u * groups) + params.epsilon);
   }
   for (var r = 0u; r < ROWS; r++) {
-    let value = teamSum(acc[r], local) * inverse;
+    var value = teamSum(acc[r], local) * inverse;
     if (lane == 0u) {
-      made[team * EACH + r % EACH + r / EACH * 32u] = value;
+      if (HAS_BIAS) {
+        value += bias[rows[r] / 4u][rows[r] % 4u];
+      }
+      made[team * EACH + r % EACH + r / EACH * HALF_UNIT] = value;
     }
   }
   workgroupBarrier();
+  if (HEAD_NORMS && !isValue) {
+    normHead(head < HEADS, local);
+  }
 
   var turned = 0.0;
-  if (local < 64u) {
+  if (local < UNIT) {
     let own = made[local];
-    let other = made[local ^ 32u];
-    // The cosine, and of the first half the negative sine.
-    turned = own * turn.x + other * select(turn.y, -turn.y, local < 32u);
+    let other = made[local ^ HALF_UNIT];
+    // The cosine, and in the first half the negative sine.
+    turned = own * turn.x + other * select(turn.y, -turn.y, local < HALF_UNIT);
   }
   if (head < HEADS) {
-    if (local < 64u) {
+    if (local < UNIT) {
       queries[head * HEAD_DIM + dim] = turned;
     }
     return;
   }
   workgroupBarrier();
-  if (local < 64u) {
+  if (local < UNIT) {
     made[local] = turned;
   }
   workgroupBarrier();
-  if (local < 64u) {
-    if (head < HEADS + KV_HEADS) {
-      storeKey(block, token, dim, local);
-    } else {
+  if (local < UNIT) {
+    if (isValue) {
       storeValue(block, token, dim, held, local);
+    } else {
+      storeKey(block, token, dim, local);
     }
   }
+}
+
+// The head in `made`, whole.
+fn normHead(isQuery: bool, local: u32) {
+  if (local < 32u) {
+    var sum = 0.0;
+    for (var i = local; i < UNIT; i += 32u) {
+      sum += made[i] * made[i];
+    }
+    squareSums[local] = sum;
+  }
+  workgroupBarrier();
+  if (local < UNIT) {
+    var total = 0.0;
+    for (var i = 0u; i < 32u; i++) {
+      total += squareSums[i];
+    }
+    let scale = 1.0 / sqrt(total / f32(HEAD_DIM) + select(params.keyEpsilon, params.queryEpsilon, isQuery));
+    var weight = keyNorm[local / 4u % NORM_WORDS][local % 4u];
+    if (isQuery) {
+      weight = queryNorm[local / 4u % NORM_WORDS][local % 4u];
+    }
+    made[local] = made[local] * scale * weight;
+  }
+  workgroupBarrier();
 }
 
 fn storeKey(block: u32, token: u32, dim: u32, local: u32) {
@@ -186,7 +235,7 @@ fn storeKey(block: u32, token: u32, dim: u32, local: u32) {
     }
     return;
   }
-  // Eight threads hold the first dims of words.
+  // Four threads per group have the first dims of words.
   if (local % 32u >= 16u || local % 4u != 0u) {
     return;
   }

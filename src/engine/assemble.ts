@@ -11,7 +11,7 @@ import type { Tokenizer } from "../format/tokenizer.ts";
 import { type Model, openModel, withIds } from "../model/model.ts";
 import { defaultSampling, Suppressed } from "./default-sampling.ts";
 import { embeddingFacts } from "./embed.ts";
-import { chooseKv } from "./kv-choice.ts";
+import { choiceNote, chooseKv } from "./kv-choice.ts";
 import { EngineModel, type ModelParts } from "./language-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
 import type { Prepared } from "./prepared.ts";
@@ -83,6 +83,7 @@ export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
     const tokens = extra.tokenizer?.vocab;
     const model = withIds(opened, tokens ?? opened.config.vocab);
     const kv = options.kv ?? (await chooseKv(model, device));
+    const kvNote = options.kv === undefined ? choiceNote(kv, device) : null;
     const plan = planMemory(model, device, { ...options, kv });
     throwIfAborted(options.signal, "loading");
     await options.onPlan?.(plan);
@@ -93,7 +94,7 @@ export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
     const scheduler = new Scheduler(plan.graph, allocation, device, {
       ...{ context, vocab: model.config.vocab, guess: options.guess ?? MORE_CHOSEN },
     });
-    return { model, device, plan, allocation, scheduler, extra };
+    return { model, device, plan, allocation, scheduler, kvNote, extra };
   } catch (error) {
     try {
       await allocation?.close();

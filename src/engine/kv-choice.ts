@@ -61,6 +61,13 @@ export async function chooseKv(
   return name + exceptions.join("");
 }
 
+/** What is said of a choice, for people; null: it is the device's default. */
+export function choiceNote(chosen: string, device: Pick<Device, "defaultKv">): string | null {
+  const plain = defaultKv(device);
+  if (chosen === plain) return null;
+  return `the keys of some layers have biases that ${plain} would not hold, so the cache is ${chosen}; --kv (kv) sets another format`;
+}
+
 interface BiasedKeys {
   readonly layer: number;
   readonly headDim: number;

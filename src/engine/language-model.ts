@@ -41,6 +41,8 @@ export interface ModelParts {
   plan: Plan;
   allocation: Allocation;
   scheduler: Scheduler;
+  /** Why the cache's format is not the device's default. Default: it is, or was asked for. */
+  kvNote?: string | null;
   tokenizer: Tokenizer;
   template: ChatTemplate | null;
   /** Default sampling of generations. Default: the most likely token. */
@@ -127,13 +129,19 @@ export class EngineModel {
   }
 
   /**
-   * Uncertainties about the files or the machine that may make answers or the plan wrong: one line each, for people.
+   * Uncertainties about the files or the machine that may make answers or the plan wrong, and a cache format that was chosen for
+   * the model's sake: one line each, for people.
    */
   get warnings(): readonly string[] {
-    const { tokenizer, template, device, plan } = this.#parts;
+    const { tokenizer, template, device, plan, kvNote } = this.#parts;
     // A page's device is never asked: browsers do not report it.
     const isUnknown = device.memory === null && plan.memory === null;
-    return [...tokenizer.warnings, ...(template?.warnings ?? []), ...(isUnknown ? [MEMORY_UNKNOWN] : [])];
+    return [
+      ...tokenizer.warnings,
+      ...(template?.warnings ?? []),
+      ...(isUnknown ? [MEMORY_UNKNOWN] : []),
+      ...(kvNote ? [kvNote] : []),
+    ];
   }
 
   /** What was allocated, in bytes, and the context it is for. */

@@ -12,6 +12,8 @@ export interface Prepared {
   readonly allocation: Allocation;
   /** Runs all texts over it. */
   readonly scheduler: Scheduler;
+  /** Why the cache's format is not the device's default, where nobody asked for another. */
+  readonly kvNote?: string | null;
 }
 
 /** Frees memory, threads and files of all of them, then throws the first error. */

@@ -73,7 +73,7 @@ async function loss(model: Model, of: Case, expected: Float32Array, defaultKv: "
     if (p.indexOf(Math.max(...p)) === q.indexOf(Math.max(...q))) same++;
   }
   await opened.allocation.close();
-  return { kl: sum / last, same, kv: opened.plan.kv };
+  return { kl: sum / last, same, kv: opened.plan.kv, note: opened.kvNote };
 }
 
 function logSoftmax(row: Float32Array): Float64Array {
@@ -102,8 +102,11 @@ describe.each(cases)("$family with biases on the $which pairs of keys", (of) => 
     const model = loader === "GGUF" ? await asGguf(made) : made;
     const lossOf = (own: "kv4" | "int4", kv?: string) => loss(model, of, expectedOf(of), own, kv);
     for (const own of ["kv4", "int4"] as const) {
-      const { kl, kv, same } = await lossOf(own);
+      const { kl, kv, same, note } = await lossOf(own);
       expect(kv).toBe(picks[own]);
+      const said = `biases that ${own} would not hold, so the cache is ${kv}; --kv (kv) sets another format`;
+      expect(note ?? "").toContain(kv === own ? "" : said);
+      expect(note === null).toBe(kv === own);
       // Found: 0.002 to 0.026, 27 of 32 and more; over f16 up to 0.034, where float16 rounds keys of 30.
       expect(kl).toBeLessThan(0.05);
       expect(same).toBeGreaterThanOrEqual(26);
@@ -111,6 +114,7 @@ describe.each(cases)("$family with biases on the $which pairs of keys", (of) => 
     // Overruled: 1.07 to 2.5.
     const broken = await lossOf("int4", "int4");
     expect(broken.kv).toBe("int4");
+    expect(broken.note).toBe(null);
     expect(broken.kl).toBeGreaterThan(0.7);
     await made.checkpoint.close();
   });

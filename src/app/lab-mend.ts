@@ -2,22 +2,23 @@
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { ArgumentError } from "../index.ts";
-import { identified, isPostgres, openBook, readLab, rebuildFolder, type Snapshot } from "../lab.ts";
-import { type LabOptions, print, withBook } from "./lab-open.ts";
+import { identified, isPostgres, openBook, rebuildFolder, type Snapshot } from "../lab.ts";
+import { type LabOptions, print, withBook, withKnown } from "./lab-open.ts";
 
 /** Experiments that are dead, each with its last error. */
 export async function showDead(options: LabOptions, signal: AbortSignal): Promise<void> {
-  const known = await readLab(options.folder, { db: options.db, signal });
-  const rows = deadOf(known).map((id) => {
-    const { experiment } = known.experiments.get(id)!;
-    const failures = known.failures.get(id)!;
-    const last = failures[failures.length - 1];
-    return {
-      ...{ id, spec: known.specs.get(experiment.spec)?.label ?? experiment.spec },
-      model: known.models.get(experiment.model)?.name ?? experiment.model,
-      ...{ outcome: last.outcome, error: last.error, tries: failures.length },
-    };
-  });
+  const rows = await withKnown(options, signal, async (known) =>
+    deadOf(known).map((id) => {
+      const { experiment } = known.experiments.get(id)!;
+      const failures = known.failures.get(id)!;
+      const last = failures[failures.length - 1];
+      return {
+        ...{ id, spec: known.specs.get(experiment.spec)?.label ?? experiment.spec },
+        model: known.models.get(experiment.model)?.name ?? experiment.model,
+        ...{ outcome: last.outcome, error: last.error, tries: failures.length },
+      };
+    }),
+  );
   const line = ({ id, spec, model, outcome, tries, error }: (typeof rows)[number]) =>
     `${id.slice(0, 8)}  ${spec} on ${model}: ${outcome} after ${tries} tries: ${error}`;
   await print(

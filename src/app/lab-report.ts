@@ -9,9 +9,11 @@ export async function writeReport(
   signal: AbortSignal,
 ): Promise<void> {
   const { html = join(options.folder, "report.html") } = options;
-  await checkTarget(html);
   const methods = await methodsOf(options);
-  await withKnown(options, signal, (known) => writeReportOf(known, html, methods));
+  await withKnown(options, signal, async (known) => {
+    await checkTarget(html);
+    await writeReportOf(known, html, methods);
+  });
   await print(
     options,
     signal,

@@ -10,7 +10,7 @@ import {
   swarm,
 } from "../lab.ts";
 import { write } from "./interrupt.ts";
-import { digits, type LabOptions, withBook } from "./lab-open.ts";
+import { digits, type LabOptions, withBook, withKnown } from "./lab-open.ts";
 
 export interface LabWorkOptions extends LabOptions {
   models?: string[];
@@ -36,6 +36,8 @@ export async function workInLab(options: LabWorkOptions, signal: AbortSignal): P
   if (options.for !== undefined) ends.push(AbortSignal.timeout(options.for));
   const over = AbortSignal.any(ends);
   let count = 0;
+  // A mistyped folder is not made into a lab.
+  if (!options.models) await withKnown(options, signal, async (known) => namesOf(known, db ?? folder));
   await withBook({ folder, db, shared: true }, signal, async (book) => {
     const known = await book.snapshot();
     const models = options.models ?? namesOf(known, db ?? folder);

@@ -1,9 +1,12 @@
 /** `nibble lab dead` and `retry`: what failed for good is shown with its last error, and tried again when somebody asks. */
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { rebuild, retry, showDead } from "../../src/app/lab-mend.ts";
+import { writeReport } from "../../src/app/lab-report.ts";
+import { status } from "../../src/app/lab-verbs.ts";
+import { workInLab } from "../../src/app/lab-work.ts";
 import { openLab } from "../../src/lab/open-lab.ts";
 import { zeroEntries, zeroExperiment, zeroFailure, zeroResult } from "../lab/zero.ts";
 
@@ -34,6 +37,19 @@ beforeAll(async () => {
   }
   await book.add([zeroResult(done)]);
   await book.close();
+});
+
+it("of a folder without a lab every verb says so, and makes nothing there", async () => {
+  const none = { folder: join(folder, "none"), method: [] };
+  const more = { workers: 1, can: [] };
+  for (const verb of [
+    showDead(none, signal),
+    writeReport(none, signal),
+    status(none, signal),
+    workInLab({ ...none, ...more }, signal),
+  ])
+    await expect(verb).rejects.toThrow(`the lab in ${none.folder} is empty`);
+  expect(existsSync(none.folder)).toBe(false);
 });
 
 it("shows the dead, gives one another three tries, and refuses what has not failed", async () => {

@@ -40,13 +40,9 @@ const CODED: bool = INT4 || RQ4;
 const SUBGROUPS: u32 = ROW_BLOCKS * SPLIT;
 const WORKGROUP: u32 = SUBGROUPS * SUBGROUP;
 const ROWS: u32 = ROW_BLOCKS * 16u;
-// Rows of queries that are in workgroup memory at a time, of whole row blocks.
-const STAGED: u32 = min(ROWS, 32u);
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
-const CHUNKS: u32 = HEAD_DIM / 8u;
 // 16 x 16 pieces of a row block that a subgroup owns.
 const PIECES: u32 = HEAD_DIM / 16u / SPLIT;
-const STEPS: u32 = TOKENS / 16u;
 const MASKED_SCORE: f32 = -1e30;
 
 // include: promptParams
@@ -78,7 +74,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     return;
   }
   let kvHead = workgroup.y;
-  let token = work.run.token;
   let subgroup = local / SUBGROUP;
   let lane = local % SUBGROUP;
   let rowBlock = subgroup / SPLIT;
@@ -88,11 +83,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let row = min(work.run.firstRow + rowBlock * 16u + lane / 2u, work.rows - 1u);
   let half = lane % 2u;
   let mine = lane / 2u * SCORE_STRIDE;
+  let weightsAt = own + mine + half * WEIGHT_HALF;
   let query = work.run.position + row / GROUP;
-  load(work.table, kvHead, positionAt(work.gap, work.start), local);
+  load(pageAt(work.table, kvHead, positionAt(work.gap, work.start)), positionAt(work.gap, work.start), local);
+  // Known a tile before it is loaded.
+  var page = pageAt(work.table, kvHead, positionAt(work.gap, work.start + TOKENS));
 
   // Queries to f16, each row divided by a factor, and to matrices.
-  let factor = queryFactor(token, kvHead, row, half);
+  let factor = queryFactor(work.run.token, kvHead, row, half);
   // Of a score while the maximum is sought and subtracted; a power of two, so that fma rounds nothing that max does not.
   let unit = select(factor, 1.0, HAS_SOFTCAP);
   scores[rowBlock * 16u + lane / 2u] = vec4<u32>(bitcast<u32>(inverseFactor(factor)));
@@ -105,11 +103,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let turnedSlice = subgroup % SPLIT * TURNED_PIECES;
   // STAGED rows at a time, so that they take no more of the workgroup's memory than a tile.
   for (var firstRow = 0u; firstRow < ROWS; firstRow += STAGED) {
-    for (var i = local; i < STAGED * QUERY_CHUNKS; i += WORKGROUP) {
-      let staged = firstRow + i / QUERY_CHUNKS;
-      let source = min(work.run.firstRow + staged, work.rows - 1u);
-      storeQueries(token, kvHead, source, i % QUERY_CHUNKS, i / QUERY_CHUNKS * QUERY_STRIDE, bitcast<f32>(scores[staged].x));
-    }
+    stageQueries(work, kvHead, firstRow, local);
     workgroupBarrier();
     if (rowBlock * 16u / STAGED == firstRow / STAGED) {
       // each P 0..7 if PIECES > P
@@ -123,127 +117,133 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   var maxScore = MASKED_SCORE;
   var sumExp = 0.0;
-  if (CHANNEL) {
-    storeChannels(local);
-  }
-
-  for (var first = work.start; first < work.end; first += TOKENS) {
-    workgroupBarrier();
-    expandKeys(local);
-    workgroupBarrier();
-
-    // S = Q K'.
-    if (TURNED > 0u) {
-      for (var s = 0u; s < STEPS; s++) {
-        var product = Result();
-        // each P 0..7 if TURNED_PIECES > P
-        addTurned(&product, turned{P}, s, turnedSlice + {P}u);
-        // end
-        subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
-      }
-      workgroupBarrier();
-      expandSeen(positionAt(work.gap, first), work.lastQuery, local);
-      workgroupBarrier();
-      for (var s = 0u; s < STEPS; s++) {
-        var product = subgroupMatrixLoad<Result, row_major>(&scores, own + s * 4u, SCORE_STRIDE);
+  clearTile(local);
+  workgroupBarrier();
+  var lanes = LaneScores();
+  var first = work.start;
+  var grows = false;
+  loop {
+    // Maxima are raised outside of the loop that nearly all tiles stay in: within it that cost a sixth of all time (H200, 2026-11-29).
+    grows = false;
+    loop {
+      // O += P V of the tile before; at first of nothing.
+      if (SPLIT == 1u) {
+        let lowWeights = subgroupMatrixLoad<Left, row_major>(&scores, own, SCORE_STRIDE);
+        let highWeights = subgroupMatrixLoad<Left, row_major>(&scores, own + WEIGHT_HALF, SCORE_STRIDE);
         // each P 0..7 if PIECES > P
-        addValuesAsKeys(&product, q{P}, s, slice + {P}u);
+        if (CODED) {
+          let valuesAt{P} = min({P}u, PIECES - 1u) * PIECE;
+          sum{P} = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, valuesAt{P}, VALUE_STRIDE), sum{P});
+          sum{P} = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, valuesAt{P} + SECOND / 8u, VALUE_STRIDE), sum{P});
+        } else {
+          sum{P} = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, row_major>(&tile, {2 * P}u, VALUE_STRIDE), sum{P});
+          sum{P} = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, row_major>(&tile, SECOND * VALUE_STRIDE + {2 * P}u, VALUE_STRIDE), sum{P});
+        }
         // end
-        subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+      } else {
+        for (var s = 0u; s < STEPS; s++) {
+          let weights = subgroupMatrixLoad<Left, row_major>(
+            &scores, own + s / HALF_STEPS * WEIGHT_HALF + s % HALF_STEPS * 2u, SCORE_STRIDE);
+          // each P 0..7 if PIECES > P
+          addValues(&sum{P}, weights, s, slice + {P}u);
+          // end
+        }
       }
-    } else if (SPLIT == 1u) {
-      var low = Result();
-      var high = Result();
-      // each P 0..7 if PIECES > P
-      low = subgroupMatrixMultiplyAccumulate(q{P}, subgroupMatrixLoad<Right, col_major>(&tile, {2 * P}u, KEY_STRIDE), low);
-      high = subgroupMatrixMultiplyAccumulate(q{P}, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + {2 * P}u, KEY_STRIDE), high);
-      // end
-      subgroupMatrixStore<row_major>(&scores, own, low, SCORE_STRIDE);
-      subgroupMatrixStore<row_major>(&scores, own + 4u, high, SCORE_STRIDE);
-    } else {
-      for (var s = 0u; s < STEPS; s++) {
-        var product = Result();
-        // each P 0..7 if PIECES > P
-        addKeys(&product, q{P}, s, slice + {P}u);
-        // end
-        subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+      if (first >= work.end) {
+        break;
       }
-    }
-    workgroupBarrier();
-
-    // Online softmax.
-    let lanes = laneScores(work, rowBlock, mine, half, query, first, factor);
-    let highest = max(lanes.highest, subgroupShuffleXor(lanes.highest, 1u)) * unit;
-    noteGrowth(highest > maxScore + HEADROOM, subgroup, lane);
-    // All products with keys are done: see the barrier before the scores were read.
-    if (TURNED == 0u) {
-      expandSeen(positionAt(work.gap, first), work.lastQuery, local);
-    }
-    load(work.table, kvHead, positionAt(work.gap, first + TOKENS), local);
-    if (SPLIT > 1u) {
-      // The other subgroups of the row block read this one's scores.
-      workgroupBarrier();
-    }
-    // Written as if no maximum had grown, which is rare after the first tiles.
-    var added = storeWeights(lanes.fours, unit, maxScore, own + mine + half * WEIGHT_HALF);
-    if (anyGrowth()) {
-      let next = max(maxScore, highest);
-      let rescale = exp2(maxScore - next);
-      maxScore = next;
-      sumExp *= rescale;
-      let at = own + mine + half * 2u;
-      // each P 0..7 if PIECES > P
-      rescalePiece(&sum{P}, own, at, rescale);
-      // end
-      added = storeWeights(lanes.fours, unit, maxScore, own + mine + half * WEIGHT_HALF);
-      workgroupBarrier();
-    }
-    sumExp += added;
-
-    // O += P V.
-    if (SPLIT == 1u && CODED) {
-      let lowWeights = subgroupMatrixLoad<Left, row_major>(&scores, own, SCORE_STRIDE);
-      let highWeights = subgroupMatrixLoad<Left, row_major>(&scores, own + WEIGHT_HALF, SCORE_STRIDE);
-      // each P 0..7 if PIECES > P
-      let valuesAt{P} = min({P}u, PIECES - 1u) * PIECE;
-      sum{P} = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, valuesAt{P}, VALUE_STRIDE), sum{P});
-      sum{P} = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, valuesAt{P} + SECOND / 8u, VALUE_STRIDE), sum{P});
-      // end
-    } else {
-      for (var s = 0u; s < STEPS; s++) {
-        let weights = subgroupMatrixLoad<Left, row_major>(
-          &scores, own + s / HALF_STEPS * WEIGHT_HALF + s % HALF_STEPS * 2u, SCORE_STRIDE);
-        // each P 0..7 if PIECES > P
-        addValues(&sum{P}, weights, s, slice + {P}u);
-        // end
-      }
-    }
-    if (CHANNEL) {
       storeChannels(local);
+      let nextPage = pageAt(work.table, kvHead, positionAt(work.gap, first + 2u * TOKENS));
+      workgroupBarrier();
+      expandKeys(local);
+      workgroupBarrier();
+
+      // S = Q K'.
+      if (TURNED > 0u) {
+        for (var s = 0u; s < STEPS; s++) {
+          var product = Result();
+          // each P 0..7 if TURNED_PIECES > P
+          addTurned(&product, turned{P}, s, turnedSlice + {P}u);
+          // end
+          subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+        }
+        workgroupBarrier();
+        expandValues(positionAt(work.gap, first), work.lastQuery, local);
+        workgroupBarrier();
+        for (var s = 0u; s < STEPS; s++) {
+          var product = subgroupMatrixLoad<Result, row_major>(&scores, own + s * 4u, SCORE_STRIDE);
+          // each P 0..7 if PIECES > P
+          addValuesAsKeys(&product, q{P}, s, slice + {P}u);
+          // end
+          subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+        }
+      } else if (SPLIT == 1u) {
+        var low = Result();
+        var high = Result();
+        // each P 0..7 if PIECES > P
+        low = subgroupMatrixMultiplyAccumulate(q{P}, subgroupMatrixLoad<Right, col_major>(&tile, {2 * P}u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q{P}, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + {2 * P}u, KEY_STRIDE), high);
+        // end
+        subgroupMatrixStore<row_major>(&scores, own, low, SCORE_STRIDE);
+        subgroupMatrixStore<row_major>(&scores, own + 4u, high, SCORE_STRIDE);
+      } else {
+        for (var s = 0u; s < STEPS; s++) {
+          var product = Result();
+          // each P 0..7 if PIECES > P
+          addKeys(&product, q{P}, s, slice + {P}u);
+          // end
+          subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
+        }
+      }
+      workgroupBarrier();
+
+      // Online softmax, as if no maximum grew, which is rare after the first tiles.
+      lanes = laneScores(rowBlock, mine + half * (TOKENS / 8u), factor);
+      if (SPLIT > 1u) {
+        // The other subgroups of the row block read this one's scores.
+        workgroupBarrier();
+      }
+      let position = positionAt(work.gap, first);
+      let added = storeTileWeights(&lanes, work, position, half * (TOKENS / 2u), query, unit, maxScore, weightsAt);
+      noteGrowth(added > MOST_ADDED, subgroup, lane);
+      // All products with keys are done: see the barrier before the scores were read.
+      if (TURNED == 0u) {
+        expandValues(position, work.lastQuery, local);
+      }
+      load(page, positionAt(work.gap, first + TOKENS), local);
+      page = nextPage;
+      first += TOKENS;
+      grows = anyGrowth();
+      if (grows) {
+        break;
+      }
+      sumExp += added;
     }
+    if (!grows) {
+      break;
+    }
+    let next = max(maxScore, highestOf(lanes) * unit);
+    let rescale = exp2(maxScore - next);
+    maxScore = next;
+    sumExp *= rescale;
+    // each P 0..7 if PIECES > P
+    rescalePiece(&sum{P}, own, own + mine + half * 2u, rescale);
+    // end
+    sumExp += storeSeen(lanes, unit, maxScore, weightsAt);
+    workgroupBarrier();
   }
 
   // The rows to the output, or to the span's partials.
   sumExp += subgroupShuffleXor(sumExp, 1u);
-  let head = kvHead * GROUP + row % GROUP;
   if (HAS_SINKS) {
-    sumExp += sinkWeight(sinks[head], maxScore);
+    sumExp += sinkWeight(sinks[kvHead * GROUP + row % GROUP], maxScore);
   }
-  var inverse = VALUE_CODE / sumExp;
-  var outAt = ((token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
-  if (SPANS) {
-    inverse = VALUE_CODE;
-    outAt = (((work.run.spanned + row / GROUP) * KV_HEADS * GROUP + head) * work.places + workgroup.z) * (HEAD_DIM + 4u);
-    if (half == 0u && slice == 0u) {
-      out[(outAt + HEAD_DIM) / 4u] = vec4<u32>(bitcast<u32>(maxScore), bitcast<u32>(sumExp), 0u, 0u);
-    }
-  }
-  outAt += slice * 16u + half * 8u;
-  let piece = own + mine + half * 2u;
-  if (OUT_F16 && kvHead == 0u && half == 0u && row % GROUP == 0u) {
-    out[params.factorsAt + token + row / GROUP] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);
+  let inverse = VALUE_CODE / select(sumExp, 1.0, SPANS);
+  let outAt = outAtRow(work, row, kvHead, workgroup.z) + slice * 16u + half * 8u;
+  if (half == 0u && slice == 0u) {
+    storeRow(work, row, kvHead, outAt, maxScore, sumExp);
   }
   // each P 0..7 if PIECES > P
-  storePiece(&sum{P}, own, piece, outAt + {16 * P}u, inverse);
+  storePiece(&sum{P}, own, own + mine + half * 2u, outAt + {16 * P}u, inverse);
   // end
 }

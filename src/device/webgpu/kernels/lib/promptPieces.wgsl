@@ -1,5 +1,6 @@
 // Pieces of 16 dims of attendPromptMatrix's matrices. Elements of matrices cannot be accessed, so operations on them go through
-// `scores`. The kernel declares what is named in capitals, `tile`, `scores`, `out` and the aliases; it appends promptTile and narrow.
+// `scores`. The kernel declares what is named in capitals, `tile`, `scores`, `out`, `params` and
+// the aliases; it appends promptWork, promptTile and narrow.
 
 // Multiplies a piece of O by a factor for each row, through memory.
 fn rescalePiece(sum: ptr<function, Result>, own: u32, at: u32, factor: f32) {
@@ -24,6 +25,25 @@ fn storePiece(sum: ptr<function, Result>, own: u32, at: u32, place: u32, inverse
   } else {
     out[place / 4u] = bitcast<vec4<u32>>(a);
     out[place / 4u + 1u] = bitcast<vec4<u32>>(b);
+  }
+}
+
+// Where a row's output begins, or its partials of a span.
+fn outAtRow(work: PromptWork, row: u32, kvHead: u32, span: u32) -> u32 {
+  let head = kvHead * GROUP + row % GROUP;
+  if (SPANS) {
+    return (((work.run.spanned + row / GROUP) * KV_HEADS * GROUP + head) * work.places + span) * (HEAD_DIM + 4u);
+  }
+  return ((work.run.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
+}
+
+// What stands with a row's output, which begins at `at`: its maximum and total, or its factor.
+fn storeRow(work: PromptWork, row: u32, kvHead: u32, at: u32, maxScore: f32, sumExp: f32) {
+  if (SPANS) {
+    out[(at + HEAD_DIM) / 4u] = vec4<u32>(bitcast<u32>(maxScore), bitcast<u32>(sumExp), 0u, 0u);
+  }
+  if (OUT_F16 && kvHead == 0u && row % GROUP == 0u) {
+    out[params.factorsAt + work.run.token + row / GROUP] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);
   }
 }
 

@@ -1,5 +1,5 @@
 // Queries on their way into attendPromptMatrix, as f16, each row divided by a factor. The kernel declares what is named in
-// capitals, `params`, `queries` and `tile`; it appends promptTile and narrow.
+// capitals, `params`, `queries`, `tile` and `scores`; it appends promptWork, promptTile and narrow.
 
 // Where a row's query begins.
 fn queryAt(token: u32, kvHead: u32, row: u32) -> u32 {
@@ -28,4 +28,14 @@ fn storeQueries(token: u32, kvHead: u32, row: u32, chunk: u32, at: u32, back: f3
     b = b.xzyw;
   }
   tile[at + chunk] = halvesOf(a, b);
+}
+
+// STAGED of the workgroup's rows from `firstRow` on; the first words of scores are what their factors divide by.
+fn stageQueries(work: PromptWork, kvHead: u32, firstRow: u32, local: u32) {
+  for (var i = local; i < STAGED * QUERY_CHUNKS; i += WORKGROUP) {
+    let staged = firstRow + i / QUERY_CHUNKS;
+    let source = min(work.run.firstRow + staged, work.rows - 1u);
+    let back = bitcast<f32>(scores[staged].x);
+    storeQueries(work.run.token, kvHead, source, i % QUERY_CHUNKS, i / QUERY_CHUNKS * QUERY_STRIDE, back);
+  }
 }

@@ -1,42 +1,69 @@
 // Scores of attendPromptMatrix by lanes, two a row, each with half of the columns, and their weights. The kernel declares what is
 // named in capitals, `params` and `scores`; it appends promptWork, promptTile, softcap and narrow.
 
-// A score may exceed its maximum by a factor of 2^8 before that is raised and O is scaled down; f16 holds such weights.
-const HEADROOM: f32 = 8.0;
+// A lane's weights may have this sum before its row's maximum is raised and O is scaled down; f16 holds them then.
+const MOST_ADDED: f32 = 4096.0;
 
+// By name: what a loop indexes may lie in local memory. Tiles of 16 tokens have the first two.
 struct LaneScores {
-  fours: array<vec4<f32>, TOKENS / 8u>,
-  highest: f32,
+  a: vec4<f32>,
+  b: vec4<f32>,
+  c: vec4<f32>,
+  d: vec4<f32>,
 }
 
-// Sums of the row block's slices, capped and masked. first: the tile's first slot; factor: that the row's query was divided by.
-fn laneScores(work: PromptWork, rowBlock: u32, mine: u32, half: u32, query: u32, first: u32, factor: f32) -> LaneScores {
-  var found: LaneScores;
-  found.highest = MASKED_SCORE;
-  // Tiles that every row sees completely need no masks.
-  let block = positionAt(work.gap, first) / 32u * 32u;
-  let last = block + max(TOKENS, 32u) - 1u;
-  let clear = last <= work.firstQuery && (params.window == 0u || work.lastQuery - block < params.window);
-  for (var i = 0u; i < TOKENS / 8u; i++) {
-    var four = vec4<f32>(0.0);
-    for (var part = 0u; part < SPLIT; part++) {
-      four += bitcast<vec4<f32>>(scores[(rowBlock * SPLIT + part) * SCORE_WORDS + mine + half * (TOKENS / 8u) + i]);
-    }
-    if (HAS_SOFTCAP) {
-      four *= factor;
-      four = params.cap * vec4<f32>(boundedTanh(four.x), boundedTanh(four.y), boundedTanh(four.z), boundedTanh(four.w));
-    }
-    if (!clear) {
-      for (var c = 0u; c < 4u; c++) {
-        let position = block + tokenOf(half * (TOKENS / 2u) + i * 4u + c, first % 32u / TOKENS);
-        four[c] = select(MASKED_SCORE, four[c], sees(query, position, params.window));
-      }
-    }
-    found.fours[i] = four;
-    let two = max(four.xy, four.zw);
-    found.highest = max(found.highest, max(two.x, two.y));
+// Four columns: the sums of the row block's slices.
+fn scoreFour(rowBlock: u32, at: u32) -> vec4<f32> {
+  var four = bitcast<vec4<f32>>(scores[rowBlock * SPLIT * SCORE_WORDS + at]);
+  // each S 1..3
+  if (SPLIT > {S}u) {
+    four += bitcast<vec4<f32>>(scores[(rowBlock * SPLIT + {S}u) * SCORE_WORDS + at]);
+  }
+  // end
+  return four;
+}
+
+// at: the lane's first word of a slice; factor: that the row's query was divided by.
+fn laneScores(rowBlock: u32, at: u32, factor: f32) -> LaneScores {
+  var found = LaneScores();
+  found.a = capped(scoreFour(rowBlock, at), factor);
+  found.b = capped(scoreFour(rowBlock, at + 1u), factor);
+  if (TOKENS > 16u) {
+    found.c = capped(scoreFour(rowBlock, at + 2u), factor);
+    found.d = capped(scoreFour(rowBlock, at + 3u), factor);
   }
   return found;
+}
+
+fn capped(four: vec4<f32>, factor: f32) -> vec4<f32> {
+  if (HAS_SOFTCAP) {
+    let x = four * factor;
+    return params.cap * vec4<f32>(boundedTanh(x.x), boundedTanh(x.y), boundedTanh(x.z), boundedTanh(x.w));
+  }
+  return four;
+}
+
+// Without those that the query does not see. part: of the page; column: the lane's first one.
+fn seenScores(found: LaneScores, block: u32, part: u32, column: u32, query: u32) -> LaneScores {
+  return LaneScores(
+    masked(found.a, block, part, column, query), masked(found.b, block, part, column + 4u, query),
+    masked(found.c, block, part, column + 8u, query), masked(found.d, block, part, column + 12u, query));
+}
+
+fn masked(four: vec4<f32>, block: u32, part: u32, column: u32, query: u32) -> vec4<f32> {
+  return select(vec4<f32>(MASKED_SCORE), four, vec4<bool>(
+    sees(query, block + tokenOf(column, part), params.window), sees(query, block + tokenOf(column + 1u, part), params.window),
+    sees(query, block + tokenOf(column + 2u, part), params.window), sees(query, block + tokenOf(column + 3u, part), params.window)));
+}
+
+// The row's: both lanes have the same.
+fn highestOf(found: LaneScores) -> f32 {
+  var four = max(found.a, found.b);
+  if (TOKENS > 16u) {
+    four = max(four, max(found.c, found.d));
+  }
+  let own = max(max(four.x, four.y), max(four.z, four.w));
+  return max(own, subgroupShuffleXor(own, 1u));
 }
 
 var<workgroup> grown: array<u32, SUBGROUPS>;
@@ -51,24 +78,63 @@ fn noteGrowth(grows: bool, subgroup: u32, lane: u32) {
 
 fn anyGrowth() -> bool {
   let flags = workgroupUniformLoad(&grown);
-  var any = 0u;
-  for (var i = 0u; i < SUBGROUPS; i++) {
-    any |= flags[i];
+  var any = flags[0];
+  // each S 1..3
+  if (SUBGROUPS > {S}u) {
+    any |= flags[min({S}u, SUBGROUPS - 1u)];
   }
+  // end
   return any != 0u;
 }
 
-// 2^(score * unit - maxScore) of a lane's columns as f16; returns their sum. Masked scores weigh 0 with any maximum. Weights are
-// at most 2^HEADROOM; if the maximum grows, they are written again before they are read.
-fn storeWeights(fours: array<vec4<f32>, TOKENS / 8u>, unit: f32, maxScore: f32, at: u32) -> f32 {
-  var sumExp = 0.0;
-  let units = vec4<f32>(unit);
-  let offsets = vec4<f32>(-maxScore);
-  for (var i = 0u; i < TOKENS / 16u; i++) {
-    let a = select(vec4<f32>(0.0), exp2(fma(fours[i * 2u], units, offsets)), fours[i * 2u] > vec4<f32>(MASKED_SCORE));
-    let b = select(vec4<f32>(0.0), exp2(fma(fours[i * 2u + 1u], units, offsets)), fours[i * 2u + 1u] > vec4<f32>(MASKED_SCORE));
-    sumExp += dot(a + b, vec4<f32>(1.0));
-    scores[at + i] = smallHalvesOf(a, b);
+fn powers(four: vec4<f32>, unit: f32, maxScore: f32) -> vec4<f32> {
+  return exp2(fma(four, vec4<f32>(unit), vec4<f32>(-maxScore)));
+}
+
+// Masked scores weigh 0 with any maximum.
+fn seenPowers(four: vec4<f32>, unit: f32, maxScore: f32) -> vec4<f32> {
+  return select(vec4<f32>(0.0), powers(four, unit, maxScore), four > vec4<f32>(MASKED_SCORE));
+}
+
+// 2^(score * unit - maxScore) of a lane's columns as f16; returns their sum. Above MOST_ADDED the maximum is raised and they are written
+// again before they are read.
+fn storeWeights(found: LaneScores, unit: f32, maxScore: f32, at: u32) -> f32 {
+  let none = vec4<f32>(0.0);
+  if (TOKENS > 16u) {
+    return storeFours(
+      at, powers(found.a, unit, maxScore), powers(found.b, unit, maxScore), powers(found.c, unit, maxScore),
+      powers(found.d, unit, maxScore));
   }
-  return sumExp;
+  return storeFours(at, powers(found.a, unit, maxScore), powers(found.b, unit, maxScore), none, none);
+}
+
+// Of the tile at `position`; found: scores, without those that the query does not see from then on. column: the lane's first one.
+fn storeTileWeights(
+  found: ptr<function, LaneScores>, work: PromptWork, position: u32, column: u32, query: u32, unit: f32, maxScore: f32, at: u32,
+) -> f32 {
+  let block = position / 32u * 32u;
+  // Tiles that every row sees completely need no masks.
+  if (block + 31u <= work.firstQuery && (params.window == 0u || work.lastQuery - block < params.window)) {
+    return storeWeights(*found, unit, maxScore, at);
+  }
+  *found = seenScores(*found, block, position % 32u / TOKENS, column, query);
+  return storeSeen(*found, unit, maxScore, at);
+}
+
+fn storeSeen(found: LaneScores, unit: f32, maxScore: f32, at: u32) -> f32 {
+  let none = vec4<f32>(0.0);
+  if (TOKENS > 16u) {
+    return storeFours(
+      at, seenPowers(found.a, unit, maxScore), seenPowers(found.b, unit, maxScore), seenPowers(found.c, unit, maxScore),
+      seenPowers(found.d, unit, maxScore));
+  }
+  return storeFours(at, seenPowers(found.a, unit, maxScore), seenPowers(found.b, unit, maxScore), none, none);
+}
+
+fn storeFours(at: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> f32 {
+  scores[at] = smallHalvesOf(a, b);
+  if (TOKENS > 16u) {
+    scores[at + 1u] = smallHalvesOf(c, d);
+  }
+  return dot((a + b) + (c + d), vec4<f32>(1.0));
 }

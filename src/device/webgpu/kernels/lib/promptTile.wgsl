@@ -2,6 +2,10 @@
 // declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile`, `scores` and `channels`; it appends nibbles,
 // planes and channelFours.
 
+const CHUNKS: u32 = HEAD_DIM / 8u;
+const STEPS: u32 = TOKENS / 16u;
+// Rows of queries that are in workgroup memory at a time, of whole row blocks.
+const STAGED: u32 = min(ROWS, 32u);
 // Of what is held as keys, and of queries.
 const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
 const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
@@ -38,14 +42,16 @@ const KEY_CODE: f32 = select(1.0, 0.5, TOKEN_SCALES);
 const VALUE_CODE: f32 = select(1.0, 0.5, RQ4);
 const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 
-// What a thread has loaded of the next tile.
-var<private> keyWords: array<vec4<u32>, KEY_EACH>;
-var<private> keyScales: array<u32, KEY_EACH>;
+// What a thread has loaded of the next tile, by name: what a loop indexes may lie in local memory.
+// each E 0..7
+var<private> keyWords{E}: vec4<u32>;
+var<private> keyScales{E}: u32;
+var<private> valueWords{E}: vec4<u32>;
+var<private> lowScales{E}: vec4<u32>;
+var<private> highScales{E}: vec4<u32>;
+// end
 // Scales and zeros of eight dims.
 var<private> channelWord: vec4<u32>;
-var<private> valueWords: array<vec4<u32>, EACH>;
-var<private> lowScales: array<vec4<u32>, EACH>;
-var<private> highScales: array<vec4<u32>, EACH>;
 
 // Position in a tile's blocks of 32 that a column holds, if the tile is their `part`: 4 low codes of a word, 4 high ones.
 fn tokenOf(column: u32, part: u32) -> u32 {
@@ -53,90 +59,87 @@ fn tokenOf(column: u32, part: u32) -> u32 {
   return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
 }
 
-// Words of the tile at `first` from the cache to this thread. Past the text: whatever a page holds, unused.
-fn load(table: u32, kvHead: u32, first: u32, local: u32) {
+fn pageAt(table: u32, kvHead: u32, position: u32) -> u32 {
+  return blockOf(table, position / 32u, KV_HEADS, kvHead);
+}
+
+fn keyWordOf(block: u32, item: u32, part: u32) -> vec4<u32> {
+  let token = tokenOf(item % TOKENS, part) % 32u;
+  if (CODED) {
+    return keyCodes(block, item / TOKENS, token);
+  }
+  return keys[block + item / TOKENS * 32u + token];
+}
+
+fn keyScaleOf(block: u32, item: u32, part: u32) -> u32 {
+  let token = tokenOf(item % TOKENS, part) % 32u;
+  if (TOKEN_SCALES) {
+    return keys[block + KEY_SCALES_AT + token / 8u][token % 8u / 2u] >> (token % 2u * 16u);
+  }
+  if (INT4) {
+    return keys[block + KEY_SCALES_AT + item / TOKENS * 8u + token / 4u][token % 4u];
+  }
+  return 0u;
+}
+
+// Codes: one word, 8 tokens, of 4 dims of a group.
+fn valueWordOf(block: u32, item: u32, part: u32) -> vec4<u32> {
+  if (CODED) {
+    let word = (item % (TOKENS / 8u) + part * (TOKENS / 8u)) % 4u;
+    let d = item / TOKENS * 32u + item % TOKENS / (TOKENS / 8u);
+    return vec4<u32>(
+      valueNibbles(block, d, word), valueNibbles(block, d + 8u, word),
+      valueNibbles(block, d + 16u, word), valueNibbles(block, d + 24u, word));
+  }
+  return values[block + tokenOf(item / CHUNKS, part) % 32u * CHUNKS + item % CHUNKS];
+}
+
+// Of tokens 4 word to 4 word + 3, or of those 16 further. rq4: two tokens a word, of all.
+fn valueScaleOf(block: u32, item: u32, part: u32, high: u32) -> vec4<u32> {
+  let word = (item % (TOKENS / 8u) + part * (TOKENS / 8u)) % 4u;
+  if (RQ4) {
+    let first = values[block + VALUE_SCALES_AT + word / 2u];
+    let second = values[block + VALUE_SCALES_AT + word / 2u + 2u];
+    return select(vec4<u32>(first.xy, second.xy), vec4<u32>(first.zw, second.zw), word % 2u == 1u);
+  }
+  if (INT4) {
+    return values[block + VALUE_SCALES_AT + item / TOKENS * 8u + word + high * 4u];
+  }
+  return vec4<u32>();
+}
+
+// Words of the tile at `first`, which lies in one page, from the cache to this thread. Past the text: whatever a page holds, unused.
+fn load(page: u32, first: u32, local: u32) {
   let part = first % 32u / TOKENS;
-  // A tile lies in one page.
-  let page = blockOf(table, first / 32u, KV_HEADS, kvHead);
   let keyBlock = page * KEY_WORDS;
   let block = page * VALUE_WORDS;
-  for (var i = 0u; i < KEY_EACH; i++) {
-    let item = min(local + i * WORKGROUP, KEY_ITEMS - 1u);
-    let token = tokenOf(item % TOKENS, part);
-    let piece = item / TOKENS;
-    if (CODED) {
-      keyWords[i] = keyCodes(keyBlock, piece, token % 32u);
-    } else {
-      keyWords[i] = keys[keyBlock + piece * 32u + token % 32u];
-    }
-    if (TOKEN_SCALES) {
-      keyScales[i] = keys[keyBlock + KEY_SCALES_AT + token % 32u / 8u][token % 8u / 2u] >> (token % 2u * 16u);
-    } else if (INT4) {
-      keyScales[i] = keys[keyBlock + KEY_SCALES_AT + piece * 8u + token % 32u / 4u][token % 4u];
-    }
-  }
+  // each E 0..7 if KEY_EACH > E
+  keyWords{E} = keyWordOf(keyBlock, min(local + {E}u * WORKGROUP, KEY_ITEMS - 1u), part);
+  keyScales{E} = keyScaleOf(keyBlock, min(local + {E}u * WORKGROUP, KEY_ITEMS - 1u), part);
+  // end
   if (CHANNEL) {
     channelWord = keys[keyBlock + KEY_SCALES_AT + min(local, KEY_GROUPS * 4u - 1u)];
   }
-  for (var i = 0u; i < EACH; i++) {
-    let item = min(local + i * WORKGROUP, ITEMS - 1u);
-    if (CODED) {
-      // One word, 8 tokens, of 4 dims of a group.
-      let words = item % (TOKENS / 8u) + part * (TOKENS / 8u);
-      let word = words % 4u;
-      let group = item / TOKENS;
-      let d = group * 32u + item % TOKENS / (TOKENS / 8u);
-      valueWords[i] = vec4<u32>(
-        valueNibbles(block, d, word), valueNibbles(block, d + 8u, word),
-        valueNibbles(block, d + 16u, word), valueNibbles(block, d + 24u, word));
-      if (RQ4) {
-        let low = values[block + VALUE_SCALES_AT + word / 2u];
-        let high = values[block + VALUE_SCALES_AT + word / 2u + 2u];
-        let pairs = select(vec4<u32>(low.xy, high.xy), vec4<u32>(low.zw, high.zw), word % 2u == 1u);
-        lowScales[i] = pairs;
-      } else {
-        lowScales[i] = values[block + VALUE_SCALES_AT + group * 8u + word];
-        highScales[i] = values[block + VALUE_SCALES_AT + group * 8u + word + 4u];
-      }
-    } else {
-      let token = tokenOf(item / CHUNKS, part);
-      valueWords[i] = values[block + token % 32u * CHUNKS + item % CHUNKS];
-    }
-  }
+  // each E 0..7 if EACH > E
+  valueWords{E} = valueWordOf(block, min(local + {E}u * WORKGROUP, ITEMS - 1u), part);
+  lowScales{E} = valueScaleOf(block, min(local + {E}u * WORKGROUP, ITEMS - 1u), part, 0u);
+  highScales{E} = valueScaleOf(block, min(local + {E}u * WORKGROUP, ITEMS - 1u), part, 1u);
+  // end
 }
 
-// Of the tile at `first`, once its words are there: slots after `last`, the last position that any row sees, may hold anything, NaN
-// too, which no weight of 0 undoes, so that nothing is taken of their values.
-fn hideValues(first: u32, last: u32, local: u32) {
-  let part = first % 32u / TOKENS;
-  let block = first / 32u * 32u;
-  for (var i = 0u; i < EACH; i++) {
-    let item = min(local + i * WORKGROUP, ITEMS - 1u);
-    if (CODED) {
-      let word = item % (TOKENS / 8u) + part * (TOKENS / 8u);
-      let low = vec4<u32>(block + word % 4u * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
-      let lowSeen = low <= vec4<u32>(last);
-      let highSeen = low + vec4<u32>(16u) <= vec4<u32>(last);
-      if (RQ4) {
-        // Two tokens a word.
-        lowScales[i] &= vec4<u32>(
-          select(0u, 0xffffu, lowSeen.x) | select(0u, 0xffff0000u, lowSeen.y),
-          select(0u, 0xffffu, lowSeen.z) | select(0u, 0xffff0000u, lowSeen.w),
-          select(0u, 0xffffu, highSeen.x) | select(0u, 0xffff0000u, highSeen.y),
-          select(0u, 0xffffu, highSeen.z) | select(0u, 0xffff0000u, highSeen.w));
-      } else {
-        lowScales[i] = select(vec4<u32>(0u), lowScales[i], lowSeen);
-        highScales[i] = select(vec4<u32>(0u), highScales[i], highSeen);
-      }
-    } else {
-      valueWords[i] = select(vec4<u32>(0u), valueWords[i], block + tokenOf(item / CHUNKS, part) <= last);
-    }
+// Values and weights of 0, which are multiplied before there are others.
+fn clearTile(local: u32) {
+  for (var i = local; i < TILE_WORDS; i += WORKGROUP) {
+    tile[i] = vec4<u32>(0u);
+  }
+  for (var i = local; i < SUBGROUPS * SCORE_WORDS; i += WORKGROUP) {
+    scores[i] = vec4<u32>(0u);
   }
 }
 
 // Called when all threads have read those of the last keys.
 fn storeChannels(local: u32) {
-  if (local < KEY_GROUPS * 4u) {
+  if (CHANNEL && local < KEY_GROUPS * 4u) {
     storeChannel(local * 2u, channelFour(channelWord.x, channelWord.y));
     storeChannel(local * 2u + 1u, channelFour(channelWord.z, channelWord.w));
   }
@@ -171,90 +174,94 @@ fn code(word: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
   return expand(word >> shift, scale, zero);
 }
 
+fn fourCodes(a: u32, b: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> vec4<u32> {
+  return vec4<u32>(
+    code(a, shift, scale, zero), code(a, shift + 8u, scale, zero), code(b, shift, scale, zero), code(b, shift + 8u, scale, zero));
+}
+
+fn expandKey(item: u32, loaded: vec4<u32>, range: u32) {
+  let piece = item / TOKENS;
+  let at = item % TOKENS * KEY_STRIDE + piece * select(1u, 4u, CODED);
+  if (!CODED) {
+    tile[at] = loaded;
+    return;
+  }
+  let words = nibbleWords(loaded, KEY_BITS);
+  if (CHANNEL) {
+    let four = piece * 8u;
+    tile[at] = vec4<u32>(channelHalf(words.x, channelAt(four)), channelHalf(words.y, channelAt(four + 1u)));
+    tile[at + 1u] = vec4<u32>(channelHalf(words.z, channelAt(four + 2u)), channelHalf(words.w, channelAt(four + 3u)));
+    if (piece * 4u + 2u < KEY_CHUNKS) {
+      let high = words >> vec4<u32>(4u);
+      tile[at + 2u] = vec4<u32>(channelHalf(high.x, channelAt(four + 4u)), channelHalf(high.y, channelAt(four + 5u)));
+      tile[at + 3u] = vec4<u32>(channelHalf(high.z, channelAt(four + 6u)), channelHalf(high.w, channelAt(four + 7u)));
+    }
+    return;
+  }
+  let scale = bitcast<vec2<f16>>(range).xx;
+  let zero = bitcast<vec2<f16>>(range).yy;
+  tile[at] = fourCodes(words.x, words.y, 0u, scale, zero);
+  tile[at + 1u] = fourCodes(words.z, words.w, 0u, scale, zero);
+  if (piece * 4u + 2u < KEY_CHUNKS) {
+    tile[at + 2u] = fourCodes(words.x, words.y, 4u, scale, zero);
+    tile[at + 3u] = fourCodes(words.z, words.w, 4u, scale, zero);
+  }
+}
+
 fn expandKeys(local: u32) {
-  for (var i = 0u; i < KEY_EACH; i++) {
-    let item = local + i * WORKGROUP;
-    if (item < KEY_ITEMS) {
-      let at = item % TOKENS * KEY_STRIDE;
-      let piece = item / TOKENS;
-      let words = nibbleWords(keyWords[i], KEY_BITS);
-      if (CHANNEL) {
-        for (var high = 0u; high < 2u; high++) {
-          if (piece * 4u + high * 2u < KEY_CHUNKS) {
-            let four = piece * 8u + high * 4u;
-            let codes = words >> vec4<u32>(high * 4u);
-            let a = channelHalf(codes.x, channelAt(four));
-            let b = channelHalf(codes.y, channelAt(four + 1u));
-            let c = channelHalf(codes.z, channelAt(four + 2u));
-            let d = channelHalf(codes.w, channelAt(four + 3u));
-            tile[at + piece * 4u + high * 2u] = vec4<u32>(a, b);
-            tile[at + piece * 4u + high * 2u + 1u] = vec4<u32>(c, d);
-          }
-        }
-      } else if (CODED) {
-        let range = bitcast<vec2<f16>>(keyScales[i]);
-        let scale = range.xx;
-        let zero = range.yy;
-        for (var high = 0u; high < 2u; high++) {
-          let codes = words >> vec4<u32>(high * 4u);
-          if (piece * 4u + high * 2u < KEY_CHUNKS) {
-            tile[at + piece * 4u + high * 2u] = vec4<u32>(
-              code(codes.x, 0u, scale, zero), code(codes.x, 8u, scale, zero),
-              code(codes.y, 0u, scale, zero), code(codes.y, 8u, scale, zero));
-            tile[at + piece * 4u + high * 2u + 1u] = vec4<u32>(
-              code(codes.z, 0u, scale, zero), code(codes.z, 8u, scale, zero),
-              code(codes.w, 0u, scale, zero), code(codes.w, 8u, scale, zero));
-          }
-        }
-      } else {
-        tile[at + piece] = words;
-      }
-    }
+  // each E 0..7 if KEY_EACH > E
+  if (local + {E}u * WORKGROUP < KEY_ITEMS) {
+    expandKey(local + {E}u * WORKGROUP, keyWords{E}, keyScales{E});
   }
+  // end
 }
 
-fn expandValues(local: u32) {
-  for (var i = 0u; i < EACH; i++) {
-    let item = local + i * WORKGROUP;
-    if (item < ITEMS) {
-      let words = valueWords[i];
-      if (CODED) {
-        var low = lowScales[i];
-        var high = highScales[i];
-        if (RQ4) {
-          // Two tokens a word; scales alone.
-          let pairs = lowScales[i];
-          low = vec4<u32>(pairs.x, pairs.x >> 16u, pairs.y, pairs.y >> 16u);
-          high = vec4<u32>(pairs.z, pairs.z >> 16u, pairs.w, pairs.w >> 16u);
-        }
-        let s0 = lowHalves(low.x, low.z);
-        let z0 = highHalves(low.x, low.z);
-        let s1 = lowHalves(low.y, low.w);
-        let z1 = highHalves(low.y, low.w);
-        let s2 = lowHalves(high.x, high.z);
-        let z2 = highHalves(high.x, high.z);
-        let s3 = lowHalves(high.y, high.w);
-        let z3 = highHalves(high.y, high.w);
-        let d = item / TOKENS * 32u + item % TOKENS / (TOKENS / 8u);
-        for (var j = 0u; j < 4u; j++) {
-          if (d + j * 8u < HEAD_DIM) {
-            let word = words[j];
-            tile[(d + j * 8u) * VALUE_STRIDE + item % (TOKENS / 8u)] = vec4<u32>(
-              code(word, 0u, s0, z0), code(word, 8u, s1, z1), code(word, 4u, s2, z2), code(word, 12u, s3, z3));
-          }
-        }
-      } else {
-        tile[item / CHUNKS * VALUE_STRIDE + item % CHUNKS] = words;
-      }
-    }
+// first: the first position of the tile's page. Slots after `last`, the last position that any row sees, may hold anything, NaN too,
+// which no weight of 0 undoes, so that nothing is taken of their values. Tiles of 16 have tokens of both halves of their page.
+fn expandValue(item: u32, first: u32, part: u32, last: u32, words: vec4<u32>, lowRanges: vec4<u32>, highRanges: vec4<u32>) {
+  if (!CODED) {
+    let isSeen = first + tokenOf(item / CHUNKS, part) <= last;
+    tile[item / CHUNKS * VALUE_STRIDE + item % CHUNKS] = select(vec4<u32>(0u), words, isSeen);
+    return;
   }
+  var low = lowRanges;
+  var high = highRanges;
+  if (RQ4) {
+    // Two tokens a word; scales alone.
+    low = vec4<u32>(lowRanges.x, lowRanges.x >> 16u, lowRanges.y, lowRanges.y >> 16u);
+    high = vec4<u32>(lowRanges.z, lowRanges.z >> 16u, lowRanges.w, lowRanges.w >> 16u);
+  }
+  if (first + 31u > last) {
+    let word = (item % (TOKENS / 8u) + part * (TOKENS / 8u)) % 4u;
+    let token = vec4<u32>(first + word * 4u) + vec4<u32>(0u, 1u, 2u, 3u);
+    low = select(vec4<u32>(0u), low, token <= vec4<u32>(last));
+    high = select(vec4<u32>(0u), high, token + vec4<u32>(16u) <= vec4<u32>(last));
+  }
+  let s0 = lowHalves(low.x, low.z);
+  let z0 = highHalves(low.x, low.z);
+  let s1 = lowHalves(low.y, low.w);
+  let z1 = highHalves(low.y, low.w);
+  let s2 = lowHalves(high.x, high.z);
+  let z2 = highHalves(high.x, high.z);
+  let s3 = lowHalves(high.y, high.w);
+  let z3 = highHalves(high.y, high.w);
+  let d = item / TOKENS * 32u + item % TOKENS / (TOKENS / 8u);
+  let at = d * VALUE_STRIDE + item % (TOKENS / 8u);
+  // each J 0..3
+  if (d + {8 * J}u < HEAD_DIM) {
+    tile[at + {8 * J}u * VALUE_STRIDE] = vec4<u32>(
+      code(words[{J}], 0u, s0, z0), code(words[{J}], 8u, s1, z1), code(words[{J}], 4u, s2, z2), code(words[{J}], 12u, s3, z3));
+  }
+  // end
 }
 
-// Of the tile at `first`, without what no row sees. last: the last position that any does. Tiles of 16 have tokens of both halves
-// of their page.
-fn expandSeen(first: u32, last: u32, local: u32) {
-  if (first / 32u * 32u + 31u > last) {
-    hideValues(first, last, local);
+// Of the tile at `first`.
+fn expandValues(first: u32, last: u32, local: u32) {
+  let page = first / 32u * 32u;
+  let part = first % 32u / TOKENS;
+  // each E 0..7 if EACH > E
+  if (local + {E}u * WORKGROUP < ITEMS) {
+    expandValue(local + {E}u * WORKGROUP, page, part, last, valueWords{E}, lowScales{E}, highScales{E});
   }
-  expandValues(local);
+  // end
 }

@@ -35,11 +35,8 @@ function summary(model: string, { files, bytes: total, commit, cached }: Pulled)
 const WINDOW_MS = 10_000;
 
 /** A line for `onDownload`. */
-export function downloadLine(now: () => number = () => performance.now()): {
-  show(found: PullProgress): void;
-  clear(): void;
-} {
-  const speed = rateOver(WINDOW_MS, now);
+export function downloadLine(): { show(found: PullProgress): void; clear(): void } {
+  const speed = rateOver(WINDOW_MS);
   let text = "";
   let state = "";
   let line: Progress | null = null;
@@ -76,14 +73,14 @@ function clock(seconds: number): string {
 }
 
 /** Bytes a second over the last `windowMs`; null until there is enough data. */
-function rateOver(windowMs: number, now: () => number) {
+function rateOver(windowMs: number) {
   let seen: { at: number; done: number }[] = [];
   return {
     reset() {
       seen = [];
     },
     after(done: number): number | null {
-      const at = now();
+      const at = performance.now();
       // A few times a second are enough to look back to.
       if (seen.length < 2 || at - seen[seen.length - 1].at > windowMs / 50) seen.push({ at, done });
       while (seen.length > 2 && at - seen[0].at > windowMs) seen.shift();

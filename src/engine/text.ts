@@ -83,8 +83,8 @@ export class Text {
   }
 
   /** Adds one token and returns the logits [vocab] after it. */
-  async append(id: number, options: ReadOptions = {}): Promise<Float32Array> {
-    return (await this.sync([...this.#ids, id], options)).logits;
+  async append(id: number): Promise<Float32Array> {
+    return (await this.sync([...this.#ids, id])).logits;
   }
 
   /** Adds `ids` and returns the logits [vocab] after each of them, in order: as many at a time as fit a step. */

@@ -81,7 +81,7 @@ export function contrast(known: Snapshot, a: string, b: string, options: Contras
       ...estimate,
       ...{ model, name: known.models.get(model)?.name ?? model, q: p },
       ...{ ratio: Math.exp(estimate.log), low: Math.exp(low), high: Math.exp(high), p },
-      settled: estimate.draws > 1 ? settled(estimate, found.experiments.length, undefined, alpha) : null,
+      settled: estimate.draws > 1 ? settled(estimate, found.experiments.length, alpha) : null,
       experiments: found.experiments,
     });
   }

@@ -21,10 +21,6 @@ export class FolderExecutor implements Executor {
     this.#prepare = prepare;
   }
 
-  get isOwner(): boolean {
-    return this.#owner !== null;
-  }
-
   async run(statements: readonly Statement[], entries?: readonly Entry[]): Promise<Row[][]> {
     const executor = this.#owner ?? this.#client?.executor ?? (await this.#choose());
     try {

@@ -21,25 +21,17 @@ export interface Seen {
 }
 
 /** Variances of the priors, in log KL: between methods a factor of ten is common, beyond their sum a factor of two. */
-export interface Priors {
-  readonly base: number;
-  readonly main: number;
-  readonly pair: number;
-}
-
-export const PRIORS: Priors = { base: 4, main: 1, pair: 0.15 };
+export const PRIORS = { base: 4, main: 1, pair: 0.15 };
 
 export class Posterior {
   readonly #seen: readonly Seen[];
-  readonly #priors: Priors;
   readonly #mean: number;
   /** Lower triangle L of the data's covariance, by rows. */
   readonly #root: Float64Array[];
   readonly #weights: Float64Array;
 
-  constructor(seen: readonly Seen[], priors: Priors = PRIORS) {
+  constructor(seen: readonly Seen[]) {
     this.#seen = seen;
-    this.#priors = priors;
     this.#mean =
       seen.length === 0 ? Math.log(0.05) : seen.reduce((sum, { log }) => sum + log, 0) / seen.length;
     this.#root = cholesky(
@@ -80,13 +72,13 @@ export class Posterior {
 
   /** The effect of a factor's value, given the others, in log KL, with its standard error. */
   effect(factor: number, value: string): { log: number; error: number } {
-    return this.#coefficient(this.#priors.main, (levels) => levels[factor] === value);
+    return this.#coefficient(PRIORS.main, (levels) => levels[factor] === value);
   }
 
   /** The interaction of two values: their effect beyond the sum of each. */
   pair(one: readonly [number, string], other: readonly [number, string]): { log: number; error: number } {
     const has = (levels: Levels) => levels[one[0]] === one[1] && levels[other[0]] === other[1];
-    return this.#coefficient(this.#priors.pair, has);
+    return this.#coefficient(PRIORS.pair, has);
   }
 
   #coefficient(prior: number, has: (levels: Levels) => boolean) {
@@ -98,7 +90,7 @@ export class Posterior {
   #covariance(a: Levels, b: Levels): number {
     let same = 0;
     for (let i = 0; i < a.length; i++) if (a[i] === b[i]) same++;
-    const { base, main, pair } = this.#priors;
+    const { base, main, pair } = PRIORS;
     return base + main * same + (pair * same * (same - 1)) / 2;
   }
 
@@ -114,7 +106,7 @@ export class Posterior {
       }
       return found;
     };
-    const { base, main, pair } = this.#priors;
+    const { base, main, pair } = PRIORS;
     return (levels) => {
       let sum = of("", base);
       for (let i = 0; i < levels.length; i++) {

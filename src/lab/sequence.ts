@@ -13,15 +13,17 @@ function sequenceInterval(
   return interval(estimate, (alpha * 6) / (Math.PI * look) ** 2);
 }
 
+/** Ten percent: smaller differences do not matter. */
+const MATTERS = Math.log(1.1);
+
 /** Decided for good: the interval of this look excludes zero, or any difference that matters. */
 export function settled(
   estimate: Pick<Estimate, "log" | "error" | "freedom">,
   look: number,
-  matters = Math.log(1.1),
   alpha = 0.05,
 ): "better" | "worse" | "alike" | null {
   const { low, high } = sequenceInterval(estimate, look, alpha);
   if (high < 0) return "better";
   if (low > 0) return "worse";
-  return low > -matters && high < matters ? "alike" : null;
+  return low > -MATTERS && high < MATTERS ? "alike" : null;
 }

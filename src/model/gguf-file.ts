@@ -93,10 +93,10 @@ export class GgufCheckpoint {
   }
 
   /** A number, or an array with one for each layer. */
-  byLayer(key: string, bound: Bound, fallback?: number): number[] {
+  byLayer(key: string, bound: Bound): number[] {
     const found = this.fields.value(key);
     if (found === undefined || typeof found !== "object")
-      return new Array<number>(this.layers).fill(this.fields.number(key, bound, fallback));
+      return new Array<number>(this.layers).fill(this.fields.number(key, bound));
     const values = this.fields.list(key)!;
     if (values.length !== this.layers)
       throw this.fields.error(key, found, `a number, or ${this.layers}, one for each layer`);

@@ -69,14 +69,10 @@ export function dot(x: number, y: number, hue: number, title: string, radius = 3
   return `<circle class="hue-${hue % 6}" cx="${fixed(x)}" cy="${fixed(y)}" r="${radius}"><title>${escapeText(title)}</title></circle>`;
 }
 
-export function line(
-  points: readonly (readonly [number, number])[],
-  hue: number,
-  className = "line",
-): string {
+export function line(points: readonly (readonly [number, number])[], hue: number): string {
   if (points.length === 0) return "";
   const path = points.map(([x, y], i) => `${i === 0 ? "M" : "L"}${fixed(x)} ${fixed(y)}`).join("");
-  return `<path class="${className} hue-${hue % 6}" d="${path}"/>`;
+  return `<path class="line hue-${hue % 6}" d="${path}"/>`;
 }
 
 /** The width on the right that `endNames` needs. */

@@ -45,11 +45,14 @@ export function logTicks(low: number, high: number, most = Number.POSITIVE_INFIN
   return all.length <= most ? all : of([1]);
 }
 
-/** Ticks of a linear axis: at most `most` round values. */
-export function linearTicks(low: number, high: number, most = 8): number[] {
+/** Ticks of a linear axis, at most. */
+const MOST_TICKS = 8;
+
+/** Ticks of a linear axis: round values. */
+export function linearTicks(low: number, high: number): number[] {
   if (!(high > low)) return [low];
-  let step = stepBelow((high - low) / most);
-  while ((high - low) / step > most) step = stepAbove(step);
+  let step = stepBelow((high - low) / MOST_TICKS);
+  while ((high - low) / step > MOST_TICKS) step = stepAbove(step);
   const first = Math.ceil(low / step - CLOSE);
   const last = Math.floor(high / step + CLOSE);
   return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);

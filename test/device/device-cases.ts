@@ -60,6 +60,10 @@ export interface DeviceCase {
   onlyFast?: boolean;
   /** Of kernels with subgroup matrices, which no GPU in software has. */
   onlyMatrices?: boolean;
+  /** Of attention: the number of its shape, of which cases differ by format. */
+  shape?: number;
+  /** Of no model: multiples of 16 that kernels cut into unequal parts. */
+  isOddSize?: boolean;
   /** Builds the graph; `input(cols, seed)` is a random [tokens, cols] activation. */
   build: (op: Recorder, given: Given) => Value;
 }
@@ -145,6 +149,7 @@ interface AttendShape {
   window?: number;
   softcap?: number;
   onlyMatrices?: boolean;
+  isOddSize?: boolean;
 }
 
 /**
@@ -160,9 +165,8 @@ const ATTEND_SHAPES: AttendShape[] = [
   { heads: 4, kvHeads: 1, headDim: 256, steps: [40, 3], window: 20 },
   { heads: 16, kvHeads: 1, headDim: 64, steps: [50, 50, 50, 1], window: 32 },
   { heads: 2, kvHeads: 1, headDim: 512, steps: [35, 1] },
-  // Of no model: multiples of 16 that kernels cut into unequal parts.
-  { heads: 2, kvHeads: 1, headDim: 144, steps: [33, 1], window: 20 },
-  { heads: 1, kvHeads: 1, headDim: 336, steps: [35, 1] },
+  { heads: 2, kvHeads: 1, headDim: 144, steps: [33, 1], window: 20, isOddSize: true },
+  { heads: 1, kvHeads: 1, headDim: 336, steps: [35, 1], isOddSize: true },
   { heads: 4, kvHeads: 2, headDim: 64, steps: [48, 48, 48, 48, 48, 48, 1], window: 33 },
   { heads: 4, kvHeads: 2, headDim: 128, steps: [60, 4], softcap: 5 },
   { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 1] },
@@ -208,13 +212,13 @@ function attendCases(): DeviceCase[] {
     rq4: TOLERANCES.attendRq4,
   };
   return Object.entries(tolerances).flatMap(([codec, tolerance]) =>
-    ATTEND_SHAPES.map(({ heads, kvHeads, headDim, steps, window = null, softcap = 0, onlyMatrices }) => ({
+    ATTEND_SHAPES.map(({ heads, kvHeads, headDim, steps, window = null, softcap = 0, ...flags }, shape) => ({
       name: `appendKv, attend ${codec}, ${heads}/${kvHeads} heads of ${headDim}, steps ${JSON.stringify(steps)}, window ${window}, softcap ${softcap}`,
       kv: codec,
       tolerance,
       gpuTolerance: softcap > 0 && codec === "f16" ? TOLERANCES.gpuTanh : undefined,
       matrixTolerance: codec === "f16" ? TOLERANCES.halfMatrices : undefined,
-      ...{ steps, onlyMatrices },
+      ...{ steps, shape, ...flags },
       build: (op: Recorder, given: Given) => {
         const cache = given.cache({ codec, kvHeads, headDim, window });
         const rope = op.ropeTable(ropeFrequencies(10_000, headDim));

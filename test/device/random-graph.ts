@@ -163,6 +163,8 @@ async function run(graph: Graph, device: Device): Promise<Float32Array[]> {
       const { id, name, type, rows, cols } = weight;
       await allocation.load(weight, randomTensor(name, type, rows, cols, id));
     }
+    // Where a device's table is not set, anything may lie.
+    for (const pool of graph.pools) allocation.setPages(pool, 0, 0, [0]);
     const found: Float32Array[] = [];
     // The last step is the shorter one: rows beyond it hold what the first left.
     for (const [position, tokens, outputs] of [

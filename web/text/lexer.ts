@@ -31,7 +31,8 @@ class BoundedLexer extends Lexer {
   readonly #tokenizer: CountingTokenizer;
   #depth = 0;
 
-  constructor(tokenizer = new CountingTokenizer()) {
+  constructor() {
+    const tokenizer = new CountingTokenizer();
     super({ gfm: true, tokenizer });
     this.#tokenizer = tokenizer;
   }

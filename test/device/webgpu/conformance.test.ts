@@ -12,8 +12,14 @@ const FORMS: readonly TensorType[] = [
 ];
 const EXPERT_FORMS: readonly TensorType[] = ["q4_0", "q4_k", "q8_0", "q6_k", "mxfp4", "f16"];
 
-conform("subgroups of 4, few rows up to 4", { few: 4 }, deviceCases, ({ onlyFast, ofType, steps }) => {
+/** Formats that the same kernels read; attend.test.ts has both with each head size of a model. */
+const FOUR_BITS = ["int4", "rq4"];
+
+conform("subgroups of 4, few rows up to 4", { few: 4 }, deviceCases, (testCase) => {
+  const { onlyFast, ofType, steps, kv = "", shape, isOddSize } = testCase;
   if (onlyFast) return "slow in software, other cases have its kernels";
+  if (shape !== undefined && !isOddSize && FOUR_BITS[shape % 2] !== kv && FOUR_BITS.includes(kv))
+    return `${FOUR_BITS[shape % 2]} has this shape, attend.test.ts both formats`;
   if (!ofType) return null;
   const forms = ofType.op === "expertMatmul" ? EXPERT_FORMS : FORMS;
   if (!forms.includes(ofType.type)) return "another type has its form";

@@ -43,12 +43,12 @@ it("of a folder without a lab every verb says so, and makes nothing there", asyn
   const none = { folder: join(folder, "none"), method: [] };
   const more = { workers: 1, can: [] };
   for (const verb of [
-    showDead(none, signal),
-    writeReport(none, signal),
-    status(none, signal),
-    workInLab({ ...none, ...more }, signal),
+    () => showDead(none, signal),
+    () => writeReport(none, signal),
+    () => status(none, signal),
+    () => workInLab({ ...none, ...more }, signal),
   ])
-    await expect(verb).rejects.toThrow(`the lab in ${none.folder} is empty`);
+    await expect(verb()).rejects.toThrow(`the lab in ${none.folder} is empty`);
   expect(existsSync(none.folder)).toBe(false);
 });
 

@@ -57,8 +57,9 @@ describe("a bench", () => {
     expect(places(steps)).toEqual([
       ...[...pp, ...tg],
       ...[...pp, ...pp, ...tg, ...tg],
-      ...[[0, 8], [8, 4], ...at(12)],
-      ...[[12, 8], ...at(20)],
+      // A filled depth ends with the logits of its last token: the device has run all of it.
+      ...[[0, 8], [8, 4], [11, 1], ...at(12)],
+      ...[[12, 8], [19, 1], ...at(20)],
     ]);
   });
 

@@ -151,7 +151,10 @@ export async function* bench(
   const hold = async (depth: number) => {
     if (depth === 0) return text.rewind(0);
     const onProgress = report(`filling ${depth} tokens`, depth);
-    await text.read(prefix.slice(0, depth), { signal, onProgress });
+    const ids = prefix.slice(0, depth);
+    const reused = await text.read(ids, { signal, onProgress });
+    // A fill resolves with its last steps under way, which the next test would wait for; logits are there when all has run.
+    if (reused < depth) await text.sync(ids, { signal });
   };
   /** First tokens of tails, by depth: pages may still hold tails that began with them. */
   const begun = new Map<number, Set<number>>();

@@ -172,6 +172,8 @@ const ATTEND_SHAPES: AttendShape[] = [
   { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 1] },
   // Rows that share what they read, in several spans; attend.test.ts has those of kernels without matrices.
   { heads: 4, kvHeads: 1, headDim: 128, steps: [420, 7], onlyMatrices: true },
+  // Dims of a head shared out among subgroups, heads among two workgroups (attendDecodeWide).
+  { heads: 12, kvHeads: 1, headDim: 256, steps: [70, 1, 1], onlyMatrices: true },
   // Several texts: prompts of two and a token of one; tokens of all; a prompt with tokens.
   {
     heads: 4,

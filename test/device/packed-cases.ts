@@ -14,6 +14,7 @@ interface PackedShape {
   window?: number;
   softcap?: number;
   sinks?: boolean;
+  onlyMatrices?: boolean;
 }
 
 /** The last step meets packed pages; others pack within a chunk, a page at a time, and none. */
@@ -36,6 +37,8 @@ const SHAPES: readonly PackedShape[] = [
       [4, 33, 1],
     ],
   },
+  // As device-cases.ts has it.
+  { heads: 12, kvHeads: 1, headDim: 256, steps: [129, 1], onlyMatrices: true },
 ];
 
 /** Of some of the shapes, by their places. */
@@ -45,12 +48,19 @@ export function packedCases(
   shapes: Iterable<number> = SHAPES.keys(),
 ): DeviceCase[] {
   return [...shapes].map((shape) => {
-    const { heads, kvHeads, headDim, steps, window = null, softcap = 0, sinks = false } = SHAPES[shape];
+    const {
+      heads,
+      kvHeads,
+      headDim,
+      steps,
+      window = null,
+      softcap = 0,
+      sinks = false,
+      onlyMatrices,
+    } = SHAPES[shape];
     return {
       name: `appendKv, attend ${kv}, ${heads}/${kvHeads} heads of ${headDim}, steps ${JSON.stringify(steps)}, window ${window}, softcap ${softcap}${sinks ? ", sinks" : ""}`,
-      kv,
-      tolerance,
-      steps,
+      ...{ kv, tolerance, steps, onlyMatrices },
       build: (op: Recorder, given: Given) => {
         const cache = given.cache({ codec: kv, kvHeads, headDim, window });
         const rope = op.ropeTable(ropeFrequencies(10_000, headDim));

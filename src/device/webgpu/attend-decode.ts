@@ -20,6 +20,7 @@ interface DecodeKernel {
     | "attendDecodeFloat"
     | "attendDecodeMatrix"
     | "attendDecodePacked"
+    | "attendDecodeWide"
     | "attendDecodeMatrix8";
   /** Positions at a time: spans are multiples of it. */
   readonly tile: number;
@@ -110,6 +111,26 @@ function packedKernel({ codec }: Cache, group: number): DecodeKernel {
   return { ...matrixKernel(group), kernel: "attendDecodePacked", values };
 }
 
+/**
+ * Subgroup matrices for larger heads, and for one vector as key and value: 128 dims a subgroup, over codes of 4 bits. Layers after
+ * 131,072 tokens on an H200, attendDecode by integer dot products and by this: kv4, Gemma 4 31B's full layers (32/4 heads of 512, one
+ * vector) 680 and 215 us with 264 workgroups (284 with 396), Qwen's 24/4 heads of 256 232 and 100 us with 792 (112 with 528). A window of
+ * 1,024 tokens is too short for it: 22 and 25 us. null: its subgroups cannot have the same number of groups of 32 dims, as for no
+ * head size of a model.
+ */
+function wideKernel({ codec, headDim, turned, pool }: Cache, group: number): DecodeKernel | null {
+  const SPLIT = Math.ceil(headDim / 128);
+  const { keys, values } = codec.packed ?? {};
+  const hasPlanes = keys?.bits === 3 || values?.bits === 3;
+  if (pool.window || hasPlanes || SPLIT > 4 || headDim % (32 * SPLIT) > 0 || turned % (32 * SPLIT) > 0)
+    return null;
+  const workgroups = SPLIT > 2 ? 264 : 792;
+  return {
+    ...{ kernel: "attendDecodeWide", tile: 32, sets: Math.ceil(group / 8), workgroups },
+    values: { SPLIT, TURNED: turned },
+  };
+}
+
 /** Of 8x8x8, for the same caches: never measured. As many workgroups as of matrixKernel, whose memory and registers are alike. */
 function matrix8Kernel(group: number): DecodeKernel {
   return { ...matrixKernel(group), kernel: "attendDecodeMatrix8" };
@@ -121,10 +142,13 @@ function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel 
   const layout = kvLayout(cache.codec, "keys");
   // Which kernel serves: 64/8 heads of 128 at 128K tokens, int4 / rq4, us: matrices 91 / 76 (bench rows attendDecode of
   // h100.jsonl), integer dot products 145 / 112 (lab/kernels/attendDecode, v4). A subgroup's registers hold heads of 128.
-  // Layers with one vector for key and value have larger heads than those.
-  const fits = layout !== "f16" && headDim <= 128 && cache.turned === 0 && !plain;
-  if (traits.matrices && traits.subgroup === 32 && fits)
-    return isChannel(layout) ? packedKernel(cache, group) : matrixKernel(group);
+  const isCoded = layout !== "f16" && !plain;
+  const fits = isCoded && headDim <= 128 && cache.turned === 0;
+  if (traits.matrices && traits.subgroup === 32 && isCoded) {
+    if (fits) return isChannel(layout) ? packedKernel(cache, group) : matrixKernel(group);
+    const wide = wideKernel(cache, group);
+    if (wide) return wide;
+  }
   if (traits.matrices8 && fits) return matrix8Kernel(group);
   return traits.floats && layout !== "f16" ? floatKernel(cache, group) : plainKernel(cache, group);
 }
@@ -144,7 +168,7 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
   const { kvHeads, pool } = cache;
   const { kernel, sets, values } = kernelOf(options);
   const bytes = bufferTokenBytes(cache);
-  const reduces = !/Matrix|Packed/.test(kernel);
+  const reduces = !/Matrix|Packed|Wide/.test(kernel);
   return {
     // Apart in profiles: the GPU runs one part after the other.
     label: options.part === "recent" ? "attendDecode recent" : "attendDecode",

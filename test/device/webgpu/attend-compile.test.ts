@@ -21,7 +21,7 @@ const TRAITS: [string, Traits][] = [
  */
 const MATRIX_BYTES = 32_768;
 const LANES =
-  /attendDecode(?:Matrix|Packed).*workgroup_size \(\d+\) must be a multiple of the device maxSubgroupSize/;
+  /attendDecode(?:Matrix|Packed|Wide).*workgroup_size \(\d+\) must be a multiple of the device maxSubgroupSize/;
 
 async function failure(compiled: Promise<unknown>): Promise<string | null> {
   try {
@@ -30,7 +30,7 @@ async function failure(compiled: Promise<unknown>): Promise<string | null> {
   } catch (error) {
     const { message } = error as Error;
     if (LANES.test(message)) return null;
-    const bytes = /attend(?:DecodeMatrix|DecodePacked|PromptMatrix).*workgroup storage \((\d+) bytes\)/.exec(
+    const bytes = /attend(?:DecodeMatrix|DecodePacked|DecodeWide|PromptMatrix).*workgroup storage \((\d+) bytes\)/.exec(
       message,
     )?.[1];
     return bytes !== undefined && Number(bytes) <= MATRIX_BYTES ? null : message;

@@ -19,7 +19,11 @@ const CASES: DeviceCase[] = [
   ...packedCases("k3c-v3r-n32", TOLERANCES.halfMatrices, [0]).map((each) => ({ ...each, steps: [97, 1] })),
   // Tiles of 16 tokens, of which the last page's hold slots that no row sees.
   { ...of("int4", /heads of 256/), steps: [90, 25] },
-  // Rows alone have no matrices over one vector for key and value: the last step has several.
+  // attendDecodeWide: two subgroups with halves of the dims; four, over one vector for key and value; one, with its norms.
+  ...["int4", "rq4"].map((kv) => of(kv, /12\/1 heads of 256/)),
+  ...packedCases("k4c-v4r-n32", TOLERANCES.halfMatrices, [6]),
+  ...["int4", "rq4", "k4c-v4r-n32"].flatMap((kv) => turnedCases(kv, TOLERANCES.halfMatrices, [1, 3])),
+  // Over one vector for key and value rows that share have other kernels: the last step has several.
   ...["f16", "int4", "rq4", "k4c-v4r-n32", "k3c-v3r-n32"].flatMap((kv) =>
     turnedCases(kv, TOLERANCES.halfMatrices, [0, 1, 2]).map((each) => ({ ...each, steps: [90, 25] })),
   ),
@@ -35,7 +39,7 @@ describeGpu(`matrix kernels${IS_ASKED ? "" : " (slow: only with NIBBLE_EMULATE=1
       const traits = { ...ALL_TRAITS, few: 1, several: 1, batch: 1 };
       const error = await caseError(
         testCase,
-        emulatedDevice(traits, /^attend\w+(Matrix|Packed)$/, emulatedSubgroups) as Device,
+        emulatedDevice(traits, /^attend\w+(Matrix|Packed|Wide)$/, emulatedSubgroups) as Device,
       );
       expect(error).toBeLessThanOrEqual(TOLERANCES.halfMatrices);
     },

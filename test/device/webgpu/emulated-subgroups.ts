@@ -9,8 +9,8 @@
 /** The text of attendDecodeMatrix, attendPromptMatrix, matmulBatch or matmulMatrix with its libraries, for a device without features. */
 export function emulatedSubgroups(text: string): string {
   const columns = Number(/alias Right = subgroup_matrix_right<f16, (\d+)/.exec(text)![1]);
-  // Queries of the prompt's kernel come from one place each piece.
-  const slots = { Left: 16, Right: 0 };
+  // Queries of the prompt's kernel come from one place each piece; right ones of attendDecodeWide from 18.
+  const slots = { Left: 18, Right: 0 };
   const helpers = new Map<string, string>();
   const load = (_: string, type: string, order: string, array: string) => {
     const name = `load${type}${order}_${array}`;
@@ -27,7 +27,7 @@ export function emulatedSubgroups(text: string): string {
     helpers.set(name, storeResult(name, isFloats ? "floats" : order, array, columns));
     return `${name}(`;
   };
-  const plain = text
+  const plain = withoutCodes(text, helpers)
     .replace(/^diagnostic.*$/m, "")
     .replace(/^alias (Left|Right) = subgroup_matrix.*$/gm, "alias $1 = u32;")
     .replace(/^alias Result = subgroup_matrix.*$/m, `alias Result = array<vec4<f32>, ${columns / 8}>;`)
@@ -39,7 +39,7 @@ export function emulatedSubgroups(text: string): string {
     .replace(/\bsubgroup(ShuffleXor|Any|Max|Add)\(/g, "lanes$1(")
     .replace(
       /@builtin\(local_invocation_index\) (\w+): u32\) \{/,
-      "@builtin(local_invocation_index) index: u32) {\n  invocation = index ^ 7u;\n  let $1 = invocation;",
+      "@builtin(local_invocation_index) given: u32) {\n  invocation = given ^ 7u;\n  let $1 = invocation;",
     )
     .replace(
       /bitcast<u32>\((?=fma\(codes|codes \*|vec2<f16>\(|bitcast<vec2<f16>>|lowHalves|highHalves|even|odd)/g,
@@ -49,6 +49,66 @@ export function emulatedSubgroups(text: string): string {
     .replace(/(?<=\d)h\b/g, "")
     .replace(/\bf16\b/g, "f32");
   return [plain, LANES, multiply(columns, slots), ...helpers.values()].join("\n");
+}
+
+/** The same of matrices of int8 and what they sum: LeftCodes, RightCodes, Counts, of 32 columns and rows. */
+function withoutCodes(text: string, helpers: Map<string, string>): string {
+  if (!text.includes("LeftCodes")) return text;
+  let slots = 0;
+  const byte = "i32(extractBits(i32(stage[at + line * stride + k / 16u][k % 16u / 4u]), k % 4u * 8u, 8u))";
+  for (const [type, lines] of [
+    ["Left", 1],
+    ["Right", 4],
+  ] as const)
+    helpers.set(
+      `codes ${type}`,
+      `
+fn load${type}Codes(slot: u32, at: u32, stride: u32) -> u32 {
+  for (var n = 0u; n < ${lines}u; n++) {
+    let line = ${type === "Left" ? "invocation % 32u / 2u" : "invocation % 2u * 4u + n"};
+    for (var k = 0u; k < 32u; k++) {
+      ${type.toLowerCase()}Codes[(slot * 32u + k) * ${lines}u + n] = ${byte};
+    }
+  }
+  return slot;
+}`,
+    );
+  const plain = text
+    .replace(/^alias (Left|Right)Codes = .*$/gm, "alias $1Codes = u32;")
+    .replace(/^alias Counts = .*$/m, "alias Counts = array<vec4<i32>, 1>;")
+    .replaceAll(
+      "subgroupMatrixMultiplyAccumulate(subgroupMatrixLoad<LeftCodes",
+      "multiplyCodes(subgroupMatrixLoad<LeftCodes",
+    )
+    .replace(
+      /subgroupMatrixLoad<(Left|Right)Codes, (row|col)_major>\(\s*&stage,/g,
+      (_, type: string) => `load${type}Codes(${slots++}u,`,
+    )
+    .replace(
+      /subgroupMatrixStore<row_major>\(&stage, (\w+(?: \+ 16u \* \w+)?), (low|high),/g,
+      "storeCounts($1, $2,",
+    );
+  helpers.set(
+    "codes",
+    `
+var<private> leftCodes: array<i32, ${32 * slots}>;
+var<private> rightCodes: array<i32, ${128 * slots}>;
+
+fn multiplyCodes(left: u32, right: u32, more: Counts) -> Counts {
+  var result = more;
+  for (var k = 0u; k < 32u; k++) {
+    for (var n = 0u; n < 4u; n++) {
+      result[0][n] += leftCodes[left * 32u + k] * rightCodes[(right * 32u + k) * 4u + n];
+    }
+  }
+  return result;
+}
+
+fn storeCounts(at: u32, result: Counts, stride: u32) {
+  stage[at + invocation % 32u / 2u * stride + invocation % 2u] = bitcast<vec4<u32>>(result[0]);
+}`,
+  );
+  return plain;
 }
 
 /** Subgroups of 32 through workgroup memory. */
@@ -123,15 +183,19 @@ function loadOperand(
   columns: number,
 ): string {
   const half = `unpack2x16float(${array}[at + line * stride + i / 8u][i % 8u / 2u])[i % 2u]`;
-  if (type === "Left")
+  if (type === "Left") {
+    const [line, i] = order === "col" ? ["k", "row"] : ["row", "k"];
     return `
 fn ${name}(slot: u32, at: u32, stride: u32) -> Left {
-  let line = invocation % 32u / 2u;
-  for (var i = 0u; i < 16u; i++) {
-    lefts[slot * 16u + i] = ${half};
+  let row = invocation % 32u / 2u;
+  for (var k = 0u; k < 16u; k++) {
+    let line = ${line};
+    let i = ${i};
+    lefts[slot * 16u + k] = ${half};
   }
   return slot;
 }`;
+  }
   const fours = columns / 8;
   const [line, i] = order === "col" ? ["column", "k"] : ["k", "column"];
   return `

@@ -1,8 +1,8 @@
 // Words of 4-bit codes to eight halves each, for attendDecodeMatrix: in the order in which codes unpack (nibbles.wgsl), low
-// codes of a word before high ones. The kernel declares RQ4, VALUE_BITS and `ranges`; it appends nibbles.
+// codes of a word before high ones. The kernel declares RQ4, CHANNEL, VALUE_BITS and `ranges`; it appends nibbles.
 
 // Keys have a scale for each token.
-const TOKEN_SCALES: bool = RQ4;
+const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
 // The largest rotated code.
 const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 // The factor of queries and weights that meet high codes.

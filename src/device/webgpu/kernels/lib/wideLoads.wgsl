@@ -1,0 +1,146 @@
+// What attendDecodeWide's subgroups load, stage and store of their dims. The kernel declares what is named in capitals, the
+// bindings and the workgroup's memory; it appends nibbles, unpack and channelFours.
+
+// Of partials: a head's sums, then maximum and sum of weights.
+const FOURS: u32 = HEAD_DIM / 4u;
+const SPAN_STRIDE: u32 = FOURS + 1u;
+
+// Scale and zero of a lane's token, or the scales of two tokens.
+fn wideKeyRange(block: u32, firstGroup: u32, group: u32, lane: u32) -> u32 {
+  if (INT4) {
+    return keys[block + KEY_SCALES_AT + (firstGroup + group) * 8u + lane / 4u][lane % 4u];
+  }
+  if (CHANNEL || group > 0u) {
+    return 0u;
+  }
+  return keys[block + KEY_SCALES_AT + lane / 8u][lane % 8u / 2u];
+}
+
+// Scales and zeros of four tokens: a lane has one of its subgroup's groups and those that meet one word of codes.
+fn wideValueRanges(block: u32, firstGroup: u32, lane: u32) -> vec4<u32> {
+  if (!INT4) {
+    return vec4<u32>();
+  }
+  return values[block + VALUE_SCALES_AT + (firstGroup + min(lane / 4u, GROUPS - 1u)) * 8u + lane % 4u];
+}
+
+// Those of four tokens, the first at `position`: none of slots that the query does not see yet, which may hold anything, NaN too.
+fn seenOf(ranges: vec4<u32>, position: u32, last: u32) -> vec4<u32> {
+  return select(vec4<u32>(0u), ranges, vec4<u32>(position) + vec4<u32>(0u, 1u, 2u, 3u) <= vec4<u32>(last));
+}
+
+// The scales of two tokens.
+fn wideValueScale(block: u32, lane: u32) -> u32 {
+  if (INT4) {
+    return 0u;
+  }
+  return values[block + VALUE_SCALES_AT + lane / 8u][lane % 8u / 2u];
+}
+
+// Of the two scales in `pair` the lane's, for codes that are expanded to twice what they are, centred.
+fn halfScaleOf(pair: u32, lane: u32) -> f32 {
+  return 0.5 * unpack2x16float(pair >> (lane % 2u * 16u)).x;
+}
+
+// Scales and zeros of the four dims that a lane brings, of its subgroup's.
+fn channelWordsAt(block: u32, firstGroup: u32, lane: u32) -> vec2<u32> {
+  if (!CHANNEL) {
+    return vec2<u32>();
+  }
+  let four = firstGroup * 8u + min(lane, KEY_GROUPS * 8u - 1u);
+  let word = keys[block + KEY_SCALES_AT + four / 2u];
+  return select(word.xy, word.zw, four % 2u == 1u);
+}
+
+fn storeChannels(words: vec2<u32>, firstGroup: u32, lane: u32) {
+  if (CHANNEL && lane < KEY_GROUPS * 8u) {
+    channels[firstGroup * 8u + lane] = channelFour(words.x, words.y);
+  }
+}
+
+// A group of a token's keys as halves. fours: where scales of its channels begin, by four dims.
+fn stageKeys(at: u32, words: vec4<u32>, range: u32, fours: u32) {
+  stage[at] = keyHalves(words.x, range, fours);
+  stage[at + 1u] = keyHalves(words.y, range, fours + 1u);
+  stage[at + 2u] = keyHalves(words.z, range, fours + 2u);
+  stage[at + 3u] = keyHalves(words.w, range, fours + 3u);
+}
+
+fn keyHalves(word: u32, range: u32, four: u32) -> vec4<u32> {
+  if (CHANNEL) {
+    return vec4<u32>(channelHalf(word, channels[four]), channelHalf(word >> 4u, channels[four + 4u]));
+  }
+  return key(word, range);
+}
+
+// A dim's values of a block's tokens.
+fn stageValues(at: u32, words: vec4<u32>, rangesAt: u32) {
+  stage[at] = value(words.x, rangesAt);
+  stage[at + 1u] = value(words.y, rangesAt + 2u);
+  stage[at + 2u] = value(words.z, rangesAt + 4u);
+  stage[at + 3u] = value(words.w, rangesAt + 6u);
+}
+
+// 32 dims of the workgroup's queries [head][dim].
+fn stageQuery(own: u32, query: array<vec4<f32>, 2>, inverse: f32, lane: u32) {
+  workgroupBarrier();
+  stage[own + lane / 4u * STRIDE + lane % 4u] = halvesOf(query[0] * inverse, query[1] * inverse);
+  workgroupBarrier();
+}
+
+// Eight of a group's dims of a query head, scaled, in the order of unpacked codes of keys.
+fn keyQueryAt(query: u32, firstGroup: u32, group: u32, lane: u32) -> array<vec4<f32>, 2> {
+  if (group >= KEY_GROUPS) {
+    return array<vec4<f32>, 2>();
+  }
+  let at = (query + (firstGroup + group) * 32u + lane % 4u * 4u) / 4u;
+  let a = queries[at] * params.scale;
+  let b = queries[at + 4u] * (params.scale * KEY_HIGH);
+  return array<vec4<f32>, 2>(a.xzyw, b.xzyw);
+}
+
+// The same of those that meet values, in their order.
+fn valueQueryAt(query: u32, group: u32, lane: u32) -> array<vec4<f32>, 2> {
+  let at = (query + TURNED + group * 32u + lane % 4u * 8u) / 4u;
+  return array<vec4<f32>, 2>(queries[at] * params.scale, queries[at + 1u] * params.scale);
+}
+
+fn largestOf(query: array<vec4<f32>, 2>) -> f32 {
+  let four = max(abs(query[0]), abs(query[1]));
+  return max(max(four.x, four.y), max(four.z, four.w));
+}
+
+// int4: scales and zeros of the tokens that meet a word of codes, in the order of unpacking. The lanes of `group` have them.
+fn wideStoreRanges(at: u32, group: u32, low: vec4<u32>, high: vec4<u32>, lane: u32) {
+  if (lane / 4u == group) {
+    ranges[at + lane % 4u * 2u] = vec4<u32>(
+      bitcast<u32>(lowHalves(low.x, low.z)), bitcast<u32>(lowHalves(low.y, low.w)),
+      bitcast<u32>(lowHalves(high.x, high.z)), bitcast<u32>(lowHalves(high.y, high.w)));
+    ranges[at + lane % 4u * 2u + 1u] = vec4<u32>(
+      bitcast<u32>(highHalves(low.x, low.z)), bitcast<u32>(highHalves(low.y, low.w)),
+      bitcast<u32>(highHalves(high.x, high.z)), bitcast<u32>(highHalves(high.y, high.w)));
+  }
+}
+
+// Multiplies the columns of 16 dims of O' by a factor each, through the subgroup's memory.
+fn rescaleOwn(sum: ptr<function, Result>, own: u32, lowFactors: vec4<f32>, highFactors: vec4<f32>, lane: u32) {
+  workgroupBarrier();
+  subgroupMatrixStore<row_major>(&stage, own, *sum, SCORE_STRIDE);
+  workgroupBarrier();
+  if (lane < 16u) {
+    let at = own + lane * SCORE_STRIDE;
+    stage[at] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(stage[at]) * lowFactors);
+    stage[at + 1u] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(stage[at + 1u]) * highFactors);
+  }
+  workgroupBarrier();
+  *sum = subgroupMatrixLoad<Result, row_major>(&stage, own, SCORE_STRIDE);
+  workgroupBarrier();
+}
+
+// 32 dims of the workgroup's heads from the subgroup's memory to their partials.
+fn storeOwn(span: u32, places: u32, own: u32, group: u32, heads: u32, lane: u32) {
+  let four = group * 8u + lane % 8u;
+  for (var head = lane / 8u; head < heads; head += 4u) {
+    partials[span + head * places * SPAN_STRIDE + four] = bitcast<vec4<f32>>(stage[own + head * SUM_STRIDE + lane % 8u]);
+  }
+}

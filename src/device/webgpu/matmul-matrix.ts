@@ -1,6 +1,6 @@
 /**
- * Products with subgroup matrices as dispatches: matmulStream for several rows, matmulBatch for a batch, matmulMatrix for
- * prompts, and the sum of those that cut columns between workgroups. Pure.
+ * Products of a device with subgroup matrices as dispatches: matmulDots for few rows, matmulStream for several, matmulBatch for a
+ * batch, matmulMatrix for prompts, and the sum of those that cut columns between workgroups. Pure.
  */
 import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
@@ -76,28 +76,39 @@ function splitsBuffer({ block, maxRows, out, keepsSplits, scratch }: MatmulOptio
   return splits === 1 || keepsSplits ? out : scratch("splits", splits * maxRows * block.rows * 4);
 }
 
-/** Whether a device has what matmulStream wants: each lane knows its part of a matrix. */
+/** Whether a device has what matmulStream and matmulDots want: matrices, and subgroups whose lanes know their parts. */
 export function streams({ matrices, subgroup }: Traits): boolean {
   return matrices && subgroup === 32;
 }
 
 /**
- * 57344x8192 / 4096x14336 q4_0 on an H200, us: 8 tokens 123 / 21 with 528 workgroups, 144 / 25 with 660; 16 tokens 147 / 24 with 396,
- * 172 / 29 with 528 (2026-11-28, lab/LOG.md). By matmulFew 8 tokens take 219 / 49, by matmulBatch 16 take 394 / 47; to 4 tokens
- * matmulFew wins.
+ * Kernels past which weights stream: integer dot products of 2 to 4 rows, matrices of more. Workgroups that fill an H200; a workgroup's
+ * subgroups, and the rows of weights that it does at once (those of matmulStream lie side by side in columns). q4_0 there, us, 57344x8192 /
+ * 8192x28672 / 4096x14336 (2026-11-29, lab/LOG.md): 2 tokens 72 / 39 / 14 and by matmulFew 74 / 47 / 22; 4 tokens 85 / 46 / 16 and 104 /
+ * 65 / 26; 8 tokens 124 / 67 / 21, by matmulDots 126 / 69 / 23. 16 tokens 148 / 77 / 24, with 528 workgroups 172 / 98 / 29.
  */
 export const STREAM_TOKENS = [
-  { tokens: 8, from: 5, to: 8, workgroups: 528 },
-  { tokens: 16, from: 9, to: Number.POSITIVE_INFINITY, workgroups: 396 },
+  { kernel: "matmulDots", tokens: 2, from: 2, to: 2, workgroups: 396, subgroups: 8, rows: 8 * 16 },
+  { kernel: "matmulDots", tokens: 4, from: 3, to: 4, workgroups: 1056, subgroups: 2, rows: 2 * 16 },
+  { kernel: "matmulStream", tokens: 8, from: 5, to: 8, workgroups: 528, subgroups: 4, rows: 16 },
+  {
+    kernel: "matmulStream",
+    tokens: 16,
+    from: 9,
+    to: Number.POSITIVE_INFINITY,
+    workgroups: 396,
+    subgroups: 4,
+    rows: 16,
+  },
 ] as const;
 type StreamShape = (typeof STREAM_TOKENS)[number];
 
-/** Subgroups of a workgroup of matmulStream, side by side, groups of columns of each, and rows of its tiles. */
-const STREAM = { subgroups: 4, slice: 8, rows: 16 };
+/** Groups of columns of a workgroup of either kernel, so of a split. */
+const STREAM_GROUPS = 32;
 
-/** Splits of columns of matmulStream. */
+/** Splits of columns of the products past which weights stream. */
 export function streamSplits({ cols }: WeightBlock): number {
-  return Math.ceil(groupsOf(cols) / (STREAM.subgroups * STREAM.slice));
+  return Math.ceil(groupsOf(cols) / STREAM_GROUPS);
 }
 
 /** Slices of columns, and their sum where a workgroup's are not all. */
@@ -113,17 +124,17 @@ export function streamDispatches(options: MatmulOptions, shapes: readonly Stream
       (serves): Dispatch => ({
         label: "matmul",
         kernel: {
-          kernel: "matmulStream",
+          kernel: serves.kernel,
           libs: { codes: form.lib },
           values: {
             ...formValues(form),
-            SUBGROUPS: STREAM.subgroups,
+            SUBGROUPS: serves.subgroups,
             TOKENS: serves.tokens,
             OUTPUTS: rows === "outputs",
             HAS_BIAS: block.bias !== null && splits === 1,
           },
         },
-        params: packParams("matmulStream", {
+        params: packParams(serves.kernel, {
           rows: part.rows,
           groups,
           tokens: maxRows,
@@ -135,7 +146,7 @@ export function streamDispatches(options: MatmulOptions, shapes: readonly Stream
           const count = countFor(options, serves, step);
           if (count === 0) return null;
           const shares = Math.max(1, Math.floor(serves.workgroups / splits));
-          const y = Math.min(Math.ceil(part.rows / STREAM.rows), shares);
+          const y = Math.min(Math.ceil(part.rows / serves.rows), shares);
           return [splits, y, Math.ceil(count / serves.tokens)];
         },
         bytes: bytesOf(part),

@@ -5,8 +5,9 @@
  * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|
  * | quantized | decode | any | matmulVector | q8 |
- * | quantized | few | any | matmulFew | q8 |
- * | quantized | few from 5 rows, several | matrices, subgroups of 32 | matmulStream, sumSplits (or norm or gate) | q8 |
+ * | quantized | few | other | matmulFew | q8 |
+ * | quantized | few | matrices, subgroups of 32 | matmulDots, sumSplits (or norm, gate or append) | q8 |
+ * | quantized | several | matrices, subgroups of 32 | matmulStream, sumSplits (or norm, gate or append) | q8 |
  * | float but f32 | several | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | batch | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | prompt | matrices | matmulMatrix, sumSplits | f16 |
@@ -49,7 +50,7 @@ export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "col
   const multiplies = traits.matrices && form.codes !== "f32" && cols % GROUP === 0;
   const expands = mode === "batch" || mode === "prompt" || (mode === "several" && isFloat(form));
   if (multiplies && expands) return "f16";
-  // matmulStream's input serves all rows of its mode.
+  // The input of matmulDots and matmulStream serves all rows of their modes.
   const unpacks = traits.floats === true && (mode === "decode" || !streams(traits));
   return mode === "prompt" || isFloat(form) || unpacks ? "f32" : "q8";
 }
@@ -74,11 +75,10 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
     return parts.flatMap((part) =>
       met(UNPACKED_TOKENS).map((serves) => unpackedDispatch(options, part, serves)),
     );
-  const few = streams(traits) ? FEW_TOKENS.filter(({ to }) => to <= BEFORE_STREAMS.to) : FEW_TOKENS;
   return [
     ...parts.flatMap((part) => [
       ...met([ONE_TOKEN]).map(() => vectorDispatch(options, part)),
-      ...met(few).map((serves) => fewDispatch(options, part, serves)),
+      ...(streams(traits) ? [] : met(FEW_TOKENS).map((serves) => fewDispatch(options, part, serves))),
     ]),
     ...(streams(traits) ? streamDispatches(options, met(STREAM_TOKENS)) : []),
   ];
@@ -109,7 +109,7 @@ const UNPACKED_TOKENS: readonly TokenShape[] = [
   { tokens: 2, from: 2, to: 2 },
   { tokens: 4, from: 3, to: Number.POSITIVE_INFINITY },
 ];
-/** Those of a device with matmulStream that it does not serve. */
+/** Those of a device with matmulStream past which no weights stream. */
 const BEFORE_STREAMS: TokenShape = { tokens: 1, from: 1, to: STREAM_TOKENS[0].from - 1 };
 const FLOAT_TOKENS: readonly TokenShape[] = [ONE_TOKEN, { tokens: 4, from: 2, to: Number.POSITIVE_INFINITY }];
 

@@ -1,6 +1,4 @@
-/**
- * What is wrong with what was asked of an answer: a schema, a tool, a choice. Owns the errors that name the place in it.
- */
+/** Errors in what was asked of an answer (a schema, a tool, a choice), with the place where they are. */
 import { NibbleError } from "../format/errors.ts";
 
 /** What was asked for and is not possible. `place` says where it stands: "schema.properties.age.minimum". */

@@ -1,7 +1,4 @@
-/**
- * `nibble bench attend`: the library's measurements of attention as tables, as JSON lines, and as a plot. This is the layout
- * and the output; bench-attend.ts of the engine owns the numbers.
- */
+/** `nibble bench attend`: the library's measurements of attention as tables, JSON lines and a plot. */
 import {
   type AttendFinding,
   type AttendRow,

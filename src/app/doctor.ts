@@ -1,6 +1,6 @@
 /**
- * `nibble doctor`: the library's examination as text for people or JSON for programs. Owns the layout. Names of devices
- * come from drivers and are shown with their control characters escaped.
+ * `nibble doctor`: the library's examination as text for people or JSON for programs. Names of devices come from
+ * drivers and are shown with their control characters escaped.
  */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 /**
- * `nibble inspect`: the library's description of a file, as text for people or JSON for programs. Owns the layout;
- * strings out of the file are shown with their control characters escaped.
+ * `nibble inspect`: the library's description of a file, as text for people or JSON for programs. Strings from the file
+ * are shown with their control characters escaped.
  */
 import { type Inspection, inspect, type KvSize, type LayerSpec, type ModelConfig } from "../index.ts";
 import { bytes, grouped } from "../plot/numbers.ts";

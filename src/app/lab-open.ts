@@ -31,7 +31,7 @@ export function withBook<T>(
   });
 }
 
-/** Whoever stops while the database is away has stopped; that it was away is worth a line. */
+/** If the user stops while the database is unreachable, the command stops; that it was unreachable is worth a line. */
 async function unlessAway<T>(signal: AbortSignal, part: () => Promise<T>): Promise<T> {
   try {
     return await part();

@@ -1,4 +1,4 @@
-/** Rows of a study as CSV (RFC 4180): one line a measurement, the columns always the same. Owns their names. */
+/** Rows of a study as CSV (RFC 4180): one line for each measurement, always with the same columns. */
 import type { VerifyRow } from "../index.ts";
 
 const COLUMNS = [

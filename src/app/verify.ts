@@ -1,6 +1,6 @@
 /**
  * `nibble verify`: the library's study of cache formats as a table or as JSON lines, and as a page on request. Rows go
- * to stdout as they come, progress to stderr when that is a terminal. Owns the layout and the names in the JSON.
+ * to stdout as they are measured, progress to stderr if that is a terminal.
  */
 import {
   AbortedError,

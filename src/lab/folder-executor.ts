@@ -1,6 +1,6 @@
 /**
- * The executor over a lab's folder: this process owns the folder, or talks to the owner and takes its place when
- * the owner is gone.
+ * The executor over a lab's folder: this process owns the folder, or talks to the owner and takes its place when the
+ * owner is gone.
  */
 import { openClient } from "./client.ts";
 import { AwayError, type Executor, type Row, type Statement } from "./executor.ts";

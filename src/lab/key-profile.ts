@@ -88,7 +88,10 @@ export function keyView(stats: KeyStats, { heads }: KeyProfile, keyMean: number)
   return { mean, gain, shown };
 }
 
-/** A list resampled to N values: of those that fall on one point the largest, which is what a method meets; else the nearest. */
+/**
+ * A list resampled to N values: of those that fall on one point the largest, which matters most for a method; else the
+ * nearest.
+ */
 function resampled(list: readonly number[], count: number): number[] {
   return Array.from({ length: count }, (_, i) => {
     const from = Math.floor((i * list.length) / count);

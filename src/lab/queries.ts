@@ -1,6 +1,6 @@
 /**
- * How a model's queries meet its keys: the spread of scores, the share of the softmax on the first token, and the error
- * that a method's rounding of the keys adds to scores. These are the facts that "attention scale decides" is about.
+ * Statistics of a model's queries and keys: the spread of scores, the share of the softmax on the first token, and the
+ * error that a method's rounding of the keys adds to scores. They test the claim that the attention scale decides.
  */
 import type { Cache, Graph, Value } from "../device/contract.ts";
 import { readable } from "../device/readable.ts";

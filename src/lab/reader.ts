@@ -1,9 +1,8 @@
 /**
- * Reads token ids over an f16 cache and lets methods rewrite its contents, a page of tokens at a time. A method that needs
- * one token rewrites the step's keys and values after each layer's appendKv, before its own queries read them; one that
- * needs a page, and everything older than `recent` tokens, is rewritten when its page is full and leaves them. So a
- * position attends to exactly what it would attend to in a cache of that kind.
- * Owns the pages of one text on an allocation.
+ * Reads token ids with an f16 cache and lets methods rewrite its contents, a page of tokens at a time. A method that
+ * needs one token rewrites the step's keys and values after each layer's appendKv, before its own queries read them;
+ * one that needs a page, and everything older than `recent` tokens, is rewritten when its page is full. So a position
+ * attends to exactly what it would attend to in a cache of that kind.
  */
 import { f16 } from "../cache/codec-f16.ts";
 import { packedBlocks, type RecentTokens, recentOf } from "../cache/layers.ts";

@@ -1,7 +1,7 @@
 /**
- * The lab in a database: entries, and what is made of them. Each function is one atomic unit (executor.ts) that does no harm
- * when it is carried out twice: entries are known by their ids, claims and records by their attempt. Owns which statements
- * take part in a unit, and their order: job, result, entry, experiment, so that no two units wait for each other.
+ * The lab in a database: entries, and what is derived from them. Each function is one atomic unit (executor.ts) that is
+ * harmless if it runs twice: entries are identified by their ids, claims and records by their attempt. All units access
+ * job, result, entry and experiment in this order, so that no two of them wait for each other.
  */
 import { randomUUID } from "node:crypto";
 import { checkParts } from "./check-entry.ts";

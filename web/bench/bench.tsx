@@ -1,6 +1,6 @@
 /**
- * Attention measured on this browser's GPU: which tests run, the plot as it grows, and the rows as a table and as JSON.
- * Owns no figure: the rows and the plot are those of `nibble bench attend`.
+ * Attention measured on this browser's GPU: the tests, the plot as it grows, and the rows as a table and as JSON. The
+ * rows and the plot are those of `nibble bench attend`.
  */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { AttendFinding } from "../../src/browser.ts";

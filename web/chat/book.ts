@@ -1,6 +1,6 @@
 /**
- * Conversations in the browser's own database. Owns the schema and that tabs do not overwrite each other: each turn is a
- * record of its own under an id that only its tab makes, and a conversation's head is read and changed in one transaction.
+ * Conversations in the browser's own database. Tabs do not overwrite each other: each turn is a record of its own under
+ * an id that only its tab makes, and a conversation's head is read and changed in one transaction.
  */
 import { amountOf, fieldsOf, textOf } from "../checked.ts";
 import type { Turn } from "./conversation.ts";

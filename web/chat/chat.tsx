@@ -1,4 +1,4 @@
-/** The chat: turns, and the field below them. Owns scrolling along with an answer, until the reader scrolls away. */
+/** The chat: turns, and the field below them. Scrolls along with an answer until the reader scrolls away. */
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { lazily } from "../lazily.tsx";
 import type { ModelChoice } from "../models/choice.ts";

@@ -1,6 +1,6 @@
 /**
- * Where the next question is written. Owns the keys: Enter sends, Shift+Enter breaks the line, Escape stops an answer or an
- * edit, the arrow up in an empty field takes the last question back; the page's "/" leads here.
+ * The field for the next question. Enter sends, Shift+Enter breaks the line, Escape stops an answer or an edit, the up
+ * arrow in an empty field brings the last question back; the page's "/" moves here.
  */
 import { useEffect, useRef } from "preact/hooks";
 import { grouped } from "../../src/page.ts";

@@ -76,8 +76,9 @@ export function isAnswered({ answer, state }: Turn): boolean {
 }
 
 /**
- * What a model is asked. Documents of the first question go with the instructions into the system message, as in the
- * terminal: models are trained to look there; later ones stand in front of their questions, so that nothing is read again.
+ * The messages for the model. Documents of the first question go into the system message with the instructions, as in
+ * the terminal: models are trained to look there. Later ones come before their questions, so that nothing is read
+ * again.
  */
 export function toMessages(turns: Turns, instructions: string): ChatMessage[] {
   const seen = turns.filter((turn, i) => i === turns.length - 1 || isAnswered(turn));

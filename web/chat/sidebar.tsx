@@ -1,4 +1,4 @@
-/** The list of conversations: search, open, rename, delete, and files out and in. Owns no conversation. */
+/** The list of conversations: search, open, rename, delete, import and export. */
 import { useRef, useState } from "preact/hooks";
 import { useStore } from "../store.ts";
 import type { Head } from "./book.ts";

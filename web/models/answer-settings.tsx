@@ -1,4 +1,4 @@
-/** How answers are asked for: instructions in front of the conversation, presets of them, temperature, longest answer. */
+/** Settings of answers: instructions before the conversation, presets of them, temperature, longest answer. */
 import { useState } from "preact/hooks";
 import type { Talk } from "../chat/talk.ts";
 import { NumberField, SelectField } from "../fields.tsx";

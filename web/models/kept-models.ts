@@ -1,6 +1,7 @@
 /**
- * Models that are kept in the origin's own file system, a folder for each under its name, so that they need not be chosen
- * from the disk again. Owns that a model is there whole or not at all: a mark is written last, and what has none is not listed.
+ * Models kept in the origin's own file system, a folder for each under its name, so that they need not be chosen from
+ * the disk again. A model is there completely or not at all: a mark is written last, and folders without it are not
+ * listed.
  */
 import { Store } from "../store.ts";
 

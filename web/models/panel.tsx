@@ -1,4 +1,6 @@
-/** Where the model runs: this machine's server, or this browser. Owns the server's form, and shows what the choice is doing. */
+/**
+ * Where the model runs: this machine's server, or this browser. Shows the server's form and the progress of the choice.
+ */
 import { useState } from "preact/hooks";
 import { bytes } from "../../src/page.ts";
 import { SelectField } from "../fields.tsx";

@@ -1,4 +1,4 @@
-/** In the worker: attention timed on the page's GPU, by what `nibble bench attend` runs. Owns no figure and no plot. */
+/** In the worker: times attention on the page's GPU with the code of `nibble bench attend`. */
 import { type AttendFinding, attendPlot, benchAttend, openAttendTimer } from "../../src/browser.ts";
 import type { Doing } from "./protocol.ts";
 

@@ -1,4 +1,4 @@
-/** A prompt of the AI SDK as messages of a chat template. Owns which parts are read; files are refused. */
+/** Converts a prompt of the AI SDK into messages of a chat template; files are refused. */
 import type { ChatMessage } from "../../format/template.ts";
 import { unsupported } from "../errors.ts";
 import type { PromptMessage, PromptPart } from "./types.ts";

@@ -1,6 +1,6 @@
 /**
- * How families write the calls of tools. Owns one entry for each way of writing; which one a model uses is asked of its
- * template with a call that is not real, not guessed from a name.
+ * The families' notations of tool calls, one entry each. The notation of a model is found by rendering its template
+ * with a made-up call, not guessed from a name.
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import type { ChatTemplate } from "../../format/template.ts";

@@ -36,7 +36,7 @@ export function eitherGrammar(tags: readonly FilledTag[], other: Grammar): Gramm
   return structural({ type: "or", elements: [...tags.map(written), formatOf(other)] });
 }
 
-/** A text of these rules, or of the other grammar; whole: rules of what stands in front of either. */
+/** A text of these rules, or of the other grammar; whole: rules of what comes before either. */
 export function besideGrammar(
   rules: string,
   other: Grammar,

@@ -1,7 +1,4 @@
-/**
- * POST /v1/chat/completions. Owns the form of its answers, whole and streamed, which are the same events gathered or
- * sent one by one.
- */
+/** POST /v1/chat/completions. Complete answers and streams are made of the same events, gathered or sent one by one. */
 import type { AnswerPart, ToolCall } from "../../answer/parts.ts";
 import { inSlices, type Likelihood } from "../../index.ts";
 import { type Answering, admitAnswers, together } from "./answering.ts";

@@ -1,4 +1,4 @@
-/** POST /v1/completions: text that goes on, without a chat template. Owns its fields and the form of its answers. */
+/** POST /v1/completions: continues text, without a chat template. */
 import type { GenerateOptions, Likelihood, Piece, Prompt } from "../../index.ts";
 import { admitAll, together } from "./answering.ts";
 import { readBody } from "./body.ts";

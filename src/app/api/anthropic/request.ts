@@ -1,6 +1,6 @@
 /**
- * A request of Anthropic's Messages API as one of chat completions, which is read as any other. Owns the fields and the
- * blocks of its messages. (https://docs.anthropic.com/en/api/messages)
+ * Translates a request of Anthropic's Messages API into one of chat completions, which is read like any other.
+ * (https://docs.anthropic.com/en/api/messages)
  */
 import { shown } from "../../../answer/object-fields.ts";
 import type { Slices } from "../../../index.ts";

@@ -1,6 +1,6 @@
 /**
- * A request of OpenAI's Responses API as one of chat completions, which is read as any other. Owns the fields and the items
- * of its input. (https://platform.openai.com/docs/api-reference/responses/create)
+ * Translates a request of OpenAI's Responses API into one of chat completions, which is read like any other.
+ * (https://platform.openai.com/docs/api-reference/responses/create)
  */
 import { shown } from "../../../answer/object-fields.ts";
 import type { Slices } from "../../../index.ts";

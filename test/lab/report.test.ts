@@ -120,6 +120,30 @@ describe("the report", () => {
     for (const [, x, , name] of names) expect(Number(x) + 6.5 * name.length).toBeLessThan(620);
   });
 
+  it("looks at the device that has more specs, and at a CPU where it has as many", () => {
+    const moved = (most: number) => {
+      let left = most;
+      return new Snapshot(
+        known.entries.flatMap((entry): Entry[] => {
+          if (entry.kind !== "experiment" || entry.experiment.spec !== PLAIN.id || left-- <= 0)
+            return [entry];
+          return [{ ...entry, experiment: { ...entry.experiment, device: "gpu" } }];
+        }),
+      );
+    };
+    const titles = (page: string) => [...page.matchAll(/<h2>([^<]*)/g)].map(([, title]) => title);
+    // A GPU has one spec, a CPU the others.
+    expect(titles(labReport(moved(1), methods))).toEqual(
+      expect.arrayContaining(["On a GPU, and over a CPU", "Effects"]),
+    );
+    const gpu = known.entries.map((entry) =>
+      entry.kind === "experiment"
+        ? { ...entry, experiment: { ...entry.experiment, device: "gpu" as const } }
+        : entry,
+    );
+    expect(titles(labReport(new Snapshot(gpu), methods))).not.toContain("Effects");
+  });
+
   it("fetches nothing and takes no markup from names and notes", () => {
     expect(html).toContain("default-src 'none'");
     expect(html).not.toMatch(/<script|<b>constant|https?:\/\/(?!www\.w3\.org)/);

@@ -53,10 +53,13 @@ export function plainOf(known: Snapshot): Plain {
   };
 }
 
-/** The same, of one device: what was measured on a CPU, if anything was. */
+/** The same, of one device: that on which more specs were measured, else a CPU. */
 export function mainOf(plain: Plain): Plain {
-  const onCpu = plain.models.filter(({ device }) => device === "cpu");
-  return onCpu.length > 0 ? { ...plain, models: onCpu } : plain;
+  const on = (name: Measured) => plain.models.filter(({ device }) => device === name);
+  const specs = (models: Plain["models"]) =>
+    new Set(models.flatMap(({ scores }) => scores.map(({ spec }) => spec))).size;
+  const [cpu, gpu] = [on("cpu"), on("gpu")];
+  return { ...plain, models: specs(gpu) > specs(cpu) ? gpu : cpu };
 }
 
 /** As results name the devices that they came from. */
@@ -134,7 +137,7 @@ export function sizes({ known, models, spec }: Plain): Section {
   return {
     title: "Size against loss",
     body: `${plots(figures)}\n${htmlTable(["model", "best of its size", "id", "bits", "mean KL", "same top token", "texts", "positions", "draws"], rows)}
-${note(`The line joins the best of every size; other specs are grey, with their names and experiments when pointed at. Measured on texts of ${tokens[0]} to ${tokens.at(-1)} tokens. Tokens that stay f16 (sinks, newest) are a larger share of these than of 4,096, at which bits are counted.`)}`,
+${note(`The line joins the best of every size; other specs are grey, with their names and experiments when pointed at. Measured on texts of ${[...new Set([tokens[0], tokens.at(-1)])].join(" to ")} tokens. Tokens that stay f16 (sinks, newest) are a larger share of these than of 4,096, at which bits are counted.`)}`,
     experiments: ids(models.flatMap(({ scores }) => scores)),
   };
 }

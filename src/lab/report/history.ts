@@ -223,9 +223,15 @@ function againstOutcomes(found: readonly Resolved[], name: (predicts: Prediction
       const y = 14 + 2 * SETTLED_ROW * i;
       const middle = y + 1.4 * SETTLED_ROW;
       return [
-        label(8, y + 14, `${author}: ${name(predicts)}`, "start", "head"),
+        label(8, y + 14, name(predicts), "start", "head"),
         `<path class="bound" d="M${fixed(px(predicts.below))} ${fixed(middle - 8)}v16"/>`,
-        dot(px(ratio), middle, held ? 2 : 1, `${number(ratio)}, said to be below ${predicts.below}`, 4),
+        dot(
+          px(ratio),
+          middle,
+          held ? 2 : 1,
+          `${number(ratio)}, said by ${author} to be below ${predicts.below}`,
+          4,
+        ),
       ];
     }),
   );

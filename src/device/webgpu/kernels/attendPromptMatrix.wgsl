@@ -2,9 +2,8 @@
 // token, 16 rows a subgroup, so that they share what is expanded. Tile by tile: keys and values become f16 in workgroup
 // memory, S = Q K', online softmax by lanes, O += P V. O stays in matrix registers, whose elements cannot be reached: a row's
 // weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
-// Pieces P of 16 dims have names: indexed in loops that a compiler does not unroll, they would live in local memory. Those past
-// PIECES are never reached.
-// Columns of a tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
+// Pieces P of 16 dims have names: indexed in loops that a compiler does not unroll, they would live in local memory. Columns of a
+// tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, tiles, spans, promptWork, softcap, nibbles, planes, channelFours, promptTile, promptQueries, promptScores, promptPieces
 // lib: narrow, sinks
@@ -85,7 +84,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let mine = lane / 2u * SCORE_STRIDE;
   let weightsAt = own + mine + half * WEIGHT_HALF;
   let query = work.run.position + row / GROUP;
-  load(pageAt(work.table, kvHead, positionAt(work.gap, work.start)), positionAt(work.gap, work.start), local);
+  let begin = positionAt(work.gap, work.start);
+  load(pageAt(work.table, kvHead, begin), begin, local);
   // Known a tile before it is loaded.
   var page = pageAt(work.table, kvHead, positionAt(work.gap, work.start + TOKENS));
 
@@ -121,10 +121,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   workgroupBarrier();
   var lanes = LaneScores();
   var first = work.start;
-  var grows = false;
   loop {
     // Maxima are raised outside of the loop that nearly all tiles stay in: within it that cost a sixth of all time (H200, 2026-11-29).
-    grows = false;
+    var grows = false;
     loop {
       // O += P V of the tile before; at first of nothing.
       if (SPLIT == 1u) {
@@ -156,6 +155,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let nextPage = pageAt(work.table, kvHead, positionAt(work.gap, first + 2u * TOKENS));
       workgroupBarrier();
       expandKeys(local);
+      loadKeys(page, positionAt(work.gap, first + TOKENS), local);
       workgroupBarrier();
 
       // S = Q K'.
@@ -210,7 +210,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       if (TURNED == 0u) {
         expandValues(position, work.lastQuery, local);
       }
-      load(page, positionAt(work.gap, first + TOKENS), local);
+      loadValues(page, positionAt(work.gap, first + TOKENS), local);
       page = nextPage;
       first += TOKENS;
       grows = anyGrowth();

@@ -108,23 +108,33 @@ fn valueScaleOf(block: u32, item: u32, part: u32, high: u32) -> vec4<u32> {
   return vec4<u32>();
 }
 
-// Words of the tile at `first`, which lies in one page, from the cache to this thread. Past the text: whatever a page holds, unused.
-fn load(page: u32, first: u32, local: u32) {
+// Words of keys of the tile at `first`, which lies in one page, from the cache to this thread. Past the text: whatever a page holds,
+// unused.
+fn loadKeys(page: u32, first: u32, local: u32) {
   let part = first % 32u / TOKENS;
-  let keyBlock = page * KEY_WORDS;
-  let block = page * VALUE_WORDS;
+  let block = page * KEY_WORDS;
   // each E 0..7 if KEY_EACH > E
-  keyWords{E} = keyWordOf(keyBlock, min(local + {E}u * WORKGROUP, KEY_ITEMS - 1u), part);
-  keyScales{E} = keyScaleOf(keyBlock, min(local + {E}u * WORKGROUP, KEY_ITEMS - 1u), part);
+  keyWords{E} = keyWordOf(block, min(local + {E}u * WORKGROUP, KEY_ITEMS - 1u), part);
+  keyScales{E} = keyScaleOf(block, min(local + {E}u * WORKGROUP, KEY_ITEMS - 1u), part);
   // end
   if (CHANNEL) {
-    channelWord = keys[keyBlock + KEY_SCALES_AT + min(local, KEY_GROUPS * 4u - 1u)];
+    channelWord = keys[block + KEY_SCALES_AT + min(local, KEY_GROUPS * 4u - 1u)];
   }
+}
+
+fn loadValues(page: u32, first: u32, local: u32) {
+  let part = first % 32u / TOKENS;
+  let block = page * VALUE_WORDS;
   // each E 0..7 if EACH > E
   valueWords{E} = valueWordOf(block, min(local + {E}u * WORKGROUP, ITEMS - 1u), part);
   lowScales{E} = valueScaleOf(block, min(local + {E}u * WORKGROUP, ITEMS - 1u), part, 0u);
   highScales{E} = valueScaleOf(block, min(local + {E}u * WORKGROUP, ITEMS - 1u), part, 1u);
   // end
+}
+
+fn load(page: u32, first: u32, local: u32) {
+  loadKeys(page, first, local);
+  loadValues(page, first, local);
 }
 
 // Values and weights of 0, which are multiplied before there are others.

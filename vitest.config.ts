@@ -28,7 +28,7 @@ const LONG = [
  */
 const APART = [
   ...["test/device/webgpu/**", "test/browser/**", "test/device/contract.test.ts"],
-  ...["test/app/**", "test/lab/gpu.test.ts"],
+  ...["test/app/{bench-attend,gpu,lab-gpu}.test.ts", "test/lab/gpu.test.ts"],
   ...["test/engine/{kernel-choice,load-gpu,not-numbers,parallel-gpu}.test.ts"],
   "test/study/{attend-layers,plan-exact}.test.ts",
   "test/answer/{control-calls,grammar,schema,schema-fuzz,schema-libraries}.test.ts",
@@ -52,7 +52,8 @@ export default defineConfig({
     pool: "forks",
     // Several suites start worker threads of their own: two files at a time keep a 2-core machine honest.
     maxWorkers: 2,
-    testTimeout: 60_000,
+    // Where workgroup memory is zeroed (poison.ts), kernels take minutes to compile.
+    testTimeout: process.env.NIBBLE_POISON === undefined ? 60_000 : 900_000,
     projects: [
       { extends: true, test: { name: "apart", include: APART.map(testsOf) } },
       { extends: true, test: { name: "together", include: TESTS, exclude: APART, isolate: false } },

@@ -86,7 +86,8 @@ describe("a request that does not come in time", () => {
     const half = new ReadableStream({
       start: (controller) => controller.enqueue(new TextEncoder().encode("half")),
     });
-    await serve({ requestMs: 50, headersMs: 50 }, async () => new Response(half));
+    // Long enough for the beginning to be on its way on a busy machine.
+    await serve({ requestMs: 500, headersMs: 500 }, async () => new Response(half));
     const late = client("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc");
     await late.closed;
     expect(late.text).toContain("half");

@@ -88,7 +88,12 @@ describe("nibble pull", () => {
   });
 
   it.each<[string, string[], number, RegExp]>([
-    ["no name", ["pull", "needle"], 2, /^nibble: model is "hf:needle"; allowed: hf:owner\/name, followed by/],
+    [
+      "no name",
+      ["pull", "needle"],
+      2,
+      /^nibble: model is "hf:needle"; allowed: hf:owner\/name, optionally followed/,
+    ],
     ["a missing quantization", ["pull", "hf:owner/name:Q2_K"], 2, /allowed: .*Q8_0 \(0\.0\d+ GB\).*Q4_0/],
     ["an unknown repository", ["pull", "hf:owner/none"], 1, /no such repository, or one that needs a token/],
     ["a revision", ["pull", "hf:owner/name@v9"], 1, /no such revision/],

@@ -62,7 +62,7 @@ function spansOf(options: AttendOptions, tile: number, most: number, rows: numbe
     partials: options.scratch("partials", heads * places * (cache.headDim + 4) * 4),
     count(seeing, { spanned, singles }) {
       const shares = spanned > singles.length;
-      const room = shares ? Math.min(sharedRoom(most) / spanned, most / 6) : most / spanned;
+      const room = shares ? Math.min(sharedRoom(most) / spanned, most / 6) : most / Math.max(1, spanned);
       const places = Math.max(1, Math.floor(room));
       const tiles = Math.ceil(visible(options, seeing) / tile);
       return Math.ceil(tiles / Math.max(1, Math.ceil(tiles / places)));

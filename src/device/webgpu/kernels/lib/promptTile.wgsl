@@ -201,7 +201,7 @@ fn expandKey(item: u32, loaded: vec4<u32>, range: u32) {
     let four = piece * 8u;
     tile[at] = vec4<u32>(channelHalf(words.x, channelAt(four)), channelHalf(words.y, channelAt(four + 1u)));
     tile[at + 1u] = vec4<u32>(channelHalf(words.z, channelAt(four + 2u)), channelHalf(words.w, channelAt(four + 3u)));
-    if (piece * 4u + 2u < KEY_CHUNKS) {
+    if (KEY_DIM % 32u == 0u || piece * 4u + 2u < KEY_CHUNKS) {
       let high = words >> vec4<u32>(4u);
       tile[at + 2u] = vec4<u32>(channelHalf(high.x, channelAt(four + 4u)), channelHalf(high.y, channelAt(four + 5u)));
       tile[at + 3u] = vec4<u32>(channelHalf(high.z, channelAt(four + 6u)), channelHalf(high.w, channelAt(four + 7u)));
@@ -212,7 +212,7 @@ fn expandKey(item: u32, loaded: vec4<u32>, range: u32) {
   let zero = bitcast<vec2<f16>>(range).yy;
   tile[at] = fourCodes(words.x, words.y, 0u, scale, zero);
   tile[at + 1u] = fourCodes(words.z, words.w, 0u, scale, zero);
-  if (piece * 4u + 2u < KEY_CHUNKS) {
+  if (KEY_DIM % 32u == 0u || piece * 4u + 2u < KEY_CHUNKS) {
     tile[at + 2u] = fourCodes(words.x, words.y, 4u, scale, zero);
     tile[at + 3u] = fourCodes(words.z, words.w, 4u, scale, zero);
   }
@@ -220,7 +220,7 @@ fn expandKey(item: u32, loaded: vec4<u32>, range: u32) {
 
 fn expandKeys(local: u32) {
   // each E 0..7 if KEY_EACH > E
-  if (local + {E}u * WORKGROUP < KEY_ITEMS) {
+  if (KEY_ITEMS % WORKGROUP == 0u || local + {E}u * WORKGROUP < KEY_ITEMS) {
     expandKey(local + {E}u * WORKGROUP, keyWords{E}, keyScales{E});
   }
   // end
@@ -258,7 +258,7 @@ fn expandValue(item: u32, first: u32, part: u32, last: u32, words: vec4<u32>, lo
   let d = item / TOKENS * 32u + item % TOKENS / (TOKENS / 8u);
   let at = d * VALUE_STRIDE + item % (TOKENS / 8u);
   // each J 0..3
-  if (d + {8 * J}u < HEAD_DIM) {
+  if (HEAD_DIM % 32u == 0u || d + {8 * J}u < HEAD_DIM) {
     tile[at + {8 * J}u * VALUE_STRIDE] = vec4<u32>(
       code(words[{J}], 0u, s0, z0), code(words[{J}], 8u, s1, z1), code(words[{J}], 4u, s2, z2), code(words[{J}], 12u, s3, z3));
   }
@@ -270,7 +270,7 @@ fn expandValues(first: u32, last: u32, local: u32) {
   let page = first / 32u * 32u;
   let part = first % 32u / TOKENS;
   // each E 0..7 if EACH > E
-  if (local + {E}u * WORKGROUP < ITEMS) {
+  if (ITEMS % WORKGROUP == 0u || local + {E}u * WORKGROUP < ITEMS) {
     expandValue(local + {E}u * WORKGROUP, page, part, last, valueWords{E}, lowScales{E}, highScales{E});
   }
   // end

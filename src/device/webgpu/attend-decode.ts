@@ -105,10 +105,9 @@ function matrixKernel(group: number): DecodeKernel {
   return { kernel: "attendDecodeMatrix", tile: 32, sets: Math.ceil(group / 8), workgroups: 1584, values: {} };
 }
 
-/** As matrixKernel, for packed pages. 1,056 and 1,320 workgroups: 108 and 106 us after 131,072 tokens, 1,716: 152 (H200, kv4). */
-function packedKernel({ codec }: Cache, group: number): DecodeKernel {
-  const values = { LATE: codec.packed!.values.bits === 3 };
-  return { ...matrixKernel(group), kernel: "attendDecodePacked", values };
+/** As matrixKernel, for packed pages: after 131,072 tokens 98 us with 1,056 workgroups, 90 with 1,584, 131 with 1,716 (H200, kv4). */
+function packedKernel(group: number): DecodeKernel {
+  return { ...matrixKernel(group), kernel: "attendDecodePacked" };
 }
 
 /**
@@ -145,7 +144,7 @@ function kernelOf({ traits, cache, heads, plain }: AttendOptions): DecodeKernel 
   const isCoded = layout !== "f16" && !plain;
   const fits = isCoded && headDim <= 128 && cache.turned === 0;
   if (traits.matrices && traits.subgroup === 32 && isCoded) {
-    if (fits) return isChannel(layout) ? packedKernel(cache, group) : matrixKernel(group);
+    if (fits) return isChannel(layout) ? packedKernel(group) : matrixKernel(group);
     const wide = wideKernel(cache, group);
     if (wide) return wide;
   }

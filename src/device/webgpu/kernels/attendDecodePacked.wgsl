@@ -18,9 +18,6 @@ const MOST_SPANS: u32 = 128u;
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
-// Values of a block are loaded before its keys' products, and not a block ahead: less time to arrive, fewer registers. Of 3 bits
-// 130 us instead of 184 (H200, k3c-v3r after 131,072 tokens), of 4 bits 111 instead of 104.
-const LATE: bool = false;
 // </values>
 
 const SUBGROUP: u32 = 32u;
@@ -50,6 +47,8 @@ var<workgroup> stage: array<vec4<u32>, CODES_AT + 32u * STRIDE>;
 // By head: what products with its query as f16 are multiplied by, and what zeros add to them.
 var<workgroup> headFactors: array<vec4<f32>, 2>;
 var<workgroup> headZeros: array<vec4<f32>, 2>;
+// Maxima of scores, by head: in eight registers k3c-v3r takes 145 us, since only eight workgroups fit a core, and 107 like this.
+var<workgroup> maxima: array<vec4<f32>, 2>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -88,7 +87,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // end
   // each G 0..3 if GROUPS > G
   if (KEY_BITS == 3u) { key{G} = keyCodes(keyBlock, {G}u, lane); } else { key{G} = keys[keyBlock + lane + {32 * G}u]; }
-  if (!LATE) { if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; } }
+  if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; }
   // end
   var channelWords = channelWordsAt(keyBlock, lane);
   var valueScales = valueScaleAt(valueBlock, lane);
@@ -109,9 +108,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // end
   let channelShares = keyShares(lane % 4u);
   storeChannels(channelWords, channelShares, lane);
-  // Maxima of heads 0..3 and 4..7 are the same in every lane; sums of weights, and of weights times scales, a lane's own.
-  var lowMax = vec4<f32>(MASKED);
-  var highMax = vec4<f32>(MASKED);
+  if (lane < 2u) {
+    maxima[lane] = vec4<f32>(MASKED);
+  }
+  // Sums of weights, and of weights times scales, are a lane's own.
   var lowSumExp = vec4<f32>(0.0);
   var highSumExp = vec4<f32>(0.0);
   var lowScaled = vec4<f32>(0.0);
@@ -124,15 +124,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // What a slot holds that the query does not see may be anything, NaN too.
     let visible = first + lane >= spans.oldest && first + lane <= last;
     let scale = select(0.0, scaleOf(valueScales, lane), visible);
-    // Values of this block, and keys of the next one as soon as this one's words are used.
-    let lateBlock = block * VALUE_WORDS;
+    // Keys and values of the next block are loaded as soon as this one's words are used.
     block = nextBlock;
     keyBlock = nextBlock * KEY_WORDS;
     valueBlock = nextBlock * VALUE_WORDS;
     nextBlock = blockOf(table, min(first / 32u + 2u, lastBlock), params.kvHeads, kvHead);
-    // each G 0..3 if GROUPS > G
-    if (LATE) { if (VALUE_BITS == 3u) { value{G} = valueCodes(lateBlock, lane + {32 * G}u); } else { value{G} = values[lateBlock + lane + {32 * G}u]; } }
-    // end
 
     // The page's queries.
     workgroupBarrier();
@@ -187,6 +183,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let highProducts = (bitcast<vec4<f32>>(stage[CODES_AT + lane * SCORE_STRIDE + 1u]) * UNIT + headZeros[1]) * headFactors[1];
     let lowScores = select(vec4<f32>(MASKED), scoresOf(lowProducts, 1.0, lift), visible);
     let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, 1.0, lift), visible);
+    var lowMax = maxima[0];
+    var highMax = maxima[1];
     let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
     if (lane == 0u) { outgrown = u32(grows); }
     // At most 2^HEADROOM; a vector of zeros has no scale. Written as if no maximum had grown, which is rare after the first block.
@@ -204,6 +202,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let highRescale = exp2(highMax - highNext);
       lowMax = lowNext;
       highMax = highNext;
+      if (lane == 0u) {
+        maxima[0] = lowNext;
+        maxima[1] = highNext;
+      }
       lowSumExp *= lowRescale;
       highSumExp *= highRescale;
       lowScaled *= lowRescale;
@@ -238,7 +240,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       stage[CODES_AT + lane * STRIDE + {W}u] = codeHalves(value{G}[{W}u]);
       // end
     }
-    if (!LATE) { if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; } }
+    if (VALUE_BITS == 3u) { value{G} = valueCodes(valueBlock, lane + {32 * G}u); } else { value{G} = values[valueBlock + lane + {32 * G}u]; }
     workgroupBarrier();
     // only G 0..0
     let lowWeights = subgroupMatrixLoad<Right, row_major>(&stage, 0u, 1u);
@@ -265,7 +267,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let span = (((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x) * SPAN_STRIDE;
   let heads = min(COLUMNS, GROUP - firstHead);
   if (lane < heads) {
-    let most = select(highMax[lane % 4u], lowMax[lane % 4u], lane < 4u);
+    let most = maxima[lane / 4u][lane % 4u];
     let all = select(highAll[lane % 4u], lowAll[lane % 4u], lane < 4u);
     partials[span + lane * places * SPAN_STRIDE + FOURS] = vec4<f32>(most, all, 0.0, 0.0);
   }

@@ -2,6 +2,8 @@
  * A model as the lab measures it (Node only): opened once over an f16 cache, calibrated, then measured: losses by position of one
  * spec after another. The f16 logits of each text are kept in a temporary file.
  */
+import { layerFormats } from "../cache/format-layers.ts";
+import { checkFormat } from "../device/check.ts";
 import type { Allocation, Device, Graph } from "../device/contract.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
 import { prepare, tokenizerOf } from "../engine/assemble.ts";
@@ -99,6 +101,11 @@ export class LabModel {
 
   get device(): string {
     return this.#opened.device.description;
+  }
+
+  /** UnsupportedError for a cache format that its device has no kernels for. */
+  checkFormat(format: string): void {
+    for (const codec of layerFormats(format).codecs) checkFormat(codec, this.#opened.device);
   }
 
   /** Layers that have a cache. */

@@ -107,6 +107,8 @@ export async function setUp(
     ...specs,
     ...(runner.device && { device: runner.device }),
   };
+  if (runner.device)
+    for (const { body } of study.anchors) for (const model of models) model.checkFormat(formatOf(body)!);
   return { study, entries: [...runner.entries, ...texts], leftOut };
 }
 

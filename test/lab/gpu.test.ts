@@ -101,6 +101,10 @@ describeGpu("a GPU's caches", () => {
     const measure = (draft: SpecDraft, draw: number) =>
       gpu.measure(normalSpec(draft), text, 4, draw, methods);
     await expect(measure(alike("kivi"), 0)).rejects.toThrow(/spec on .*allowed: int4 g32, rq4, kv4/);
+    expect(() => gpu.checkFormat("k4r-v4r-n32")).toThrow(
+      /k4r-v4r-n32 .* is not supported\. .*packed keys 4c/,
+    );
+    for (const format of ["int4", "kv3", "k4c-v4r-n32"]) gpu.checkFormat(format);
     await expect(measure(INT4, 1)).rejects.toThrow(/draw on .* is 1; allowed: 0/);
     await expect(cpu.measure(normalSpec(PACKED), text, 20, 0, methods)).rejects.toThrow(/--device gpu/);
   });

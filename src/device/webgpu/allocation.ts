@@ -1,6 +1,7 @@
 /**
- * A compiled graph on one GPUDevice: its buffers, and steps. One submit a short step, cached bind groups, nothing allocated; a
- * row may take its id from the sampling of the step before, on the GPU. Owns the order of writes and submits. Whatever goes wrong rejects with the GPU's one error.
+ * A compiled graph on one GPUDevice: its buffers and its steps. A short step is one submit, with cached bind groups and
+ * no allocation; a row may take its id from the sampling of the step before, on the GPU. This file defines the order of
+ * writes and submits. Every failure rejects with the GPU's one error.
  */
 import { ArgumentError, NibbleError } from "../../format/errors.ts";
 import type { Tensor } from "../../format/tensor.ts";
@@ -45,8 +46,9 @@ import { loadWeight } from "./weight-loading.ts";
 import { WordsBack } from "./words-back.ts";
 
 /**
- * Steps under way: the GPU never waits for the next one. Of prompts few, so that an abort does not wait for many. Of the
- * others more: the host is woken some 0.1 ms after a submit is done, and a garbage collection takes a few ms.
+ * Most steps in progress, enough that the GPU never waits for the next one. Few for prompts, so that an abort does not
+ * wait for many. More for the others, because the host wakes up some 0.1 ms after a submit is done, and a garbage
+ * collection takes a few ms.
  */
 const UNDER_WAY: Readonly<Record<Mode, number>> = { decode: 5, few: 5, several: 5, batch: 5, prompt: 2 };
 
@@ -65,24 +67,24 @@ export interface AllocationOptions {
 export class WebgpuAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #readBack: ReadBack;
-  /** By rope id: a step's angles on their way to the GPU. */
+  /** The angles of a step, by rope id, before they are written to the GPU. */
   readonly #angles: readonly Float32Array<ArrayBuffer>[];
-  /** What the last step ran. */
+  /** The dispatches and the shape of the last step. */
   #last: { readonly list: readonly Ready[]; readonly shape: StepShape } | null = null;
   readonly #under: Promise<void>[] = [];
-  /** When the last step has run. */
+  /** Resolves when the last step has run. */
   #done: Promise<void> = Promise.resolve();
   readonly #submits: Submits;
   readonly #words: WordsBack;
   readonly #packing: WeightPacking;
-  /** Weights of which a step takes the rows of its ids. */
+  /** Weights of role `table`: a step reads only the rows of its ids. */
   readonly #tables: readonly Weight[];
   #pagesWritten = 0;
-  /** By weight id. */
+  /** The tables by weight id. */
   readonly #rows = new Map<number, RowTable>();
-  /** Made when a cache is first read or written from outside. */
+  /** Maps of page layouts, made when a cache is first read or written from outside. */
   readonly #maps = new Map<string, BlockMap>();
-  /** Sampling dispatches are compiled when first needed. */
+  /** Dispatches of sampling, compiled when they are first needed. */
   readonly #sampling = new Map<readonly Dispatch[], Promise<Ready[]>>();
 
   private constructor(
@@ -112,7 +114,7 @@ export class WebgpuAllocation implements Allocation {
     );
   }
 
-  /** NibbleError "memory" when the buffers do not fit, DeviceError for anything else. */
+  /** Throws NibbleError "memory" if the buffers do not fit, DeviceError for all other failures. */
   static async create(
     graph: Graph,
     program: GpuProgram,
@@ -181,12 +183,14 @@ export class WebgpuAllocation implements Allocation {
     this.#done = done;
     if (!words) return NOTHING_CHOSEN;
     const chosen = this.#chosen(words, done);
-    // The step's error reaches callers that await the ids; none has to.
+    // The step's error reaches callers that await the ids; callers need not await them.
     chosen.catch(() => {});
     return { chosen };
   }
 
-  /** Ids that a step chose, if it ran to its end. */
+  /**
+   * The ids that a step chose, after it has run to its end. null: the choice is not proven, and the host has to choose.
+   */
   async #chosen(words: Promise<Uint32Array>, done: Promise<void>): Promise<(number | null)[]> {
     const found = await words;
     await done;
@@ -212,7 +216,7 @@ export class WebgpuAllocation implements Allocation {
       for (const part of ["keys", "values"] as const) {
         const bytes = layerPageBytes(place.cache, part);
         const buffer = this.#buffer(bufferOf(place, part));
-        // WebGPU copies nothing within a buffer.
+        // WebGPU does not copy within a buffer.
         encoder.copyBufferToBuffer(buffer, from * bytes, through, 0, bytes);
         encoder.copyBufferToBuffer(through, 0, buffer, to * bytes, bytes);
       }
@@ -239,7 +243,7 @@ export class WebgpuAllocation implements Allocation {
     const { queue } = this.gpu.device;
     for (const [i, page] of pages.entries()) {
       queue.writeBuffer(buffer, at(page), blocks, i * map.blockBytes, map.blockBytes);
-      // Without waits the queue would hold a whole cache in host memory.
+      // Without these waits, the queue would hold a whole cache in host memory.
       if (++this.#pagesWritten % WRITES_UNDER_WAY === 0) await this.gpu.submitted();
     }
     this.gpu.check();
@@ -302,7 +306,7 @@ export class WebgpuAllocation implements Allocation {
   }
 
   async profile(step: Step): Promise<StepProfile> {
-    // Puts the step's lists and angles in place.
+    // Writes the step's lists and angles.
     await this.run(step);
     const { list, shape } = this.#last!;
     return profileStep(this.gpu, list, shape);
@@ -313,7 +317,7 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.close();
   }
 
-  /** The rows of the step's ids, of each table. */
+  /** For each table, the rows of the step's ids. */
   #lookUp(ids: Uint32Array) {
     return Promise.all(
       this.#tables.map(async (weight) => {
@@ -354,7 +358,7 @@ export class WebgpuAllocation implements Allocation {
     return made;
   }
 
-  /** What the kernels of a step read besides weights and caches. */
+  /** Writes what the kernels of a step read in addition to weights and caches. */
   #write(batch: Batch): void {
     this.#writeLists(batch);
     const { positions, tokens } = batch.rows;

@@ -1,6 +1,6 @@
 /**
- * The dispatch of appendKv: which values serve a cache, and what is normed, turned and rotated on the way. kv.ts owns the
- * layout; the kernel owns the codes.
+ * The dispatch of appendKv: the constants for a cache, and which vectors are normed, turned and rotated before they are
+ * stored. kv.ts defines the layout, the kernel the codes.
  */
 import type { CachePlace } from "./attend-options.ts";
 import type { Buffer, Dispatch } from "./dispatch.ts";
@@ -12,26 +12,28 @@ import { packParams } from "./params.ts";
 export interface Heads {
   readonly view: View;
   readonly norm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
-  /** Of a cache with one vector for key and value: takeTurned's part is done on the way. Default: it is not. */
+  /** For a cache with one vector for key and value: the dispatch also computes takeTurned. Default: false. */
   readonly takes?: boolean;
 }
 
-/** The views of keys, values and queries are whole, or splits of one product. */
+/** The views of keys, values and queries are whole rows, or splits of one product. */
 export interface AppendOptions extends CachePlace {
   readonly keys: Heads;
-  /** epsilon: of a norm of each head without a weight; null: none. */
+  /** epsilon: for a norm of each head without a weight; null: no norm. */
   readonly values: { readonly view: View; readonly epsilon: number | null };
-  /** angles: [maxTokens, 2, pairs] f32, cosines then sines, times the rope's magnitude. For keys and queries alike. */
+  /**
+   * angles: [maxTokens, 2, pairs] f32, cosines then sines, times the rope's magnitude. Keys and queries use the same.
+   */
   readonly rope: { readonly angles: Buffer; readonly pairs: number } | null;
   /**
-   * Queries that are normed and turned on the way; out: [tokens, heads, headDim] f32, or where they are taken [tokens, heads,
-   * keyDim of the cache]: the others times the weight of the keys' norm.
+   * Queries that are normed and turned in this dispatch; out: [tokens, heads, headDim] f32. If `takes` is set: [tokens,
+   * heads, keyDim of the cache], for each head its rotary dims, then all dims times the weight of the keys' norm.
    */
   readonly queries: (Heads & { readonly heads: number; readonly out: Buffer }) | null;
   readonly batch: Buffer;
-  /** 16 bytes, bound as a uniform where there is no norm weight. */
+  /** 16 bytes, bound as a uniform if there is no norm weight. */
   readonly spare: Buffer;
-  /** A new activation: bound where no queries are written. */
+  /** A new activation, bound if no queries are written. */
   scratch(label: string, bytes: number): Buffer;
 }
 

@@ -1,7 +1,8 @@
 /**
- * Products of one token that go on with what reads them, in one dispatch (matmul-vector.ts): a projection with the addition and the
- * norm after it, gate and up with the gate, queries, keys and values with RoPE and their way into the cache. A small model's step is bound by its dispatches: some 6 us each on an H200, whatever
- * they do (lab/LOG.md, 2026-11-28). Pure.
+ * Products of one token that are joined with the operation that reads them, in one dispatch (matmul-vector.ts): a
+ * projection with the addition and the norm after it; gate and up with the gate; queries, keys and values with RoPE and
+ * the append to the cache. A small model's step is bound by its number of dispatches: some 6 us each on an H200,
+ * whatever they do (lab/LOG.md, 2026-11-28). Pure.
  */
 import type { Value } from "../contract.ts";
 import type { Form } from "./forms.ts";
@@ -17,33 +18,36 @@ export type Follower =
   | { readonly kind: "gate"; readonly op: OpOf<"gate"> }
   | { readonly kind: "append"; readonly stage: PlainAppend };
 
-/** What a workgroup can do that has a part of a head, or with norms a head. */
+/** An append that a workgroup can compute for a part of a head, or with norms for a whole head. */
 export type PlainAppend = StageOf<"append"> & { readonly queries: NonNullable<StageOf<"append">["queries"]> };
 
 export interface Chains {
-  /** By the stage of the products: what they go on with. */
+  /** The operation that products are joined with, by the products' stage. */
   readonly followers: ReadonlyMap<Stage, Follower>;
-  /** The stages that are done then. */
+  /** Stages that need no dispatch of their own, because products are joined with them. */
   readonly done: ReadonlySet<Stage>;
-  /** Epsilons of norms whose result, q8, is not yet divided by its root mean square, by its id. */
+  /** Epsilons of norms whose q8 result is not yet divided by its root mean square, by the result's id. */
   readonly unscaled: ReadonlyMap<number, number>;
 }
 
-/** Of modes whose kernels do not go on. */
+/** For modes whose kernels join nothing. */
 export const NO_CHAINS: Chains = { followers: new Map(), done: new Set(), unscaled: new Map() };
 
 export interface ChainOptions {
   readonly stages: readonly Stage[];
-  /** Read from outside after a step. */
+  /** Whether the value is read from outside after a step. */
   isKept(value: Value): boolean;
   readers(value: Value): readonly Stage[];
-  /** Products in one buffer by the kernel that goes on. */
+  /** Whether the products are in one buffer and have a kernel that joins. */
   goesOn(stage: Matmul): boolean;
-  /** The forms that a value's readers ask for. */
+  /** The forms that a value's readers need. */
   wanted(value: Value): ReadonlySet<Form> | undefined;
 }
 
-/** What follows its products at once, and is read as q8 by products alone. */
+/**
+ * Joins products with the stage after them if only that stage reads them. Its result must be needed only as q8, unless
+ * it is an append.
+ */
 export function chainsOf(options: ChainOptions): Chains {
   const { stages, goesOn, readers } = options;
   const followers = new Map<Stage, Follower>();
@@ -66,7 +70,7 @@ export function chainsOf(options: ChainOptions): Chains {
     const forms = options.wanted(out);
     if (options.isKept(out) || out.cols % 32 !== 0 || forms?.size !== 1 || !forms.has("q8")) continue;
     if (follower.kind === "norm") {
-      // A kernel that reads it has to divide.
+      // Every reader has to divide, and only kernels of products can.
       const all = readers(out);
       if (!all.every((reader) => reader.kind === "matmul" && reader.ops[0].x === out)) continue;
       unscaled.set(out.id, follower.stage.norm.epsilon);
@@ -100,10 +104,10 @@ function canAppend(ops: Matmul["ops"], stage: StageOf<"append">): stage is Plain
   const [q, k, v] = ops;
   const isInOrder = ops.length === 3 && q.out === queries?.x && k.out === keys.x && v.out === values.x;
   const norms = [keys.norm, queries?.norm];
-  // A norm needs the whole head in a workgroup, one with a weight.
+  // A norm needs a weight, and a whole head in each workgroup.
   const areNormed = norms.every((norm) => norm?.weight) && headDim <= 128;
   const isPlain = (areNormed || !norms.some(Boolean)) && values.epsilon === null && turned === 0;
-  // rq4 rotates whole heads. A packed cache takes vectors as f16.
+  // rq4 rotates whole heads, so it is excluded. A packed cache takes new vectors as f16.
   const isGroups = codec.packed !== null || codec.name === "int4" || codec.name === "f16";
   const isWhole = keys.rope?.frequencies.length === headDim / 2 && headDim % 64 === 0;
   const rows = ops.reduce((sum, { out }) => sum + out.cols, 0);
@@ -111,7 +115,10 @@ function canAppend(ops: Matmul["ops"], stage: StageOf<"append">): stage is Plain
   return isInOrder && isPlain && isGroups && isWhole && fits;
 }
 
-/** Whether all that reads the products can add up their splits: norms that add one product, gates, and what appends all of them. */
+/**
+ * Whether all readers of the products can add up splits: norms that add one product, gates, and appends of all
+ * products.
+ */
 export function addsSplits(
   ops: Matmul["ops"],
   isKept: ChainOptions["isKept"],

@@ -1,6 +1,7 @@
 /**
- * Dispatches of the operations that work value by value or row by row: norms with the additions around them, the gate,
- * add, softcap, rope, copies (of slices, and with a factor), combine. Owns their Params and workgroup counts; the kernels are files of the same names.
+ * The dispatches of operations on single values or rows: norms with the additions before them, gate, add, softcap,
+ * rope, copies (of slices, or with a factor), combine. Computes their Params and workgroup counts; the kernels are in
+ * files of the same names.
  */
 import type { Activation } from "../contract.ts";
 import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
@@ -9,22 +10,22 @@ import type { Traits } from "./gpu.ts";
 import { packParams } from "./params.ts";
 import type { KernelSpec } from "./wgsl.ts";
 
-/** What every operation has: where its rows are counted, and where its result goes. */
+/** What every operation needs: how its rows are counted, and where its result is written. */
 export interface Target {
   readonly rows: "tokens" | "outputs";
   readonly cols: number;
   readonly out: Buffer;
-  /** Rows that `out` has room for; what is written as f16 needs it. */
+  /** Rows that `out` has room for; results in f16 depend on it. */
   readonly maxRows: number;
 }
 
 const THREADS = 64;
-/** Of a workgroup that makes a row of f16. */
+/** Threads of a workgroup that writes a row of f16. */
 const ROW_THREADS = 256;
-/** Of a norm's workgroup: what every device has. */
+/** Threads of a norm's workgroup: as many as every device allows. */
 const NORM_THREADS = 256;
 
-/** Workgroups for a count of threads that grows with the rows; null when the step has none. */
+/** Workgroups for a number of threads in proportion to the rows; null if the step has no rows. */
 function threads(rows: Target["rows"], perRow: number) {
   return (step: StepShape) => {
     const count = rowCount(rows, step) * perRow;
@@ -32,12 +33,14 @@ function threads(rows: Target["rows"], perRow: number) {
   };
 }
 
-/** Values of a kernel's by which it finds the columns of a view. */
+/** Constants by which a kernel finds the columns of a view. */
 function groupValues(name: string, { groups }: View) {
   return { [`${name}_SIZE`]: groups?.size ?? 0, [`${name}_STRIDE`]: groups?.stride ?? 0 };
 }
 
-/** Of a kernel that makes values one by one: its values and workgroups. Threads make a value, or four of q8. */
+/**
+ * Constants and workgroups of a kernel that computes each value by itself. A thread computes one value, or four of q8.
+ */
 function byForm(form: Form, { rows, cols }: Target) {
   const values = {
     OUT_FORM: FORM_IDS[form],
@@ -54,7 +57,7 @@ function byForm(form: Form, { rows, cols }: Target) {
   };
 }
 
-/** Variant of a library that reduces, by what the device has. */
+/** The variant of a library that reduces, chosen by the device's features. */
 export function reduction({ subgroup }: Traits): "subgroup" | "shared" {
   // A subgroup as wide as the workgroup or wider would leave nothing to add up.
   return subgroup !== null && subgroup <= 128 ? "subgroup" : "shared";
@@ -68,23 +71,23 @@ interface NormWeight {
 export interface NormOptions extends Target {
   readonly x: Buffer;
   readonly groups: number;
-  /** null: the sum is all that is wanted. */
+  /** null: only the sum is needed. */
   readonly norm: NormWeight | null;
   readonly form: Form;
-  /** The same in f32, besides; null: not wanted. */
+  /** The result in f32 in addition to `form`; null: not needed. */
   readonly plain: Buffer | null;
   readonly added: Pick<View, "buffer" | "splits"> | null;
-  /** `added` is a mixture's [rows, count, cols], summed by the picks' weights. */
+  /** `added` is a mixture's [rows, count, cols], and is summed with the weights of the picks. */
   readonly combine: { readonly picks: Buffer; readonly count: number } | null;
   readonly addedNorm: NormWeight | null;
-  /** Of the sum. */
+  /** The factor of the sum. */
   readonly factor: number;
   readonly sum: Buffer | null;
 }
 
 /**
- * Threads of a norm's workgroup and vec4s of each. Splits are many loads that have to be on their way at once: as many threads as
- * a row has pairs of vec4s.
+ * Threads of a norm's workgroup, and vec4s of each thread. Splits are many loads, which should be in flight at the same
+ * time: a row gets a thread for each pair of its vec4s.
  */
 function normThreads({ threads = NORM_THREADS }: Traits, cols: number, splits: number) {
   const pairs = Math.ceil(cols / 8);
@@ -95,8 +98,8 @@ function normThreads({ threads = NORM_THREADS }: Traits, cols: number, splits: n
 }
 
 /**
- * x, added, sum, plain: f32 rows without gaps, `added` perhaps in splits. What a variant does not use is bound to what is only read, or to `spare` and
- * `unwritten`, since nothing may be bound for writing twice.
+ * x, added, sum, plain: f32 rows without gaps; `added` may be in splits. Bindings that a variant does not use get a
+ * buffer that is only read, or `spare` and `unwritten`, because no buffer may be bound twice for writing.
  */
 export function normDispatch(
   traits: Traits,
@@ -152,7 +155,7 @@ export function normDispatch(
   };
 }
 
-/** ACTIVATION of the kernels. */
+/** Values of ACTIVATION in the kernels. */
 export const ACTIVATION_IDS: Readonly<Record<Activation, number>> = {
   silu: 0,
   geluTanh: 1,
@@ -164,7 +167,7 @@ export interface GateOptions extends Target {
   readonly gate: View;
   readonly up: View;
   readonly activation: Activation;
-  /** 0: none. */
+  /** 0: no limit. */
   readonly limit: number;
   /** Columns of `up` that a value of `gate` covers. */
   readonly each: number;
@@ -235,7 +238,10 @@ export function ropeDispatch(out: Buffer, x: Buffer, angles: Buffer, shape: Rope
   };
 }
 
-/** weight: of queries. pairs: from the first number of a pair to the second; turnedPairs: those that turn. */
+/**
+ * weight: for queries only. pairs: distance from the first number of a pair to the second; turnedPairs: the pairs that
+ * RoPE rotates.
+ */
 export function takeTurnedDispatch(
   out: Buffer,
   x: Buffer,
@@ -259,16 +265,16 @@ export interface RopeShape {
 }
 
 export interface CopyOptions extends Target {
-  /** "copy", "quantize", "slice", ...: the operation. */
+  /** The operation: "copy", "quantize", "slice", ... */
   readonly label: string;
   readonly x: View;
   readonly form: Form;
-  /** Only rows that reach the output (takeOutputs). */
+  /** Set for takeOutputs: only rows that are outputs are copied. */
   readonly batch?: Buffer;
   readonly factor?: number;
 }
 
-/** Rows of `x` in another form or without gaps, some of its rows or columns, or times a factor. */
+/** Copies rows of `x`: into another form, without gaps, some of its rows or columns, or times a factor. */
 export function copyDispatch(options: CopyOptions): Dispatch {
   const { label, cols, out, maxRows, x, form, batch, factor } = options;
   const { values, workgroups } = byForm(form, options);

@@ -1,7 +1,7 @@
 /**
- * One GPUDevice: which features it was given, pipelines by kernel and values (compiled once), and its first error.
- * Whatever goes wrong on the GPU (validation, memory, a lost device, closing) becomes one DeviceError here, which every
- * later call gives too, so that no caller waits for a result that cannot come or takes a wrong one. Web standards only.
+ * One GPUDevice: its features, its pipelines (compiled once for each kernel and set of values) and its first error.
+ * Every failure of the GPU (validation, memory, a lost device, closing) becomes one DeviceError here, which every later
+ * call throws. So no caller waits for a result that never comes, or uses a wrong one. Web standards only.
  */
 import { DeviceError } from "../../format/errors.ts";
 import { COMPUTE } from "./flags.ts";
@@ -9,48 +9,56 @@ import type { KernelSource } from "./kernel-source.ts";
 import { KERNELS } from "./kernels.ts";
 import { type KernelSpec, shaderText } from "./wgsl.ts";
 
-/** What kernels may count on; a kernel's variant is chosen by these. */
+/** Features of a device, by which the variants of kernels are chosen. */
 export interface Traits {
   /** shader-f16: arithmetic and storage in float16. */
   readonly f16: boolean;
-  /** Lanes of a subgroup where it has one fixed size; null: kernels reduce through workgroup memory. */
+  /** Lanes of a subgroup if its size is fixed; null: kernels reduce through workgroup memory. */
   readonly subgroup: number | null;
-  /** Subgroup matrices f16 16x16x16 and 16x8x16 with f32 results. Implies f16 and `subgroup`. */
+  /** Subgroup matrices of f16, 16x16x16 and 16x8x16, with f32 results. Implies `f16` and `subgroup`. */
   readonly matrices: boolean;
-  /** Subgroup matrices f32 8x8x8, as Metal has them, in subgroups of 32: attention and prompts' products use them. Default: no. */
+  /**
+   * Subgroup matrices of f32, 8x8x8 (Metal), in subgroups of 32: for attention and products of prompts. Default: false.
+   */
   readonly matrices8?: boolean;
   readonly timestamps: boolean;
-  /** Threads that a workgroup of matmulVector may have. Default: 256, which every device allows. */
+  /** Most threads of a workgroup of matmulVector. Default: 256, which every device allows. */
   readonly threads?: number;
-  /** Products and attention of few rows by float arithmetic: where integer dot products are no instructions. Default: no. */
+  /**
+   * Products and attention of few rows use float arithmetic, because integer dot products are emulated. Default: false.
+   */
   readonly floats?: boolean;
-  /** Positions that rows alone see at most, together, where they attend to int4 in one dispatch; 0 or absent: never. */
+  /**
+   * attendShort serves steps of single rows over int4 that see at most this many positions in total; 0 or absent: none.
+   */
   readonly short?: number;
-  /** Most rows of a step that kernels for few rows, for several, and for a batch, serve (dispatch.ts: `Mode`). */
+  /** Most rows of a step in the modes "few", "several" and "batch" (dispatch.ts: `Mode`). */
   readonly few: number;
   readonly several: number;
   readonly batch: number;
 }
 
-/** `false` refuses a feature that the adapter has: for comparing, and for testing every variant on one machine. */
+/** `false` turns off a feature that the adapter has: for comparisons, and to test every variant on one machine. */
 export interface TraitOptions {
   f16?: boolean;
   subgroups?: boolean;
   matrices?: boolean;
   matrices8?: boolean;
-  /** Other than the default. */
+  /** Replaces the default, and so does `short`. */
   floats?: boolean;
   short?: number;
-  /** Other than FEW_ROWS or FEW_BEFORE_STREAMS, SEVERAL_ROWS and BATCH_ROWS. */
+  /** These replace FEW_ROWS or FEW_BEFORE_STREAMS, SEVERAL_ROWS and BATCH_ROWS. */
   few?: number;
   several?: number;
   batch?: number;
 }
 
 /**
- * Llama 3.1 8B, q4_0, products of one step on an H100, ms, 2026-11-28 (bench rows `step`): 8 rows 5.8 by matmulFew and 6.9 by
- * matmulBatch, 16 rows 10.3 and 7.1; 64 rows 13 by matmulBatch and 23 by matmulMatrix. On an H200 16 rows took 8.6 ms with
- * matmulBatch and 6.9 with matmulStream, which wins from 5 rows on (STREAM_TOKENS): where a device has it, it has a mode of its own.
+ * The rows at which one kernel becomes slower than the next. Products of one step of Llama 3.1 8B, q4_0, on an H100,
+ * ms, 2026-11-28 (bench rows `step`): 8 rows 5.8 with matmulFew and 6.9 with matmulBatch; 16 rows 10.3 and 7.1; 64 rows
+ * 13 with matmulBatch and 23 with matmulMatrix. On an H200, 16 rows took 8.6 ms with matmulBatch and 6.9 with
+ * matmulStream, which is faster from 5 rows on (STREAM_TOKENS). A device that has matmulStream uses it in a mode of its
+ * own, "several".
  */
 const FEW_ROWS = 8;
 export const FEW_BEFORE_STREAMS = 4;
@@ -58,23 +66,27 @@ export const SEVERAL_ROWS = 16;
 export const BATCH_ROWS = 64;
 
 /**
- * A step of one row, us, without and with attendShort (H200, int4, 2026-11-29, bench/rows.js --short): 8B without context 2,419 and 2,262,
- * after 256 positions 2,439 and 2,299, after 1,024 2,475 and 2,470; 1B 840 and 764, 843 and 788, 845 and 876.
+ * Time of a step of one row without and with attendShort, us (H200, int4, 2026-11-29, bench/rows.js --short). 8B:
+ * without context 2,419 and 2,262, after 256 positions 2,439 and 2,299, after 1,024 2,475 and 2,470. 1B: 840 and 764,
+ * 843 and 788, 845 and 876.
  */
 const SHORT_POSITIONS = 512;
 
-/** Threads of a workgroup: WebGPU's default, and what is asked for where a device allows it. */
+/** Threads of a workgroup: WebGPU's default limit, and the most that is requested if a device allows more. */
 export const DEFAULT_THREADS = 256;
 const MOST_THREADS = 1024;
 
-/** Workgroup memory that kernels with subgroup matrices may use; others stay within the default of 16 KiB. */
+/** Bytes of workgroup memory that kernels with subgroup matrices may use; others stay within the default of 16 KiB. */
 export const MATRIX_WORKGROUP_BYTES = 32_768;
 
 const MATRIX_FEATURE = "chromium-experimental-subgroup-matrix" as GPUFeatureName;
 
-/** A failed call may come before the loss of the device is reported, which explains it. */
+/**
+ * A call may fail before the loss of its device is reported. Its error waits this long for the report, which explains
+ * it.
+ */
 const LOSS_MS = 100;
-/** Of a message from below; Dawn quotes whole lines of shaders. */
+/** Most characters of a message from Dawn or the driver; Dawn quotes whole lines of shaders. */
 const MOST_CHARACTERS = 400;
 
 interface MatrixConfig {
@@ -106,16 +118,16 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
       componentType === "f32" && resultComponentType === "f32" && M === 8 && N === 8 && K === 8,
   );
   const matrices8 = options.matrices8 !== false && subgroup === 32 && multiplies && eight;
-  // A GPU in software takes minutes to compile kernels that are written out for many tokens.
+  // A GPU in software takes minutes to compile kernels that are unrolled for many tokens.
   const streams = matrices && subgroup === 32 && options.few === undefined;
   const { few = adapter.info.isFallbackAdapter ? 1 : streams ? FEW_BEFORE_STREAMS : FEW_ROWS } = options;
   const { several = streams ? SEVERAL_ROWS : few } = options;
   const { batch = adapter.info.isFallbackAdapter || options.few === 1 ? several : BATCH_ROWS } = options;
-  // Dawn writes integer dot products out for Metal, whatever the GPU.
+  // Dawn emulates integer dot products on Metal, whatever the GPU.
   const { floats = adapter.info.vendor === "apple", short = streams ? SHORT_POSITIONS : 0 } = options;
   const { maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } = adapter.limits;
   const mostThreads = Math.min(MOST_THREADS, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX);
-  // Measured on GPUs with these matrices only.
+  // More threads were measured only on GPUs with these matrices.
   const threads = matrices ? mostThreads : DEFAULT_THREADS;
   return {
     ...{ f16, subgroup, matrices, matrices8, timestamps: has("timestamp-query"), floats, threads },
@@ -124,7 +136,7 @@ export function traitsOf(adapter: GPUAdapter, options: TraitOptions = {}): Trait
   };
 }
 
-/** The WGSL extensions of the traits. */
+/** The WGSL extensions that the traits need. */
 function enablesOf({ f16, subgroup, matrices, matrices8 }: Traits): string[] {
   return [
     ...(f16 ? ["f16"] : []),
@@ -142,13 +154,13 @@ export class Gpu {
   private constructor(
     readonly device: GPUDevice,
     readonly traits: Traits,
-    /** For errors and people: the adapter's name. */
+    /** The adapter's name, for error messages. */
     readonly name: string,
-    /** What the device came from: Dawn takes the process down when its root is collected while devices live. */
+    /** The object that the device came from. Dawn ends the process if it is collected while devices exist. */
     readonly root: unknown,
   ) {
     device.addEventListener("uncapturederror", (event) => {
-      // Dawn in Node would print it on stdout, in the middle of an answer.
+      // Otherwise Dawn in Node prints the error on stdout, in the middle of an answer.
       event.preventDefault();
       this.#fail(oneLine(event.error));
     });
@@ -157,7 +169,7 @@ export class Gpu {
     );
   }
 
-  /** limits: only what a plan needs beyond WebGPU's defaults. DeviceError when the adapter refuses. */
+  /** limits: only those that a plan needs beyond WebGPU's defaults. Throws DeviceError if the adapter refuses. */
   static async open(
     adapter: GPUAdapter,
     traits: Traits,
@@ -181,12 +193,12 @@ export class Gpu {
     }
   }
 
-  /** Throws the first thing that went wrong; closing counts. */
+  /** Throws the device's first error, if there was one. Closing counts as an error. */
   check(): void {
     if (this.#error) throw this.#error;
   }
 
-  /** The one error that made a call fail. Waits a moment for a report that the device was lost. */
+  /** Returns the device's error after a failed call. Waits a moment in case a loss of the device is reported. */
   async failure(doing: string, cause: unknown): Promise<DeviceError> {
     if (!this.#error) {
       let timer: ReturnType<typeof setTimeout> | undefined;
@@ -199,17 +211,19 @@ export class Gpu {
     return this.#fail(`${doing} failed: ${oneLine(cause)}`, cause);
   }
 
-  /** Closes the error scope that was opened last and gives its error. A lost device may have none: `check` finds that. */
+  /**
+   * Closes the innermost error scope and returns its error. A lost device may return null; `check` reports the loss.
+   */
   scoped(): Promise<GPUError | null> {
     return this.device.popErrorScope().catch(() => null);
   }
 
-  /** Waits for everything submitted so far. Never rejects: `check` reports how it went. */
+  /** Waits for everything submitted so far. Never rejects; `check` throws what went wrong. */
   async submitted(): Promise<void> {
     await this.device.queue.onSubmittedWorkDone().catch((cause: unknown) => this.failure("waiting", cause));
   }
 
-  /** Work that was submitted has not run to its end, so that nothing on the GPU can be relied upon. */
+  /** Records that submitted work did not run to its end, so that no result on the GPU can be relied upon. */
   stopped(afterMs: number): void {
     const seconds = (afterMs / 1000).toFixed(1);
     this.#fail(
@@ -222,7 +236,9 @@ export class Gpu {
     return this.#error;
   }
 
-  /** Compiled once for each set of values. DeviceError with kernel and line when it does not compile. */
+  /**
+   * Compiled once for each kernel and set of values. Throws DeviceError with kernel and line if it does not compile.
+   */
   pipeline(spec: KernelSpec): Promise<GPUComputePipeline> {
     const key = JSON.stringify([spec.kernel, spec.values, spec.libs ?? null]);
     let made = this.#pipelines.get(key);
@@ -268,14 +284,14 @@ export class Gpu {
     return layout;
   }
 
-  /** What is under way fails. Safe to call twice. */
+  /** Calls in progress fail. Safe to call twice. */
   close(): void {
     this.#error ??= new DeviceError("gpu", "the device is closed");
     this.device.destroy();
   }
 }
 
-/** An error's message, or a message, as part of one line; without the places in Dawn's own source. */
+/** Returns an error's message, or a string, in one line, without the places in Dawn's own source. */
 export function oneLine(from: unknown): string {
   const { message = String(from) } = (from ?? {}) as { message?: string };
   const line = message

@@ -1,6 +1,6 @@
 /**
- * Pages as the codec has them (which a saved cache holds), from blocks as kv.ts says that they lie: the inverse of appending
- * and packing. Owns no layout.
+ * Converts blocks in the layouts of kv.ts to pages as the codec defines them, which a saved cache holds: the inverse of
+ * appending and packing. Defines no layout itself.
  */
 import { type KvPart, PAGE_SLOTS } from "../contract.ts";
 import { INT4_GROUP } from "../int4.ts";
@@ -8,14 +8,14 @@ import { isChannel, type KvLayout, kvBlock, kvGroups } from "./kv.ts";
 
 const WORD_BYTES = 16;
 
-/** The codec's bytes of a page of one head, from those of its block. */
+/** Returns the codec's bytes of one head's page. block: the bytes of its block on the GPU. */
 export function readPage(layout: KvLayout, headDim: number, part: KvPart, block: Uint8Array): Uint8Array {
   const slots = Array.from({ length: PAGE_SLOTS }, (_, token) => token);
   const vectors = slots.map((token) => readVector(layout, headDim, part, block, token));
   return joined(isChannel(layout) ? [readChannels(layout, headDim, block), ...vectors] : vectors);
 }
 
-/** Scales of all dims, then zeros. */
+/** The scales of all dims, then their zeros. */
 function readChannels(layout: KvLayout, headDim: number, block: Uint8Array): Uint8Array {
   const scales = kvBlock(layout, headDim).scalesAt * WORD_BYTES;
   const bytes = (at: number) =>
@@ -23,7 +23,7 @@ function readChannels(layout: KvLayout, headDim: number, block: Uint8Array): Uin
   return joined([bytes(0), bytes(1)]);
 }
 
-/** What the codec holds of one token's key or value of one head. */
+/** The codec's bytes of one token's key or value of one head. */
 export function readVector(
   layout: KvLayout,
   headDim: number,
@@ -73,12 +73,12 @@ interface Codes {
   readonly token: number;
 }
 
-/** A token's codes in the order of src/cache/codes.ts, of a group of dims or of all. */
+/** A token's codes in the order of src/cache/codes.ts, for one group of dims or for all. */
 function readCodes(codes: Codes, group?: number): Uint8Array {
   const { bits, headDim } = codes;
   const groups = group === undefined ? Array.from({ length: kvGroups(headDim) }, (_, g) => g) : [group];
   const bytes: number[] = [];
-  /** `count` bits of each code from `from` on; i and place: which of a byte's codes. */
+  /** Appends `count` bits of each code, from bit `from` on. dimOf: the dim whose code has this place in this byte. */
   const plane = (
     from: number,
     count: number,
@@ -109,14 +109,14 @@ function readCode({ bits, headDim, part, buffer, token }: Codes, dim: number): n
   const groups = kvGroups(headDim);
   const group = Math.floor(dim / INT4_GROUP);
   const within = dim % INT4_GROUP;
-  // Which of the 32 codes that lie together.
+  // The code's number among the 32 that are stored together.
   const i = part === "keys" ? within : token;
   if (bits === 4) {
     const word = group * INT4_GROUP + (part === "keys" ? token : within);
     const byte = buffer[word * WORD_BYTES + (i % 16)];
     return i < 16 ? byte & 15 : byte >> 4;
   }
-  // In u32s: two, and then one.
+  // Indices in u32s: the first of two that are neighbours, and the third.
   const [low, high] =
     part === "keys"
       ? [
@@ -128,7 +128,8 @@ function readCode({ bits, headDim, part, buffer, token }: Codes, dim: number): n
           (Math.floor(dim / 16) * 8 + (dim % 8)) * 4 + (dim % 16 >= 8 ? 2 : 0),
           groups * 16 * 4 + (group * 8 + (dim % 8)) * 4 + Math.floor(within / 8),
         ];
-  // Of 32 codes 16 pairs, i and i + 2: five in the halves of each word, and the last one in what is left of all three.
+  // 32 codes are 16 pairs, i and i + 2, stored in the two halves of three words: five pairs in each word, and the last
+  // pair in the bits that are left in all three.
   const pair = Math.floor((i % 16) / 4) * 4 + (i % 2) + (i >= 16 ? 2 : 0);
   const words = [low, low + 1, high].map((word) => {
     const half = 4 * word + (i % 4 >= 2 ? 2 : 0);

@@ -1,6 +1,6 @@
 /**
- * Turns stages into the dispatches of one mode (dispatch.ts). Each activation is made in the form that its readers need, by
- * the dispatch that computes it; a reader that needs another form costs a copy. Pure.
+ * Compiles stages into the dispatches of one mode (dispatch.ts). Each activation is made in the form that its readers
+ * need, by the dispatch that computes it; a reader that needs another form costs a copy. Pure.
  */
 import { type Cache, PAGE_SLOTS, type Value, type Weight } from "../contract.ts";
 import { turnedPairs } from "../rope-angles.ts";
@@ -53,10 +53,10 @@ export class ModeCompiler {
   readonly #dispatches: Dispatch[] = [];
   readonly #values: Activations;
   readonly #rotated = new Set<number>();
-  /** The forms that a value's readers need, by value id; values that stay readable are absent: they are f32. */
+  /** The forms that a value's readers need, by value id. Values that are kept after a step are absent: they are f32. */
   readonly #wanted = new Map<number, ReadonlySet<Form>>();
   readonly #readers: (value: Value) => readonly Stage[];
-  /** For prompts: picks by expert, by the id of the value that holds them. */
+  /** For prompts: the picks sorted by expert, by the id of the value that holds them. */
   readonly #sorted = new Map<number, Sorted>();
   readonly #chains: Chains = NO_CHAINS;
 
@@ -107,7 +107,7 @@ export class ModeCompiler {
     const result = norm ? norm.out : sum!;
     const groups = norm?.groups ?? 1;
     const forms = [...(this.#wanted.get(result.id) ?? [])];
-    // The other forms are made by whole rows, and heads are normed one by one.
+    // The other forms are made from whole rows, while heads are normed one by one.
     const other = groups === 1 ? forms.find((form) => form !== "f32") : undefined;
     const options: NormOptions = {
       ...this.#values.rows(x),
@@ -158,7 +158,7 @@ export class ModeCompiler {
     this.#emit(joinedDispatch({ ...options, out: this.#values.target(result, "q8") }, join, result.cols));
   }
 
-  /** Products that go into a cache, or are its queries, in one dispatch. */
+  /** Queries, keys and values in one dispatch, which appends keys and values to the cache. */
   #appendProducts(stage: PlainAppend, options: Omit<MatmulOptions, "out">): void {
     const { angles, batch } = this.shared;
     const { op, keys, queries } = stage;
@@ -182,7 +182,7 @@ export class ModeCompiler {
     return norm && { weight: norm.weight && blocks.vector(norm.weight), epsilon: norm.epsilon };
   }
 
-  /** To a packed cache vectors are appended as they come, and packed later. */
+  /** The cache to which vectors are appended. A packed cache has one of unpacked vectors, which are packed later. */
   #appendedTo({ id }: Cache): CachePlace {
     return this.shared.recents[id] ?? this.shared.caches[id];
   }
@@ -274,7 +274,7 @@ export class ModeCompiler {
       }
       case "attend": {
         const wanted = this.#asked(op.out);
-        // By whole groups of a head.
+        // q8 is written in groups of 32, which must not cross heads.
         const writesQ8 = op.cache.headDim % 32 === 0;
         const form = wanted === "q8" && !writesQ8 ? "f32" : wanted;
         return this.#emit(
@@ -401,7 +401,7 @@ export class ModeCompiler {
     );
   }
 
-  /** `out` from rows of x, in a form. */
+  /** Copies rows of x to `out`, in this form. */
   #copy(
     label: string,
     x: Value | View,
@@ -438,11 +438,11 @@ export class ModeCompiler {
     return form(traits, blocks.of(stage.ops), this.mode);
   }
 
-  /** Maximum rows that attend in spans; in a prompt, in addition to runs of several rows. */
+  /** Most rows that attend in spans. In a prompt, these are single rows; runs of several rows attend in tiles. */
   #mostSpanned(): number {
     const { graph, traits } = this.shared;
     if (this.mode !== "prompt") return Math.min(mostRows(this.mode, traits), graph.maxTokens);
-    // Many single rows need as many texts.
+    // A prompt step has more rows than a batch, so single rows alone need more texts than that.
     return graph.texts > traits.batch ? Math.min(graph.texts, graph.maxTokens) : graph.texts - 1;
   }
 }

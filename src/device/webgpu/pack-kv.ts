@@ -1,4 +1,7 @@
-/** The dispatch of packKv: the blocks of a step that a packed cache encodes, from the vectors as they came. kv.ts owns the layouts. */
+/**
+ * The dispatch of packKv: encodes the blocks that a step packs, from the vectors that were appended as f16. kv.ts
+ * defines the layouts.
+ */
 import { PAGE_SLOTS } from "../contract.ts";
 import { heldDim } from "../kv.ts";
 import type { CachePlace } from "./attend-options.ts";
@@ -6,7 +9,7 @@ import type { Buffer, Dispatch } from "./dispatch.ts";
 import { bufferTokenBytes, kvBlock, layoutConstants } from "./kv.ts";
 import { packParams } from "./params.ts";
 
-/** to: the packed pages of `from`. */
+/** from: the vectors that are not packed yet; to: the packed pages of the same layer. */
 export function packDispatch(from: CachePlace, to: CachePlace, batch: Buffer): Dispatch {
   const { cache } = to;
   const { kvHeads, headDim, pool } = cache;

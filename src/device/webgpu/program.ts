@@ -1,7 +1,8 @@
 /**
- * A graph compiled for a GPU: lists of dispatches (by the rows of a step), every buffer they need with its bytes, and
- * where each weight lies. Pure: nothing is allocated, so the plan is exact. One idea: an activation exists in the forms
- * (f32, f16, q8) that its readers ask for, each made once, by the dispatch that computes it where possible.
+ * A graph compiled for a GPU: lists of dispatches (one for each mode, which depends on a step's rows), every buffer
+ * with its bytes, and the place of each weight. Pure: nothing is allocated, so the plan is exact. One idea: an
+ * activation exists in the forms (f32, f16, q8) that its readers need. Each form is made once, if possible by the
+ * dispatch that computes the activation.
  */
 import { checkFormats } from "../check.ts";
 import { type Cache, type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
@@ -19,9 +20,9 @@ import type { Shared } from "./shared.ts";
 import { assignSlots } from "./slots.ts";
 
 export interface GpuProgram {
-  /** A mode that no step of the graph meets has no dispatches. */
+  /** Dispatches of each mode; none for a mode that no step of the graph has. */
   readonly modes: Readonly<Record<Mode, readonly Dispatch[]>>;
-  /** What is allocated: weights, caches, slots of activations, tables. */
+  /** Everything that is allocated: weights, caches, slots of activations, tables. */
   readonly buffers: readonly Buffer[];
   readonly batch: Buffer;
   readonly angles: readonly Buffer[];
@@ -30,16 +31,16 @@ export interface GpuProgram {
   readonly caches: Shared["caches"];
   readonly recents: Shared["recents"];
   readonly states: Shared["states"];
-  /** A page on its way: WebGPU copies nothing within a buffer. */
+  /** Holds a page while it is copied, because WebGPU does not copy within a buffer. */
   readonly page: Buffer;
   /** Counts submits (submits.ts). */
   readonly stamp: Dispatch;
-  /** The buffer that is allocated for a planned one. */
+  /** The allocated buffer in which a planned buffer is placed. */
   place(buffer: Buffer): Buffer;
-  /** Where a value can be read after a step; undefined unless it is kept. */
+  /** The buffer in which a value can be read after a step; undefined unless it is kept. */
   kept(value: Value): Buffer | undefined;
   weight(weight: Weight): Placement;
-  /** Where the rows of a step of a table lie. */
+  /** The buffer for the rows of a table that a step reads. */
   table(weight: Weight): Buffer;
 }
 
@@ -52,7 +53,7 @@ function aligned(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
-/** The most that one buffer may hold, all of it bound at once. */
+/** Bytes of the largest buffer that can be bound as a whole. */
 export function bufferBytes({ maxStorageBufferBindingSize, maxBufferSize }: Limits): number {
   return Math.floor(Math.min(maxStorageBufferBindingSize, maxBufferSize) / ALIGNMENT) * ALIGNMENT;
 }
@@ -110,7 +111,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     label: "stamp",
     kernel: { kernel: "stamp", values: {} },
     params: new Uint32Array(),
-    // Counts from the zero with which WebGPU makes buffers.
+    // Counts from zero, with which WebGPU initializes buffers.
     buffers: { out: keep("stamp", 16) },
     workgroups: () => [1, 1, 1],
   };
@@ -191,5 +192,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   };
 }
 
-/** One dispatch's Params in the buffer of all of them: WebGPU's largest alignment of uniform offsets. */
+/**
+ * Bytes for the Params of one dispatch in the buffer of all Params: the largest alignment of uniform offsets in WebGPU.
+ */
 export const PARAMS_BYTES = 256;

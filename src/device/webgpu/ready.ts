@@ -1,6 +1,6 @@
 /**
- * Planned dispatches -> pipelines and bind groups, made once: a step then only sets and dispatches them. Owns the buffer
- * of all Params and how a kernel's variables meet planned buffers.
+ * Planned dispatches -> pipelines and bind groups, made once, so that a step only sets and dispatches them. Makes the
+ * buffer of all Params, and binds the variables of kernels to the planned buffers.
  */
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
 import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
@@ -18,13 +18,13 @@ export interface Ready {
 }
 
 export interface BoundTo {
-  /** The GPU's buffer of a planned one. */
+  /** The GPU's buffer for a planned one. */
   readonly bufferOf: (planned: Buffer) => GPUBuffer;
   /** The step uniform. */
   readonly step: GPUBuffer;
 }
 
-/** Compiles what is new, side by side, and binds everything. DeviceError when a kernel or a binding is wrong. */
+/** Compiles new pipelines concurrently and binds all buffers. Throws DeviceError if a kernel or a binding is wrong. */
 export async function makeReady(
   gpu: Gpu,
   dispatches: readonly Dispatch[],
@@ -59,14 +59,14 @@ export async function makeReady(
   return readies;
 }
 
-/** One pass with those of the dispatches that the step needs. */
+/** Encodes a pass with the dispatches that the step needs. */
 export function encodePass(encoder: GPUCommandEncoder, readies: readonly Ready[], step: StepShape): void {
   const pass = encoder.beginComputePass();
   encodeReady(pass, readies, step);
   pass.end();
 }
 
-/** Those of the dispatches that the step needs, into a pass that goes on. */
+/** Encodes the dispatches that the step needs into an open pass. */
 export function encodeReady(pass: GPUComputePassEncoder, readies: readonly Ready[], step: StepShape): void {
   let set: GPUComputePipeline | null = null;
   for (const { dispatch, pipeline, group } of readies) {

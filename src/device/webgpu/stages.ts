@@ -1,11 +1,14 @@
-/** What a dispatch, or a few, do together: the operations of a graph as fusion.ts has joined them. */
+/**
+ * A stage: what one dispatch, or a few, compute together. It is one operation of a graph, or several that fusion.ts has
+ * joined.
+ */
 import type { Op, Rope, Value } from "../contract.ts";
 import { inputsOf } from "../facts.ts";
 import type { Form } from "./forms.ts";
 
 export type OpOf<Name extends Op["op"]> = Extract<Op, { op: Name }>;
 
-/** Keys or queries on their way from a projection: norm of each head, then RoPE, then what takeTurned takes, each optional. */
+/** Keys or queries after their projection: norm of each head, then RoPE, then takeTurned, each optional. */
 export interface HeadChain {
   readonly x: Value;
   readonly norm: OpOf<"rmsNorm"> | null;
@@ -14,29 +17,32 @@ export interface HeadChain {
 }
 
 export type Stage =
-  /** sum = (x + added) * factor, or (x + norm(added)) * factor; out = norm(sum), or none. Without `added`: norm(x). */
+  /**
+   * sum = (x + added) * factor, or (x + norm(added)) * factor; out = norm(sum), if there is a norm. Without `added`:
+   * out = norm(x).
+   */
   | {
       readonly kind: "norm";
       readonly x: Value;
       readonly added: Value | null;
-      /** Makes `added` on the way. */
+      /** The sum of a mixture that computes `added` in this stage; null: there is none. */
       readonly combine: OpOf<"combine"> | null;
       readonly addedNorm: OpOf<"rmsNorm"> | null;
       readonly factor: number;
       readonly sum: Value | null;
       readonly norm: OpOf<"rmsNorm"> | null;
     }
-  /** Matrices of one input, stored as one block of rows. */
+  /** Matrices with the same input, stored as one block of rows. */
   | { readonly kind: "matmul"; readonly ops: readonly OpOf<"matmul">[] }
-  /** Experts' matrices of one input and the same picks, stored as one block: of each expert the rows of all of them. */
+  /** Experts' matrices with the same input and picks, stored as one block: for each expert the rows of all matrices. */
   | { readonly kind: "experts"; readonly ops: readonly OpOf<"expertMatmul">[] }
   | {
       readonly kind: "append";
       readonly op: OpOf<"appendKv">;
       readonly keys: HeadChain;
-      /** epsilon: of a norm of each head without a weight; null: they are stored as they come. */
+      /** epsilon: for a norm of each head without a weight; null: values are stored as they are. */
       readonly values: { readonly x: Value; readonly epsilon: number | null };
-      /** The queries of the attend that follows, turned in the same dispatch; null: they are ready. */
+      /** The queries of the attend that follows, turned in the same dispatch; null: another dispatch prepares them. */
       readonly queries: (HeadChain & { readonly attend: OpOf<"attend"> }) | null;
     }
   | {
@@ -53,7 +59,10 @@ export function weightOf(op: MatrixOp) {
   return op.op === "embed" ? op.table : op.weight;
 }
 
-/** Values that a stage reads as f32; the input of its products, if it has any, comes in the form that their kernels want. */
+/**
+ * Values that a stage reads as f32. The input of its products is not among them: it has the form that their kernels
+ * need.
+ */
 function plainReads(stage: Stage): readonly Value[] {
   switch (stage.kind) {
     case "norm": {
@@ -71,7 +80,9 @@ function plainReads(stage: Stage): readonly Value[] {
   }
 }
 
-/** All that stages read, each with the form that it is wanted in. formOf: of the input of a stage's products. */
+/**
+ * All values that stages read, each with the form that is needed. formOf: the form for the input of a stage's products.
+ */
 export function* readsOf(
   stages: readonly Stage[],
   formOf: (stage: StageOf<"matmul"> | StageOf<"experts">) => Form,

@@ -1,13 +1,14 @@
 /**
- * A step's dispatches -> parts, each for a submit of its own that is over before a driver's watchdog stops it (macOS allows
- * some 5 s, Windows 2, and both less where they draw). Owns the estimate: work by kind, and how much of it a millisecond did so
- * far. Between layers a step may be cut anywhere; attention of many rows over a long context is cut by rows. Pure.
+ * Divides a step's dispatches into parts. Each part is a submit that ends before a driver's watchdog would stop it
+ * (macOS allows some 5 s, Windows 2, and both less while they draw). Its length is an estimate: the work of each kind,
+ * divided by how much of that kind a millisecond did so far. A step may be cut between any two dispatches; attention of
+ * many rows over a long context is also cut by rows. Pure.
  */
 import type { Batch } from "./batch.ts";
 import type { Dispatch, StepShape } from "./dispatch.ts";
 import { type Unit, unitsOf } from "./units.ts";
 
-/** Longest part, by estimate. A short one costs some 50 us, and the screen waits for a long one. */
+/** Longest part, by estimate. A short one costs some 50 us, and nothing is drawn on the screen during a long one. */
 export const SUBMIT_MS = 300;
 
 /** Dispatches of a prompt's first part: the GPU works on them while the host encodes the rest, some 2 ms for 300. */
@@ -15,11 +16,11 @@ const EARLY_JOBS = 24;
 
 export interface SubmitPart<T> {
   readonly jobs: readonly T[];
-  /** Of its one job, which attends, the rows; null: all. */
+  /** The rows that the part's only job, an attention, computes; null: all rows. */
   readonly units: readonly Unit[] | null;
-  /** By estimate. */
+  /** Estimated time. */
   readonly ms: number;
-  /** The estimate by kind of work. */
+  /** Estimated time by kind of work. */
   readonly kinds: ReadonlyMap<string, number>;
 }
 
@@ -28,34 +29,35 @@ interface HasDispatch {
 }
 
 /**
- * Bytes in a millisecond, or with many rows bytes times rows, where nothing is known yet: of a slow GPU. A fast one is found
- * out in a few parts, each of which may be twice as large as the one before.
+ * Rates before anything is measured, those of a slow GPU: bytes per millisecond, or with many rows bytes times rows.
+ * The rates of a fast GPU are found within a few parts, because each part may be twice as large as the one before.
  */
 const FIRST_RATES = { few: 1e7, product: 1e8, attend: 1e7 };
-/** A rate is known after N parts. */
+/** A rate is known after this many parts. */
 const KNOWN = 8;
 const MOST_RISE = 2;
 const MOST_FALL = 8;
-/** What a host measures is no shorter. */
+/** Shorter times are measured too imprecisely and count as this. */
 const LEAST_MS = 0.5;
 
-/** How fast each kind of work goes on a device, from the time that parts took. */
+/** The rate of each kind of work on a device, from the time that parts took. */
 export class WorkRates {
   readonly #rates = new Map<string, { rate: number; times: number }>();
 
-  /** Milliseconds of `work` by estimate. */
+  /** Estimated milliseconds of `work`. */
   ms(kind: string, work: number): number {
     return work / this.#rate(kind).rate;
   }
 
-  /** Whether all kinds of a part were measured often enough that the next need not wait for it. */
+  /** Whether all kinds of a part were measured often enough that the next part need not wait for it. */
   knows({ kinds }: Pick<SubmitPart<unknown>, "kinds">): boolean {
     return [...kinds.keys()].every((kind) => this.#rate(kind).times >= KNOWN);
   }
 
   /**
-   * A part took `ms`: rates of its kinds change by their share of it. Down at once, up by steps: the host may have seen the
-   * end of the part before late, and too long an estimate costs little.
+   * Corrects the rates of a part's kinds after the part took `ms`, each by its share of the estimate. Rates fall at
+   * once and rise in steps: the host may have seen the end of the previous part late, and an estimate that is too long
+   * costs little.
    */
   took({ ms: estimate, kinds }: Pick<SubmitPart<unknown>, "ms" | "kinds">, ms: number): void {
     if (estimate <= 0) return;
@@ -79,7 +81,7 @@ export class WorkRates {
   }
 }
 
-/** By label; made once, since a step asks some hundred times. */
+/** Kinds by label. They are made once, because a step asks for some hundred. */
 const KINDS = { few: new Map<string, string>(), many: new Map<string, string>() };
 
 function kindOf(label: string, isMany: boolean): string {
@@ -89,7 +91,7 @@ function kindOf(label: string, isMany: boolean): string {
   return kind;
 }
 
-/** The step's parts one after another, at least one; each is cut when it is asked for, by what is known then. */
+/** The parts of a step in order, at least one. Each part is cut when it is requested, with the rates known by then. */
 export function* submitPartsOf<T extends HasDispatch>(
   list: readonly T[],
   { mode, shape, longs }: Pick<Batch, "mode" | "shape" | "longs">,
@@ -152,7 +154,7 @@ function* unitParts<T>(
   }
 }
 
-/** The step as a part with units sees it. */
+/** The step's shape for a part: if the part has units, they are its `longs`. */
 export function shapeOf(shape: StepShape, { units }: Pick<SubmitPart<unknown>, "units">): StepShape {
   return units ? { ...shape, longs: units } : shape;
 }

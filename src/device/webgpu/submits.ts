@@ -1,7 +1,7 @@
 /**
- * A step's submits: one where it is short, else one for each part (submit-parts.ts). Owns the time that parts take, the step uniform
- * between them, and the proof that long ones ran: their last dispatch counts them, since a driver may stop work that takes too
- * long and report nothing.
+ * The submits of a step: one if it is short, otherwise one for each part (submit-parts.ts). Measures the time of parts,
+ * writes the step uniform between them, and checks that long parts ran to their end: their last dispatch increments a
+ * counter, because a driver may stop work that takes too long and report nothing.
  */
 import { type Batch, unitLists } from "./batch.ts";
 import type { Gpu } from "./gpu.ts";
@@ -9,10 +9,10 @@ import { encodePass, type Ready } from "./ready.ts";
 import { SUBMIT_MS, type SubmitPart, shapeOf, submitPartsOf, WorkRates } from "./submit-parts.ts";
 import { WordsBack } from "./words-back.ts";
 
-/** Parts are counted that take this share of the longest by estimate, 10 ms: the count takes some 5 us. */
+/** A part is counted if its estimate exceeds this share of the longest part's, 10 ms. Counting takes some 5 us. */
 const COUNTED_SHARE = 1 / 30;
 
-/** Of buffers in which the count comes back. */
+/** Label of the buffers through which the count is read back. */
 export const COUNT_LABEL = "submits back";
 
 const NO_LISTS = new Uint32Array();
@@ -21,14 +21,14 @@ export interface SubmitOptions {
   readonly gpu: Gpu;
   /** Longest part by estimate; default: SUBMIT_MS. */
   readonly submitMs?: number;
-  /** The dispatch of `stamp`, and the word that it counts in. */
+  /** The dispatch of `stamp`, and the buffer of its counter. */
   readonly stamp: Ready;
   readonly stampBuffer: GPUBuffer;
-  /** Puts a step uniform and words of its lists in place, `at`: in words of `batch`. */
+  /** Writes a step uniform and words of its lists. at: where in `batch` they begin, in words. */
   write(uniform: Uint32Array<ArrayBuffer>, lists: Uint32Array<ArrayBuffer>, at: number): void;
 }
 
-/** Adds to a submit; what it gives is called after that. null: no words come back. */
+/** Adds to a submit. The function that it returns is called after the submit; null: no words are read back. */
 type Finish = (encoder: GPUCommandEncoder) => (() => Promise<Uint32Array>) | null;
 
 const NOTHING_BACK: Finish = () => null;
@@ -41,9 +41,9 @@ interface Submitted {
 export class Submits {
   readonly #pace = new WorkRates();
   readonly #words: WordsBack;
-  /** Counted submits. */
+  /** Submits counted so far. */
   #count = 0;
-  /** When the submit before was seen to be done. */
+  /** The time at which the previous submit was seen to be done. */
   #doneAt = 0;
 
   constructor(readonly options: SubmitOptions) {
@@ -51,8 +51,8 @@ export class Submits {
   }
 
   /**
-   * Submits a step whose uniform and lists are in place; `last` adds to the last submit a copy of words that come back, if any.
-   * Resolves when all is submitted; `done`, which does not reject, when all has run.
+   * Submits a step whose uniform and lists are written. `last` may add a copy of words that are read back to the last
+   * submit. Resolves when everything is submitted. `done` resolves when everything has run, and never rejects.
    */
   async run(list: readonly Ready[], batch: Batch, last: Finish): Promise<Submitted> {
     const { gpu, submitMs = SUBMIT_MS } = this.options;
@@ -94,7 +94,7 @@ export class Submits {
           },
           () => {},
         )
-      : // Words that come tell that all before them has run: one promise less of Dawn, some 15 us.
+      : // Words that have arrived show that all work before them has run. This saves a promise of Dawn's, some 15 us.
         (words?.then(
           () => {},
           () => {},

@@ -1,7 +1,7 @@
 /**
- * The WebGPU device: chooses and describes an adapter, and opens a GPUDevice for each allocation with the features it
- * has and no more limits than the plan needs. Refuses adapters that compute nothing.
- * Web standards only: Node's Dawn comes in as a `GPU` (dawn.ts), a browser's is navigator.gpu.
+ * The WebGPU device: chooses and describes an adapter, and opens a GPUDevice for each allocation, with the adapter's
+ * features and only the limits that the plan needs. Adapters that compute nothing are refused. Web standards only:
+ * Node's Dawn is passed in as a `GPU` (dawn.ts); a browser's is navigator.gpu.
  */
 import { DeviceError } from "../../format/errors.ts";
 import type { Device } from "../contract.ts";
@@ -19,39 +19,41 @@ import { gpuFormats } from "./kv.ts";
 import { bufferBytes, compileGraph, type GpuProgram } from "./program.ts";
 
 export interface WebgpuOptions extends AllocationOptions {
-  /** Refuses features that the adapter has; for tests and comparisons. */
+  /** Turns off features that the adapter has; for tests and comparisons. */
   traits?: TraitOptions;
-  /** false: refuses adapters that are programs, such as SwiftShader and llvmpipe. */
+  /** false: refuses adapters in software, such as SwiftShader and llvmpipe. */
   software?: boolean;
-  /** A sentence for who has no GPU: what to do here. */
+  /** A sentence that ends the error if there is no usable GPU: what the user can do. */
   wayOut?: string;
 }
 
-/** Longest single buffer or binding of WebGPU's default limits. */
+/** WebGPU's default limits, in bytes: the largest buffer, the largest binding, and a workgroup's memory. */
 const DEFAULT_LIMITS = {
   maxBufferSize: 268_435_456,
   maxStorageBufferBindingSize: 134_217_728,
   maxComputeWorkgroupStorageSize: 16_384,
 };
-/** Default tokens of a step: as many as the matrix kernels need to reach their speed; bench row `matmul` x 512. */
+/**
+ * Default tokens of a step: as many as the matrix kernels need to reach their full speed (bench row `matmul` x 512).
+ */
 export const GPU_CHUNK = 512;
 
 export interface WebgpuDevice extends Device {
-  /** Names as WebGPU has them: "nvidia". */
+  /** Names as WebGPU gives them, for example "nvidia". */
   readonly adapter: {
     readonly vendor: string;
     readonly name: string;
-    /** What the adapter says besides: a driver's version on Vulkan. */
+    /** Further information of the adapter; on Vulkan, the driver's version. */
     readonly driver: string;
     readonly isSoftware: boolean;
   };
-  /** What its kernels count on. */
+  /** The features by which its kernels are chosen. */
   readonly traits: Traits;
-  /** A GPUDevice without a graph, with all the memory that the adapter allows: for measuring kernels. */
+  /** Opens a GPUDevice without a graph, with the largest buffers that the adapter allows: for measuring kernels. */
   openGpu(): Promise<Gpu>;
 }
 
-/** DeviceError when there is no adapter that computes. */
+/** Throws DeviceError if there is no adapter that computes. */
 export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promise<WebgpuDevice> {
   const { software = true, wayOut } = options;
   const none = (found: string, cause?: unknown) =>
@@ -60,12 +62,12 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
   if (!adapter) throw none("no WebGPU adapter was found");
   const name = adapterName(adapter);
   const { info, limits } = adapter;
-  // Dawn's null backend accepts everything and gives zeros.
+  // Dawn's null backend accepts everything and returns zeros.
   if (/null/i.test(info.device ?? "") && !info.vendor) throw none(`the adapter ${name} computes nothing`);
   if (!software && info.isFallbackAdapter) throw none(`${name} is a program, not a GPU`);
   const traits = traitsOf(adapter, options.traits);
   const open = async (needed: Record<string, number>) => {
-    // An adapter gives one device only.
+    // An adapter can open only one device.
     const used = adapter ?? (await requestAdapter(gpu, none));
     adapter = null;
     if (!used) throw none(`the adapter ${name} is gone`);
@@ -83,7 +85,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     chunk: GPU_CHUNK,
     bufferBytes: bufferBytes(limits),
     chooses: true,
-    // Without threads nothing is won, and a page's connection wants reads one after another.
+    // Without packing threads, parallel loads gain nothing, and a page's connection is better read sequentially.
     loads: options.packing ? 4 : 1,
     ...gpuFormats(traits),
     measure: (graph) => compileGraph(graph, traits, limits).footprint,
@@ -104,7 +106,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
   };
 }
 
-/** The discrete GPU where there are several: browsers and Dawn take the preference so. */
+/** Prefers the discrete GPU if there are several; browsers and Dawn interpret the preference like this. */
 function requestAdapter(gpu: GPU, none: (found: string, cause: unknown) => DeviceError) {
   return gpu.requestAdapter({ powerPreference: "high-performance" }).catch((cause: unknown) => {
     throw none(`no WebGPU adapter can be had: ${oneLine(cause)}`, cause);
@@ -124,7 +126,7 @@ function describe(
   return parts.join(", ");
 }
 
-/** What the program needs beyond the defaults, exactly. */
+/** Exactly the limits beyond the defaults that the program needs. */
 function neededLimits(program: GpuProgram, traits: Traits): Record<string, number> {
   const largest = Math.max(...program.buffers.map(({ bytes }) => bytes));
   return beyondDefaults({ maxBufferSize: largest, maxStorageBufferBindingSize: largest }, traits);

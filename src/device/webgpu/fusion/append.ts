@@ -1,4 +1,7 @@
-/** Norm and RoPE of keys, and of the queries of the attention after it, and a norm of values, on their way into the cache. */
+/**
+ * Joins appendKv with the norm and RoPE of its keys, with those of the queries of the attention after it, and with a
+ * norm of its values.
+ */
 import type { Op, Rope, Value, Weight } from "../../contract.ts";
 import type { HeadChain, OpOf, StageOf } from "../stages.ts";
 import type { Flow, Rule } from "./flow.ts";
@@ -9,17 +12,17 @@ export const appendKv: Rule = {
     const { ops } = flow.graph;
     for (const op of flow.free("appendKv")) {
       const attend = ops[ops.indexOf(op) + 1];
-      // Keys that are the values too must stay as they are.
+      // Keys that are also the values must stay as they are.
       const { headDim } = op.cache;
       const keys = op.keys === op.values ? none(op.keys) : chainTo(flow, op.keys, op, headDim, null);
       const keyNorm = keys.chain.norm?.weight ?? null;
       const normed = flow.madeFor(op.values, "rmsNorm", op);
-      // The kernel has no room for a weight.
+      // The kernel has no binding for a weight of this norm.
       const valueNorm = normed && isOfHeads(normed, headDim) && !normed.weight ? normed : null;
       let queries: (Chain & { attend: OpOf<"attend"> }) | null = null;
       if (attend?.op === "attend" && attend.cache === op.cache) {
         const chain = chainTo(flow, attend.queries, attend, headDim, keyNorm);
-        // One dispatch has one table of angles. Queries that are not whole need what takes them.
+        // One dispatch has one table of angles. A cache with turned dims needs queries from takeTurned.
         const { rope, takes } = chain.chain;
         const isWhole = takes || op.cache.turned === 0;
         if (rope && rope === keys.chain.rope && isWhole) queries = { ...chain, attend };
@@ -44,7 +47,7 @@ interface Chain {
 
 const none = (x: Value): Chain => ({ chain: { x, norm: null, rope: null, takes: false }, ops: [] });
 
-/** The operations that end in `value` and are for `reader` alone. taken: the weight with which takeTurned's part can be done. */
+/** The operations that compute `value` for `reader` alone. taken: the weight with which takeTurned can be joined. */
 function chainTo(flow: Flow, value: Value, reader: Op, headDim: number, taken: Weight | null): Chain {
   const ops: Op[] = [];
   let x = value;
@@ -52,7 +55,7 @@ function chainTo(flow: Flow, value: Value, reader: Op, headDim: number, taken: W
   let norm: OpOf<"rmsNorm"> | null = null;
   const taking = flow.madeFor(x, "takeTurned", reader);
   if (taking) {
-    // What it takes has to be turned in the same dispatch.
+    // takeTurned can be joined only together with the RoPE before it.
     const isKnown = taking.weight === taken && flow.madeFor(taking.x, "rope", taking);
     if (!isKnown) return none(value);
     x = taking.x;

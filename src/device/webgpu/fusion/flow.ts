@@ -1,12 +1,12 @@
 /**
- * Who makes and who reads each value of a graph, for the rules of fusion, and what they have joined so far. A rule asks for
- * producers and readers, not for neighbours in the list.
+ * The producer and the readers of each value of a graph, and what the rules of fusion have joined so far. A rule looks
+ * for producers and readers, not for neighbours in the list.
  */
 import type { Graph, Op, Value, Weight } from "../../contract.ts";
 import { inputsOf, outputOf } from "../../facts.ts";
 import { type Stage, weightOf } from "../stages.ts";
 
-/** Joins operations that one stage can do. Operations that another rule has joined are not free. */
+/** Joins operations that one stage can compute. Operations that another rule has joined are not free. */
 export interface Rule {
   readonly name: string;
   apply(flow: Flow): void;
@@ -43,7 +43,7 @@ export class Flow {
     return !this.#joined.has(op);
   }
 
-  /** Someone outside reads it after a step. */
+  /** Whether the value is read from outside after a step. */
   isKept(value: Value): boolean {
     return this.#kept.has(value.id);
   }
@@ -56,13 +56,13 @@ export class Flow {
     return this.#producers.get(value.id);
   }
 
-  /** A value that `reader` alone reads, so that it need not exist for others. */
+  /** Whether only `reader` reads the value, so that it need not exist for others. */
   isOnlyFor(value: Value, reader: Op): boolean {
     const readers = this.readersOf(value);
     return readers.length === 1 && readers[0] === reader && !this.isKept(value);
   }
 
-  /** The free operation of this name that makes a value for `reader` alone. */
+  /** The free operation of this name whose result only `reader` reads. */
   madeFor<Name extends Op["op"]>(
     value: Value,
     name: Name,
@@ -73,17 +73,23 @@ export class Flow {
     return fits ? (op as Extract<Op, { op: Name }>) : undefined;
   }
 
-  /** No other operation reads the weight: it may lie in a block with others. An embedding's is looked up by row. */
+  /**
+   * Whether no other operation reads the weight, so that it may be stored in a block with others. An embedding's weight
+   * is read by row.
+   */
   isUsedOnce(weight: Weight): boolean {
     return this.#uses.get(weight) === 1;
   }
 
-  /** `ops` become one stage in the place of `at`, where all that it reads is there and nothing needs its values earlier. */
+  /**
+   * Makes `ops` one stage in the place of `at`. There, all inputs of the stage must be computed, and none of its
+   * results may be needed earlier.
+   */
   join(at: Op, ops: readonly Op[], stage: Stage): void {
     for (const op of ops) this.#joined.set(op, { at, stage });
   }
 
-  /** Everything in an order in which it is computed before it is read. */
+  /** All stages, in an order in which each value is computed before it is read. */
   stages(): Stage[] {
     return this.graph.ops.flatMap((op): Stage[] => {
       const joined = this.#joined.get(op);

@@ -1,6 +1,7 @@
 /**
- * GGUF's types of 256 values under two levels of scales (format/blocks/k-quants.ts defines them). q4_k, q5_k and q6_k keep both
- * levels; of the others a group's own scale and minimum are multiplied out and rounded to f16 once: 2^-12 of the weight at most.
+ * GGUF's types of 256 values with two levels of scales (format/blocks/k-quants.ts defines them). q4_k, q5_k and q6_k
+ * keep both levels. For the others, the scale and minimum of each group are multiplied out and rounded to f16 once,
+ * which changes a weight by 2^-12 of it at most.
  */
 import { f16At, f16ToF32, f32ToF16 } from "../../../format/float16.ts";
 import { halfAt, LOW, type PackRow, putHalf, wordOf } from "./words.ts";
@@ -41,7 +42,7 @@ export const q3K: PackRow = ({ bytes, halves }, at, cols, codes, to, scales, sca
     }
     const thirds = at / 2;
     for (let w = 0; w < 4; w++) {
-      // Of eight groups, a bit each.
+      // A word has a bit for each of eight groups.
       const lowThird = wordOf(halves, thirds + 2 * w);
       const highThird = wordOf(halves, thirds + 8 + 2 * w);
       for (let half = 0; half < 2; half++) {
@@ -66,18 +67,18 @@ function sixBits(bytes: Uint8Array, at: number, i: number): number {
   return (low | (((bytes[at + 8 + (i & 3)] >> (2 * (i >> 2))) & 3) << 4)) - 32;
 }
 
-/** The upper halves of four bytes. */
+/** Mask of the upper halves of four bytes. */
 const HIGH = 0xf0f0f0f0;
 
-/** An f16's bits, the number 64 times as large: exact, and no longer subnormal. */
+/** The bits of an f16 number times 64: exact, and no longer subnormal. */
 function superHalf(bits: number): number {
   const exponent = bits & 0x7c00;
   return exponent > 0 && exponent < 0x6000 ? bits + 0x1800 : f32ToF16(64 * f16ToF32(bits));
 }
 
 /**
- * d and -dMin, then scales and minimums of eight groups, out of the first four words of q4_k's and q5_k's blocks, 12 bytes of which
- * are 6-bit numbers.
+ * Writes d and -dMin, then scales and minimums of eight groups. Reads the first four words of a block of q4_k or q5_k,
+ * 12 bytes of which are 6-bit numbers.
  */
 function superPairs(words: Int32Array, at: number, scales: Uint32Array, scaleTo: number): void {
   const [numbers, first, second, low] = [words[at], words[at + 1], words[at + 2], words[at + 3]];
@@ -92,7 +93,7 @@ function superPairs(words: Int32Array, at: number, scales: Uint32Array, scaleTo:
   scales[scaleTo + 4] = (moreScale >>> 16) | (moreMin & 0xffff0000);
 }
 
-/** 128 bytes of nibbles, a byte of which holds the same value of two groups; at: in words. */
+/** 128 bytes of nibbles; a byte holds a value of each of two groups, at the same place. at: in words. */
 function superNibbles(words: Int32Array, at: number, codes: Uint32Array, to: number): void {
   for (let two = 0; two < 4; two++, at += 8, to += 8)
     for (let w = 0; w < 4; w++) {
@@ -115,7 +116,7 @@ export const q4K: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) =>
 
 const bits = new Int32Array(8);
 
-/** As q4_k, with 32 bytes of fifth bits before the nibbles -> nibbles, and apart their fifth bits. */
+/** As q4_k, with 32 bytes of fifth bits before the nibbles -> nibbles, and separately their fifth bits. */
 export const q5K: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) => {
   const blocks = cols / 256;
   let fifthTo = to + cols / 8;
@@ -123,7 +124,7 @@ export const q5K: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) =>
   for (let block = 0; block < blocks; block++, from += 44, to += 32, fifthTo += 8, scaleTo += 5) {
     superPairs(words, from, scales, scaleTo);
     for (let w = 0; w < 8; w++) bits[w] = words[from + 4 + w];
-    // Bit g of word w's bytes becomes bit w of word g's.
+    // Bit g of the bytes of word w becomes bit w of the bytes of word g.
     exchange(bits, 1, 0x55555555);
     exchange(bits, 2, 0x33333333);
     exchange(bits, 4, LOW);
@@ -132,7 +133,10 @@ export const q5K: PackRow = ({ words }, at, cols, codes, to, scales, scaleTo) =>
   }
 };
 
-/** Of eight words the upper bits of each `by` in one word for the lower ones in the word `by` further: a step of a transposition. */
+/**
+ * A step of transposing eight words: for words `by` apart, exchanges the upper bits of the first with the lower bits of
+ * the second.
+ */
 function exchange(eight: Int32Array, by: number, lower: number): void {
   for (let i = 0; i < 8; i++) {
     if (i & by) continue;
@@ -142,7 +146,10 @@ function exchange(eight: Int32Array, by: number, lower: number): void {
   }
 }
 
-/** [128 bytes of low nibbles][64 bytes of upper 2 bits][16 signed scales][d] -> nibbles, and apart their upper bits. */
+/**
+ * [128 bytes of low nibbles][64 bytes of upper 2 bits][16 signed scales][d] -> nibbles, and separately their upper
+ * bits.
+ */
 export const q6K: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) => {
   const blocks = cols / 256;
   let pairsTo = to + cols / 8;
@@ -151,14 +158,14 @@ export const q6K: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) =
     const d = superHalf(halves[from + 104]);
     scales[scaleTo] = d | (d << 16);
     for (let i = 0; i < 4; i++) {
-      // A group's two scales are neighbours; above 128 they are unsigned.
+      // The two scales of a group are neighbours; adding 128 makes them unsigned.
       const four = wordOf(halves, from + 96 + 2 * i) ^ 0x80808080;
       scales[scaleTo + 1 + i] = (four & 0xff0000ff) | ((four & 0xff00) << 8) | ((four >>> 8) & 0xff00);
     }
     for (let half = 0; half < 2; half++, to += 16, pairsTo += 8) {
       const low = from + 32 * half;
       for (let w = 0; w < 4; w++) {
-        // Words of two groups in their low nibbles, and of the two after next in their high ones.
+        // Each word holds values of a group in its low nibbles, and of the second group after it in its high nibbles.
         const a = wordOf(halves, low + 2 * w);
         const b = wordOf(halves, low + 8 + 2 * w);
         const c = wordOf(halves, low + 16 + 2 * w);
@@ -170,7 +177,8 @@ export const q6K: PackRow = ({ halves }, at, cols, codes, to, scales, scaleTo) =
       }
       const high = from + 64 + 16 * half;
       for (let w = 0; w < 4; w += 2) {
-        // Pairs of bits of four groups in each of four words -> of four words in a word for each group.
+        // From pairs of bits of four groups in each of four words, to pairs of bits of four words in one word for each
+        // group.
         let a = wordOf(halves, high + 2 * w);
         let b = wordOf(halves, high + 2 * w + 2);
         let c = wordOf(halves, high + 2 * w + 8);

@@ -1,13 +1,13 @@
 /**
- * What attention is asked for, in both modes, and the arithmetic that its kernels share: which positions a query sees, and
- * the scaling of scores.
+ * The options of attention, and arithmetic that its kernels share: which positions a query sees, and the scaling of
+ * scores.
  */
 import { type Cache, PAGE_SLOTS } from "../contract.ts";
 import type { Buffer, Mode } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 
-/** Of lib/spans.wgsl: what of a packed cache lies in packed pages, and what does not yet. */
+/** PART of lib/spans.wgsl: all of a cache, or of a packed cache the part in packed pages or the rest. */
 const PART_IDS = { all: 0, packed: 1, recent: 2 } as const;
 type PackedPart = keyof typeof PART_IDS;
 
@@ -26,47 +26,50 @@ export interface AttendOptions extends CachePlace {
   readonly heads: number;
   readonly scale: number;
   readonly softcap: number;
-  /** [heads] f32: a score more for each head, without a value; null: none. */
+  /** [heads] f32: an additional score for each head, which has no value; null: none. */
   readonly sinks: Buffer | null;
   /** [tokens, heads, keyDim of the cache] f32. */
   readonly queries: Buffer;
-  /** `rq4` attends with rotated queries: appendKv has rotated these; else attention does. */
+  /** `rq4` attends with rotated queries. true: appendKv has rotated them; false: attention rotates them. */
   readonly rotated: boolean;
-  /** Whether keys and values are rotated, where the format does not say so: an f16 cache that `rq4` was expanded to. */
+  /**
+   * Whether keys and values are rotated. Set for an f16 cache into which `rq4` was expanded; default: as the format
+   * says.
+   */
   readonly rotates?: boolean;
-  /** The cache's positions that this is about; default: all. */
+  /** The part of the cache to attend to; default: all. */
   readonly part?: PackedPart;
-  /** Of a packed cache, positions at a text's beginning that are never packed. */
+  /** For a packed cache: positions at a text's beginning that are never packed. */
   readonly kept?: number;
-  /** Of a packed cache: where vectors lie that are not packed yet, as a cache of f16 over the pages of Graph.recent. */
+  /** For a packed cache: the vectors that are not packed yet, as a cache of f16 in the pages of Graph.recent. */
   readonly recent?: CachePlace | null;
   readonly batch: Buffer;
   /** [tokens, heads * headDim] in `form`: f32, or q8 for few rows and f16 for many. */
   readonly out: Buffer;
   readonly form: Form;
-  /** Most tokens of a step in this mode, and most of them that attend in spans. */
+  /** Most tokens of a step in this mode, and how many of them may attend in spans. */
   readonly maxTokens: number;
   readonly maxSpanned: number;
-  /** Positions that a text may reach. */
+  /** Most positions of a text. */
   readonly mostPositions: number;
-  /** Workgroups that a long context is cut into; for measuring. */
+  /** Workgroups that a long context is divided into; for measuring. */
   readonly workgroups?: number;
-  /** Without subgroup matrices where there are; for measuring. */
+  /** true: no subgroup matrices, even if the device has them; for measuring. */
   readonly plain?: boolean;
   scratch(label: string, bytes: number): Buffer;
 }
 
-/** Whether attention turns queries before the cache, and what it sums after it. */
+/** Whether attention rotates queries, and rotates its sums back. */
 export function rotates({ rotates, cache }: AttendOptions): boolean {
   return rotates ?? cache.codec.name === "rq4";
 }
 
-/** The values by which kernels know a part. */
+/** Constants of the kernels for a part. */
 export function partConstants({ part = "all", kept = 0 }: Pick<AttendOptions, "part" | "kept">) {
   return { PART: PART_IDS[part], KEPT: kept };
 }
 
-/** A row, or rows at consecutive positions of one text, of which `packed` positions lie in packed pages. */
+/** A row, or rows at consecutive positions of one text. packed: the number of the text's positions in packed pages. */
 export interface Seeing {
   readonly position: number;
   /** Default: 1. */
@@ -74,7 +77,10 @@ export interface Seeing {
   readonly packed: number;
 }
 
-/** Positions of a part of the cache that rows see: from the page of the first one's oldest, to the last. */
+/**
+ * Positions of a part of the cache that rows see: from the start of the page with the first row's oldest position, to
+ * the last row's position.
+ */
 export function visible(
   { cache, part, kept = 0 }: Pick<AttendOptions, "cache" | "part" | "kept">,
   { position, tokens = 1, packed }: Seeing,
@@ -88,7 +94,7 @@ export function visible(
   return part === "recent" ? seen(0, kept) + seen(Math.max(kept, packed), end) : end - first;
 }
 
-/** exp2 instead of exp, and no division before tanh: the two factors around the soft cap. */
+/** The two factors around the soft cap, such that kernels use exp2 instead of exp and do not divide before tanh. */
 export function scaling(scale: number, softcap: number) {
   return softcap > 0
     ? { scale: scale / softcap, cap: softcap * Math.LOG2E }

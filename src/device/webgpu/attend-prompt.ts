@@ -1,6 +1,6 @@
 /**
- * The dispatch of attendPrompt: queries of runs over their texts' pages, all of them or in spans, with subgroup matrices where the
- * device has them. Owns how rows and dims are shared out within the limits of registers and workgroup memory.
+ * The dispatch of attendPrompt: queries of runs over their texts' pages, as a whole or in spans, with subgroup matrices
+ * if the device has them. Divides rows and dims within the limits of registers and workgroup memory.
  */
 import { type AttendOptions, partConstants, scaling, visible } from "./attend-options.ts";
 import type { Spans } from "./attend-spans.ts";
@@ -10,14 +10,15 @@ import { attendConstants, bufferTokenBytes } from "./kv.ts";
 import { packParams } from "./params.ts";
 import type { KernelValues } from "./wgsl.ts";
 
-/** Rows of attendPrompt's workgroups: a thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
+/** Rows of attendPrompt's workgroups. A thread's sums, rows / 8 * groups of 32 dims, stay within 32 registers. */
 const promptRows = (headDim: number) => (headDim > 256 ? 16 : headDim > 128 ? 32 : 64);
 
 /**
- * Four subgroups, each with at most 128 dims of 16 rows of sums in registers. Values take the keys' place in workgroup memory, so
- * that two workgroups share a core's: at most 20 KiB up to 256 dims. Eight subgroups with keys and values apart wait for each other:
- * 1,837 us where these take 1,763 (int4, 512 tokens over 16,384; H200, 2026-11-29, lab/kernels/attendPrompt). null: subgroups that share a row cannot have the same number of matrices of 16 dims, as for no head size of a
- * model; attendPrompt serves.
+ * Four subgroups, each with the sums of 16 rows and at most 128 dims in registers. Values take the keys' place in
+ * workgroup memory, so that two workgroups fit on a core: at most 20 KiB up to 256 dims. Eight subgroups with keys and
+ * values in separate memory wait for each other: 1,837 us, where these take 1,763 (int4, 512 tokens over 16,384; H200,
+ * 2026-11-29, lab/kernels/attendPrompt). Returns null if subgroups that share a row cannot have the same number of
+ * matrices of 16 dims, which is so for no head size of a model. Then attendPrompt is used.
  */
 function matrixShape(headDim: number) {
   if (headDim <= 128) return { ROW_BLOCKS: 4, SPLIT: 1, TOKENS: 32 };
@@ -26,7 +27,10 @@ function matrixShape(headDim: number) {
   return headDim % (16 * shape.SPLIT) === 0 ? shape : null;
 }
 
-/** Of matrices of 8: four subgroups, each with 16 rows and at most 64 dims, whose queries and sums fill its registers. null: as above. */
+/**
+ * For matrices of 8: four subgroups, each with 16 rows and at most 64 dims, whose queries and sums fill its registers.
+ * null as above.
+ */
 function matrix8Shape(headDim: number) {
   const split = headDim <= 64 ? 1 : headDim <= 128 ? 2 : 4;
   return headDim <= 256 && headDim % (8 * split) === 0 ? { SPLIT: split } : null;
@@ -34,7 +38,7 @@ function matrix8Shape(headDim: number) {
 
 interface PromptKernel {
   readonly kernel: "attendPrompt" | "attendPromptMatrix" | "attendPromptMatrix8";
-  /** Query heads of a workgroup. */
+  /** Rows of a workgroup: pairs of a token and a query head. */
   readonly rows: number;
   readonly values: KernelValues;
 }
@@ -45,7 +49,7 @@ function promptKernel({
   form,
   plain,
 }: AttendOptions): PromptKernel {
-  // The matrix kernels count on two lanes for each of 16 rows.
+  // The matrix kernels rely on two lanes for each of 16 rows.
   const isWhole = traits.subgroup === 32 && !plain;
   const matrices = traits.matrices && isWhole ? matrixShape(headDim) : null;
   if (matrices)
@@ -53,14 +57,14 @@ function promptKernel({
       ...{ kernel: "attendPromptMatrix", rows: matrices.ROW_BLOCKS * 16 },
       values: { ...matrices, TURNED, OUT_F16: form === "f16" },
     };
-  // Layers with one vector for key and value have larger heads than those.
+  // Layers with one vector for key and value have larger heads than this kernel serves.
   const eights = traits.matrices8 && isWhole && form === "f32" && !TURNED ? matrix8Shape(headDim) : null;
   if (eights) return { kernel: "attendPromptMatrix8", rows: 64 / eights.SPLIT, values: eights };
   const rows = promptRows(headDim);
   return { kernel: "attendPrompt", rows, values: { ROWS: rows, TURNED, OUT_F16: form === "f16" } };
 }
 
-/** spans: of a step of few rows, into their partials. */
+/** spans: for a step of few rows, whose results go into the spans' partials; null: results go into `out`. */
 export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispatch {
   const { cache, heads, scale, softcap } = options;
   const { kvHeads, headDim, pool } = cache;
@@ -89,7 +93,7 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
         ? packParams(kernel, common)
         : packParams(kernel, {
             ...common,
-            // In words as wide as those that the kernel writes.
+            // In units of the words that the kernel writes.
             factorsAt:
               factorsAt(options.maxTokens, heads * headDim) / (kernel === "attendPromptMatrix" ? 4 : 1),
           }),
@@ -103,11 +107,11 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
     },
     workgroups(step) {
       const { longs } = step;
-      // tileOf of lib/tiles.wgsl counts them alike.
+      // tileOf of lib/tiles.wgsl counts tiles in the same way.
       const tiles = longs.reduce((sum, { tokens }) => sum + Math.ceil((tokens * group) / rows), 0);
       if (tiles === 0) return null;
       const most = Math.max(...longs.map((run) => spans?.count(run, step) ?? 1));
-      // Of a packed cache one part may be empty.
+      // One part of a packed cache may be empty.
       return most === 0 ? null : [tiles, kvHeads, most];
     },
     bytes: ({ longs }) => longs.reduce((sum, run) => sum + bytes * visible(options, run), 0),

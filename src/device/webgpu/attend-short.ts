@@ -1,13 +1,13 @@
 /**
- * The dispatch of attendShort: rows alone over short int4 caches, whose output it writes at once; spans and their merge serve the
- * other steps. Owns which steps are short. Pure.
+ * The dispatch of attendShort: single rows over short int4 caches, which writes its output directly. Other steps use
+ * spans and a merge. Decides which steps are short. Pure.
  */
 import { type AttendOptions, scaling, visible } from "./attend-options.ts";
 import type { Dispatch, StepShape } from "./dispatch.ts";
 import { attendConstants, bufferTokenBytes, kvLayout } from "./kv.ts";
 import { packParams } from "./params.ts";
 
-/** In place of `spanned`, which serves the steps that are not short. */
+/** Adds attendShort for the steps that are short; `spanned` serves the others. */
 export function withShort(options: AttendOptions, spanned: readonly Dispatch[]): readonly Dispatch[] {
   const { traits, cache, form, mode } = options;
   const { codec, headDim, turned } = cache;
@@ -15,7 +15,7 @@ export function withShort(options: AttendOptions, spanned: readonly Dispatch[]):
   const fits = isInt4 && headDim % 32 === 0 && headDim <= 128 && form !== "f16";
   const most = traits.short ?? 0;
   if (!fits || most === 0 || traits.floats || (mode !== "decode" && mode !== "few")) return spanned;
-  // Rows that share a text's pages in spans are none of these.
+  // Steps with rows that share a text's pages in spans are never short.
   const isShort = ({ spanned, singles }: StepShape) =>
     spanned === singles.length && singles.reduce((sum, row) => sum + visible(options, row), 0) <= most;
   return [

@@ -1,6 +1,7 @@
 /**
- * Spans of positions, which workgroups of their own attend to, and attendMerge, which joins them. Owns how many there are
- * (mirrored by lib/spans.wgsl) and the buffer of what they found. Of a packed cache each part has spans of its own.
+ * Spans of positions, each of which workgroups of its own attend to, and attendMerge, which joins their results.
+ * Defines how many spans there are (mirrored by lib/spans.wgsl) and the buffer of their results. Each part of a packed
+ * cache has its own spans.
  */
 import {
   type AttendOptions,
@@ -15,30 +16,31 @@ import { FORM_IDS, factorsAt } from "./forms.ts";
 import { packParams } from "./params.ts";
 
 export interface Spans {
-  /** Positions at a time: spans are multiples of it. */
+  /** Positions that are processed at once; spans are multiples of it. */
   readonly tile: number;
-  /** Of a row that is the only one in a step. */
+  /** Spans of a row that is the only one in its step. */
   readonly most: number;
-  /** [rows][heads][spans] of a head's sums, maximum, total and two zeros, f32. */
+  /** [rows][heads][spans][headDim + 4] f32: a head's sums, maximum, total and two zeros. */
   readonly partials: Buffer;
-  /** In a step, of rows that share them. */
+  /** Spans of rows that share them, in a step. */
   count(rows: Seeing, step: StepShape): number;
 }
 
-/** attendMerge looks at every span with a thread of its own, of as many as its workgroup memory allows. */
+/** Threads of attendMerge, as many as its workgroup memory allows. Each reads one span. */
 const mergeThreads = (headDim: number) => (headDim > 256 ? 128 : 256);
 
-/** Of those, as many are for what a packed cache has not packed yet. */
+/** Spans among these for the part of a packed cache that is not packed yet. */
 const RECENT_SPANS = 32;
 
 /**
- * Spans of all rows of a step in which rows share them: a third more, as their workgroups are larger, but no more than fill the
- * device by themselves. 8 rows of one text after 32K tokens, 64/8 heads of 128, int4, 8 layers on an H200: alone 1,262 us, sharing
- * 198 spans 1,132, 264 spans 910, 396 spans 969 (2026-11-28, bench rows `step`).
+ * Spans of all rows in a step in which rows share them: a third more, because their workgroups are larger, but no more
+ * than fill the device by themselves. 8 rows of one text after 32K tokens, 64/8 heads of 128, int4, 8 layers on an
+ * H200: 1,262 us if each attends alone; sharing 198 spans 1,132, 264 spans 910, 396 spans 969 (2026-11-28, bench rows
+ * `step`).
  */
 const sharedRoom = (most: number) => most + Math.floor(most / 3);
 
-/** wanted: spans of one row that fill the device. */
+/** wanted: the spans with which one row fills the device. */
 export function mostSpans(options: AttendOptions, tile: number, wanted: number): Spans {
   const { cache, maxSpanned, part = "all", mostPositions } = options;
   const last = { position: mostPositions - 1, packed: part === "packed" ? mostPositions : 0 };
@@ -70,12 +72,15 @@ function spansOf(options: AttendOptions, tile: number, most: number, rows: numbe
   };
 }
 
-/** The rows' outputs from what their spans found. */
+/** Computes the rows' outputs from the results of their spans. */
 export function attendMerge(options: AttendOptions, { tile, most, partials }: Spans): Dispatch {
   return mergeDispatch(options, { partials }, { TILE: tile, MOST_SPANS: most, ROTATE: rotates(options) });
 }
 
-/** Of both parts of a packed cache, whose packed values are rotated. longs: of the rows that attend in tiles, which are in one span. */
+/**
+ * The same for both parts of a packed cache, whose packed values are rotated. longs: for the rows that attend in tiles,
+ * with one span for each part.
+ */
 export function attendMergeParts(
   options: AttendOptions,
   packed: Spans,
@@ -91,7 +96,7 @@ export function attendMergeParts(
   );
 }
 
-/** The same of few rows, whose merge attends by itself to what is not packed: in `recent`. */
+/** The same for few rows: the merge itself attends to the vectors in `recent`, which are not packed. */
 export function attendMergeRecent(options: AttendOptions, packed: Spans, recent: CachePlace): Dispatch {
   const { partials } = packed;
   return mergeDispatch(
@@ -109,7 +114,7 @@ function partsConstants({ kept = 0 }: AttendOptions, packed: Spans) {
   return { TILE: packed.tile, MOST_SPANS: packed.most, ROTATE: true, PARTS: true, KEPT: kept };
 }
 
-/** found: partials at least; what else there is none of is bound to them. */
+/** found: the buffers that the variant reads. Bindings of others get `partials`. */
 function mergeDispatch(
   options: AttendOptions,
   found: { readonly partials: Buffer; readonly [variable: string]: Buffer },

@@ -1,6 +1,6 @@
 /**
- * The dispatches of attend: queries of rows alone, of runs, or both, and the rotations around them where the cache is `rq4`
- * and no neighbour does them. attend-decode.ts and attend-prompt.ts choose the kernels.
+ * The dispatches of attend: queries of single rows, of runs, or of both, and the rotations before and after them if the
+ * cache is `rq4` and no other dispatch includes them. attend-decode.ts and attend-prompt.ts choose the kernels.
  */
 import { PAGE_SLOTS } from "../contract.ts";
 import { keyDim } from "../kv.ts";
@@ -23,14 +23,14 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
   const { before, rotated } =
     isRotated && !options.rotated ? rotatedQueries(options) : { before: [], rotated: queries };
   const given = { ...options, queries: rotated };
-  // A merge rotates back what it has summed.
+  // A merge rotates its sums back.
   if (mode !== "prompt") {
     const spans = decodeSpans(given);
     const shared = maxTokens > MOST_ALONE ? [attendPrompt(given, spans)] : [];
     const spanned = [attendDecode(given, spans), ...shared, attendMerge(given, spans)];
     return [...before, ...withShort(given, spanned)];
   }
-  // Of rows alone and of runs, both into the same rows; what is turned back is turned for all.
+  // Single rows and runs write rows of the same buffer, which are rotated back together.
   const sums = isRotated ? scratch("rotated sums") : out;
   const summed: AttendOptions = isRotated ? { ...given, out: sums, form: "f32", rotates: false } : given;
   const spans = options.maxSpanned > 0 ? decodeSpans(summed) : null;
@@ -42,31 +42,32 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
   ];
 }
 
-/** Queries for a cache whose keys, or the values that are keys, too, are rotated. */
+/** Rotates queries for a cache whose keys are rotated, or whose rotated values are also its keys. */
 function rotatedQueries(options: AttendOptions): { before: Dispatch[]; rotated: Buffer } {
   const { cache, heads, queries, maxTokens } = options;
   const { headDim, turned } = cache;
   const out = options.scratch("rotated queries", formBytes("f32", maxTokens, heads * keyDim(cache)));
-  // Packed keys are by channel, not rotated.
+  // Packed keys are scaled by channel, not rotated.
   const one = { turned, rotatesTurned: cache.codec.packed === null };
   const rotation = { heads, headDim, ...one, back: false, x: queries, out, form: "f32", maxTokens } as const;
   return { before: [rotateDispatch(rotation)], rotated: out };
 }
 
 /**
- * Over a packed cache: packed positions and those that are not packed yet apart, each part into partials of its own; a merge
- * turns the sums of packed values back and adds the others. Of few rows the merge attends to the latter itself: as a dispatch
- * of its own, with little work, they would keep the GPU waiting.
+ * Attention over a packed cache. Packed positions and those that are not packed yet are separate parts, each with its
+ * own partials; a merge rotates the sums of packed values back and adds the others. With few rows, the merge itself
+ * attends to the part that is not packed: as a dispatch of its own, with little work, it would keep the GPU waiting.
  */
 function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[] {
   const { mode, maxTokens, maxSpanned, mostPositions } = options;
   const { recent: newestTokens, first } = options.cache.codec.packed!;
   const kept = first * PAGE_SLOTS;
-  // Values that are keys, too, are rotated, and meet queries that are.
+  // Values that are also keys are rotated, and so are the queries for them.
   const { before, rotated } =
     options.cache.turned > 0 ? rotatedQueries(options) : { before: [], rotated: options.queries };
   const packed: AttendOptions = { ...options, queries: rotated, part: "packed", kept, rotates: false };
-  // What a step finds unpacked: the first pages, the newest tokens, its own rows; two ends of pages.
+  // The positions that a step may find unpacked: the first pages, the newest tokens, its own rows, and two partial
+  // pages.
   const unpacked = kept + newestTokens + 2 * PAGE_SLOTS + maxTokens;
   const newest: AttendOptions = {
     ...packed,
@@ -75,7 +76,7 @@ function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[
     part: "recent",
     mostPositions: Math.min(mostPositions, unpacked),
   };
-  // The recent ones first: they are few.
+  // The recent part first, because it is small.
   const parts = [newest, packed];
   const dispatches: Dispatch[] = [...before];
   if (mode === "decode" || mode === "few" || mode === "several") {
@@ -102,10 +103,13 @@ function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[
 interface RotateOptions {
   readonly heads: number;
   readonly headDim: number;
-  /** Of queries where one vector serves as key and value: numbers before those of the value, and whether they are rotated, too. */
+  /**
+   * For queries if one vector is key and value: the number of dims before those of the value, and whether these are
+   * rotated.
+   */
   readonly turned?: number;
   readonly rotatesTurned?: boolean;
-  /** By the transpose. */
+  /** true: multiplies by the transpose. */
   readonly back: boolean;
   /** [tokens, heads, turned + headDim] f32. */
   readonly x: Buffer;

@@ -1,6 +1,6 @@
 /**
- * The dispatch of matmulAppend: queries, keys and values of one token from their weights, turned, and into the cache. chains.ts says
- * where it serves.
+ * The dispatch of matmulAppend: computes queries, keys and values of one token from their weights, turns queries and
+ * keys, and stores keys and values in the cache. chains.ts decides when it is used.
  */
 import type { Heads } from "./append.ts";
 import type { CachePlace } from "./attend-options.ts";
@@ -12,21 +12,21 @@ import { packParams } from "./params.ts";
 import { teams } from "./teams.ts";
 import { formValues, groupsOf } from "./weights.ts";
 
-/** Rows of a head without norms per workgroup: half of them in either half of the head. */
+/** Rows of a head without norms in each workgroup: half of them from each half of the head. */
 const UNIT = 64;
 
 export interface MatmulAppendOptions extends MatmulOptions, CachePlace {
-  /** Of queries. The block has their rows, then those of keys, then of values. */
+  /** Query heads. The block has the rows of queries, then those of keys, then those of values. */
   readonly heads: number;
   /** Both with a weight, or both null. */
   readonly keyNorm: Heads["norm"];
   readonly queryNorm: Heads["norm"];
-  /** [maxTokens, 2, headDim / 2] f32, as appendKv has them. */
+  /** [maxTokens, 2, headDim / 2] f32, as in appendKv. */
   readonly angles: Buffer;
   readonly batch: Buffer;
 }
 
-/** out: [heads, headDim] f32, the queries. */
+/** out: the queries, [heads, headDim] f32. */
 export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
   const { traits, block, cache, heads, keyNorm, queryNorm, spare, unscaled = null } = options;
   const { kvHeads, headDim } = cache;

@@ -1,6 +1,7 @@
 /**
- * Products of a device with subgroup matrices as dispatches: matmulDots for few rows, matmulStream for several, matmulBatch for a
- * batch, matmulMatrix for prompts, and the sum of those that cut columns between workgroups. Pure.
+ * The dispatches of products on devices with subgroup matrices: matmulDots for few rows, matmulStream for several,
+ * matmulBatch for a batch, matmulMatrix for prompts, and the sum of products that divide columns among workgroups.
+ * Pure.
  */
 import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
@@ -20,19 +21,19 @@ import { formValues, groupsOf } from "./weights.ts";
 /** Rows of a workgroup of matmulMatrix, and tokens of each of its subgroups. */
 const MATRIX_TILE = { rows: 128, tokens: 32 };
 
-/** Workgroups of matmulBatch that fill a GPU: three on each of an H100's 132 cores, as its memory allows. */
+/** Workgroups of matmulBatch that fill a GPU: three on each of an H100's 132 cores, as many as its memory allows. */
 const BATCH_WORKGROUPS = 396;
-/** A split of fewer groups is over before it has begun. */
+/** A split of fewer groups takes longer to start than to compute. */
 const LEAST_GROUPS = 8;
 
-/** Splits of columns of matmulBatch. */
+/** The number of splits of columns for matmulBatch. */
 export function batchSplits({ parts, cols }: WeightBlock): number {
   const tiles = parts.reduce((sum, part) => sum + Math.ceil(part.rows / MATRIX_TILE.rows), 0);
   const most = Math.max(1, Math.floor(groupsOf(cols) / LEAST_GROUPS));
   return Math.max(1, Math.min(most, Math.round(BATCH_WORKGROUPS / tiles)));
 }
 
-/** Columns in splits, and their sum where there are several. */
+/** Products of splits of columns, and their sum if there are several. */
 export function batchDispatches(options: MatmulOptions): Dispatch[] {
   const { traits, block, rows, maxRows } = options;
   const { form } = block;
@@ -71,21 +72,25 @@ export function batchDispatches(options: MatmulOptions): Dispatch[] {
     : [...products, sumDispatch(options, splits, { buffer: sums, room: maxRows })];
 }
 
-/** Where products go that are cut into splits. */
+/** The buffer for products that are divided into splits. */
 function splitsBuffer({ block, maxRows, out, keepsSplits, scratch }: MatmulOptions, splits: number): Buffer {
   return splits === 1 || keepsSplits ? out : scratch("splits", splits * maxRows * block.rows * 4);
 }
 
-/** Whether a device has what matmulStream and matmulDots want: matrices, and subgroups whose lanes know their parts. */
+/**
+ * Whether a device has what matmulStream and matmulDots need: matrices, and subgroups of 32, whose lanes know their
+ * elements.
+ */
 export function streams({ matrices, subgroup }: Traits): boolean {
   return matrices && subgroup === 32;
 }
 
 /**
- * Kernels past which weights stream: integer dot products of 2 to 4 rows, matrices of more. Workgroups that fill an H200; a workgroup's
- * subgroups, and the rows of weights that it does at once (those of matmulStream lie side by side in columns). q4_0 there, us, 57344x8192 /
- * 8192x28672 / 4096x14336 (2026-11-29, lab/LOG.md): 2 tokens 72 / 39 / 14 and by matmulFew 74 / 47 / 22; 4 tokens 85 / 46 / 16 and 104 /
- * 65 / 26; 8 tokens 124 / 67 / 21, by matmulDots 126 / 69 / 23. 16 tokens 148 / 77 / 24, with 528 workgroups 172 / 98 / 29.
+ * Kernels that stream weights: integer dot products for 2 to 4 rows, matrices for more. workgroups: as many as fill an
+ * H200. subgroups: those of a workgroup. rows: the rows of weights that a workgroup computes at once (in matmulStream,
+ * its subgroups divide their columns). q4_0 on an H200, us, 57344x8192 / 8192x28672 / 4096x14336 (2026-11-29,
+ * lab/LOG.md): 2 tokens 72 / 39 / 14, by matmulFew 74 / 47 / 22; 4 tokens 85 / 46 / 16, by matmulFew 104 / 65 / 26; 8
+ * tokens 124 / 67 / 21, by matmulDots 126 / 69 / 23; 16 tokens 148 / 77 / 24, with 528 workgroups 172 / 98 / 29.
  */
 export const STREAM_TOKENS = [
   { kernel: "matmulDots", tokens: 2, from: 2, to: 2, workgroups: 396, subgroups: 8, rows: 8 * 16 },
@@ -103,15 +108,15 @@ export const STREAM_TOKENS = [
 ] as const;
 type StreamShape = (typeof STREAM_TOKENS)[number];
 
-/** Groups of columns of a workgroup of either kernel, so of a split. */
+/** Groups of columns of a workgroup of either kernel, and so of a split. */
 const STREAM_GROUPS = 32;
 
-/** Splits of columns of the products past which weights stream. */
+/** The number of splits of columns for the kernels that stream weights. */
 export function streamSplits({ cols }: WeightBlock): number {
   return Math.ceil(groupsOf(cols) / STREAM_GROUPS);
 }
 
-/** Slices of columns, and their sum where a workgroup's are not all. */
+/** Products of slices of columns, and their sum if a workgroup does not have all columns. */
 export function streamDispatches(options: MatmulOptions, shapes: readonly StreamShape[]): Dispatch[] {
   if (shapes.length === 0) return [];
   const { block, rows, maxRows } = options;
@@ -161,7 +166,7 @@ export function streamDispatches(options: MatmulOptions, shapes: readonly Stream
 
 const ANY_TOKENS: TokenShape = { tokens: 1, from: 1, to: Number.POSITIVE_INFINITY };
 
-/** The product from its splits of columns. room: rows of a split. */
+/** The product as the sum of its splits. room: rows of a split. */
 function sumDispatch(
   options: MatmulOptions,
   splits: number,
@@ -184,18 +189,18 @@ function sumDispatch(
   };
 }
 
-/** Workgroups of matmulMatrix that fill a GPU: two on each of an H100's 132 cores, as registers allow. */
+/** Workgroups of matmulMatrix that fill a GPU: two on each of an H100's 132 cores, as many as registers allow. */
 const MATRIX_WORKGROUPS = 264;
 /**
- * Splits of columns that a step's products may have, for steps of few enough tokens. Without and with, q4_0 on an H200, us, sums
- * included: 4096x14336 times 512 tokens 391 and 281, 256 365 and 153, 128 317 and 90; 4096x4096 118 and 109, 90 and 66, 90 and 44
- * (2026-11-28, bench row matmulMatrix).
+ * Splits of columns for steps of few enough tokens. Time without and with splits, q4_0 on an H200, us, sums included:
+ * 4096x14336 times 512 tokens 391 and 281, 256 tokens 365 and 153, 128 tokens 317 and 90; 4096x4096 118 and 109, 90 and
+ * 66, 90 and 44 (2026-11-28, bench row matmulMatrix).
  */
 const MATRIX_SPLITS = [8, 4, 2, 1];
 
 /**
- * Steps whose tiles do not fill the GPU cut columns into splits: for each number of splits a dispatch and a sum, of which a step runs
- * one, all by the same kernel. Parts run one after another; the largest decides.
+ * If a step's tiles do not fill the GPU, columns are divided into splits. Each number of splits has a dispatch and a
+ * sum, all of the same kernel, and a step runs one pair. Parts run one after another; the largest decides.
  */
 export function matrixDispatches(options: MatmulOptions): Dispatch[] {
   const { traits, block, rows, maxRows, scratch } = options;

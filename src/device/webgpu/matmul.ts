@@ -1,6 +1,6 @@
 /**
- * Matrix products and embeddings as dispatches: which kernel serves a block of weights for how many tokens, its values and
- * workgroups, and the form in which it wants its input. Pure.
+ * The dispatches of matrix products and embeddings: the kernel for a block of weights and a number of tokens, its constants
+ * and workgroups, and the form of its input. Pure.
  *
  * | weights | mode | device | kernel | input |
  * |---|---|---|---|---|
@@ -12,7 +12,7 @@
  * | any but f32 | batch | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | prompt | matrices | matmulMatrix, sumSplits | f16 |
  * | quantized | batch | other | matmulFew | q8 |
- * | quantized | where matmulVector and matmulFew serve | without integer dot products | matmulUnpacked | f32 |
+ * | quantized | modes of matmulVector and matmulFew | without integer dot products | matmulUnpacked | f32 |
  * | float | decode, few, batch | other | matmulFloat | f32 |
  * | quantized | prompt | 8x8x8 matrices of float32 | matmulTile8 | f32 |
  * | any | prompt | other | matmulTile | f32 |
@@ -43,19 +43,19 @@ import { packParams } from "./params.ts";
 import { NO_EXPERTS, ONE_TOKEN, teams, teamValues, teamWorkgroups } from "./teams.ts";
 import { formValues, GROUP, groupsOf, isFloat } from "./weights.ts";
 
-/** The form in which the product wants its input. */
+/** The form of the input that a product's kernels need. */
 export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
   const { form, cols } = block;
-  // Rows of f16 have no padding: columns must be whole groups.
+  // f16 rows have no padding: columns must be whole groups.
   const multiplies = traits.matrices && form.codes !== "f32" && cols % GROUP === 0;
   const expands = mode === "batch" || mode === "prompt" || (mode === "several" && isFloat(form));
   if (multiplies && expands) return "f16";
-  // The input of matmulDots and matmulStream serves all rows of their modes.
+  // With matmulDots and matmulStream, all rows of their modes have the same form of input.
   const unpacks = traits.floats === true && (mode === "decode" || !streams(traits));
   return mode === "prompt" || isFloat(form) || unpacks ? "f32" : "q8";
 }
 
-/** out = x times the block's rows; each part takes one dispatch of those that a step needs. */
+/** out = x times the block's rows. Of the dispatches for a part of the block, a step runs one. */
 export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   const { traits, block, mode, x } = options;
   const { parts, form } = block;
@@ -84,7 +84,9 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   ];
 }
 
-/** The splits of columns that every step's product has, whatever its rows; 1: none, or not every one. */
+/**
+ * The number of splits of columns that the product has in every step, whatever its rows; 1: none, or not in every step.
+ */
 export function splitsOf(
   options: Pick<MatmulOptions, "traits" | "block" | "rows" | "mode" | "maxRows">,
 ): number {
@@ -96,24 +98,27 @@ export function splitsOf(
   return isStreamed && mode !== "prompt" ? streamSplits(block) : 1;
 }
 
-/** More tokens share the weights that are read, until sums take too many registers; bench rows `step` of h100.jsonl. */
+/**
+ * More tokens share the weights that are read, until their sums take too many registers; bench rows `step` of
+ * h100.jsonl.
+ */
 const FEW_TOKENS: readonly TokenShape[] = [
   { tokens: 2, from: 2, to: 2 },
   { tokens: 4, from: 3, to: 4 },
   { tokens: 8, from: 5, to: 8 },
   { tokens: 16, from: 9, to: Number.POSITIVE_INFINITY },
 ];
-/** Four tokens' sums fill the registers: a place of a word each, of four rows. */
+/** The sums of four tokens fill the registers: for each of four rows of weights, one for each place in a word. */
 const UNPACKED_TOKENS: readonly TokenShape[] = [
   ONE_TOKEN,
   { tokens: 2, from: 2, to: 2 },
   { tokens: 4, from: 3, to: Number.POSITIVE_INFINITY },
 ];
-/** Those of a device with matmulStream past which no weights stream. */
+/** Tokens of a step whose weights do not stream, on a device with matmulStream. */
 const BEFORE_STREAMS: TokenShape = { tokens: 1, from: 1, to: STREAM_TOKENS[0].from - 1 };
 const FLOAT_TOKENS: readonly TokenShape[] = [ONE_TOKEN, { tokens: 4, from: 2, to: Number.POSITIVE_INFINITY }];
 
-/** Of matmulFew, and of matmulUnpacked: four rows of weights a team. */
+/** Teams of matmulFew and matmulUnpacked: four rows of weights for each. */
 export const fourRowTeams = (traits: Traits) => teams(traits, Math.max(32, traits.subgroup ?? 64), 4);
 
 const fewDispatch = (options: MatmulOptions, part: PlacedPart, serves: TokenShape) =>
@@ -155,7 +160,7 @@ function fourRowsDispatch(
 
 function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch {
   const { traits, block } = options;
-  // Of few long rows, such as a router's, a whole workgroup each: otherwise few of a GPU's cores would read anything.
+  // Few long rows, such as a router's, get a whole workgroup each; otherwise few of a GPU's cores would read anything.
   const isShort = part.rows <= 1024 && block.cols >= 1024;
   const shape = isShort ? { ...teams(traits, 128, 1), team: 128 } : teams(traits, 128, 2);
   const { codes, x, bias, out } = buffersOf(options, part);
@@ -185,7 +190,7 @@ function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenSh
   };
 }
 
-/** Of matmulTile. */
+/** Rows and tokens of a workgroup of matmulTile. */
 export const TILE = { rows: 64, tokens: 32 };
 
 function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
@@ -216,7 +221,7 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
   };
 }
 
-/** Rows, and tokens, of a workgroup of matmulTile8. */
+/** Rows of a workgroup of matmulTile8, and as many tokens. */
 export const TILE8 = 32;
 
 function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
@@ -248,7 +253,7 @@ function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 
 export interface EmbedChosen {
   readonly block: WeightBlock;
-  /** [texts] u32: what was chosen last for each. */
+  /** [texts] u32: the id that was chosen last for each text. */
   readonly chosen: Buffer;
   readonly batch: Buffer;
   readonly scale: number;
@@ -256,7 +261,7 @@ export interface EmbedChosen {
   readonly out: Buffer;
 }
 
-/** out = table[id] * scale; one dispatch a part, each writing the tokens whose rows it holds. */
+/** out = table[id] * scale. Each part has a dispatch, which writes the tokens whose rows the part holds. */
 export function embedDispatches({ block, chosen, batch, scale, out }: EmbedChosen): Dispatch[] {
   const groups = groupsOf(block.cols);
   return block.parts.map((part) => ({

@@ -1,6 +1,6 @@
 /**
- * The operations over recurrent states as dispatches. Both run over a step's runs, whatever its mode: a run reads one slot of
- * a state's buffer and writes another. Owns how a head's rows are shared out among invocations; the kernels are files of the
+ * The dispatches of operations on recurrent states. In all modes, they process the runs of a step: a run reads one slot
+ * of a state's buffer and writes another. Divides a head's rows among invocations; the kernels are in files with the
  * operations' names. Pure.
  */
 import { UnsupportedError } from "../../format/errors.ts";
@@ -11,11 +11,11 @@ import { packParams } from "./params.ts";
 import type { Shared } from "./shared.ts";
 import type { OpOf } from "./stages.ts";
 
-/** Where f32 rows of a value lie. */
+/** The f32 rows of a value in a buffer. */
 export interface Views {
-  /** Without gaps. */
+  /** Rows without gaps between them. */
   plain(value: Value): Buffer;
-  /** Columns together. */
+  /** Rows with contiguous columns. */
   flat(value: Value): View;
 }
 

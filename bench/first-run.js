@@ -99,7 +99,7 @@ const KERNELS = {
 /** The shape of `attend` that has predictions, and the fewest tokens whose time is more than a launch. */
 const SHAPE = { name: "64/8x128", heads: 64, kvHeads: 8 };
 const LEAST_TOKENS = 32_768;
-/** Of a weight. */
+/** Bytes of one weight. */
 const Q4_0_BYTES = 0.5625;
 
 /** Compares the measurements with the predictions, one line each. */

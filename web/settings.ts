@@ -11,7 +11,7 @@ interface Settings {
   readonly system: string;
   readonly temperature: number | null;
   readonly maxTokens: number | null;
-  /** Of models that run here. null: not chosen. */
+  /** Context of models that run in the page; null: not chosen. */
   readonly context: number | null;
   /** "": the device's default. */
   readonly kv: string;

@@ -115,7 +115,7 @@ async function measure(model, out) {
   for (const { close } of [exact, ...others]) await close();
 }
 
-/** Of all files together, by model and format: means over all positions, and over those of each depth. */
+/** Prints for each model and format the means over all positions of all files, and over the positions of each depth. */
 function sum() {
   const rows = positionals.flatMap(lines);
   for (const model of new Set(rows.map((row) => row.model))) {

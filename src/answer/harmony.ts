@@ -29,7 +29,7 @@ const HEADER = [START, CHANNEL, MESSAGE, "to="];
 
 export class HarmonyStream implements PartStream {
   #held = "";
-  /** Of the body that is being read; null: a header is being read. */
+  /** The kind of the body that is being read; null: a header is being read. */
   #kind: ThinkingPart["kind"] | "call" | null = null;
 
   push(more: string): ThinkingPart[] {

@@ -123,7 +123,7 @@ export class LanguageModel extends EngineModel {
       followed?.close();
       if (generation && !isWhole) {
         state.reading.end();
-        // Of one whose loop was left; an error has gone its own way.
+        // The result if the loop was left. If the generation failed, its error has already reached the caller.
         state.result = await generation.result().catch(() => null);
       }
     }

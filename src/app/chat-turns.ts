@@ -42,7 +42,7 @@ export class Chat {
   readonly settings: ChatSettings;
   readonly screen: Screen;
   readonly conversation: Conversation;
-  /** Of answers that were finished, oldest first. */
+  /** Results of finished answers, oldest first. */
   readonly results: GenerationResult[] = [];
   /** The file that /save without a name writes, and may replace. */
   file: string | null = null;

@@ -27,7 +27,7 @@ const VERSION = 1;
 export class Conversation {
   /** The system message; null: none. Of a conversation from a file, with its documents. */
   #first: string | null;
-  /** Of the system message, after that. */
+  /** Documents that follow the system message, as parts of it. */
   #documents: readonly string[] = [];
   #turns: Turn[] = [];
   #waiting: string[] = [];

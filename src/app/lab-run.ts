@@ -49,7 +49,7 @@ export interface LabRunOptions extends LabOptions, Pick<RunnerOptions, "device" 
 }
 
 const DEFAULT_MS = 90_000;
-/** Of the time, for confirming what is best on the last rung and on held-out texts. */
+/** Share of the time that is kept for confirming the best results on the last rung and on held-out texts. */
 const CONFIRMING = 0.5;
 
 export async function runLab(
@@ -71,7 +71,7 @@ export async function runLab(
     context: Math.max(640, positions + LEAD_TOKENS),
   };
   await withBook({ folder, db, shared: workers > 1 }, signal, async (book) => {
-    // Of a lab elsewhere, for the report.
+    // A lab whose database is elsewhere needs the folder for its report.
     makeLabFolder(folder);
     const line = progress("lab", (done) => `${done} experiments`);
     const runner = await openRunner(names, ofRunner, signal);

@@ -229,5 +229,5 @@ export class Beginnings {
 
 const NO_RECENT = { pool: -1, first: 0 };
 
-/** Of a search: the maximum of tokens, and the best result so far. */
+/** The best result of a search so far. */
 type Found = Pick<Beginning, "tokens" | "last" | "state">;

@@ -41,7 +41,7 @@ export interface CacheOwner {
   readonly name: string;
   /** Models with the same one compute the same keys and values. */
   readonly fingerprint: string;
-  /** Of the rotary embedding's frequencies. */
+  /** Fingerprint of the rotary embedding's frequencies. */
   readonly rope: string;
 }
 

@@ -95,7 +95,7 @@ export class Job {
   held = 0;
   /** Tokens in steps so far, including those whose ids are not known. */
   sent = 0;
-  /** Of these, tokens in steps that the device has accepted. */
+  /** Those of the sent tokens whose steps the device has accepted. */
   ran = 0;
   /** Counts how often sent tokens became void: parts of an earlier epoch are ignored. */
   epoch = 0;

@@ -122,7 +122,7 @@ export function sampler(options: SampleOptions = {}): Sampler {
   };
 }
 
-/** Of 64-bit seeds the lowest 32 bits are used: random numbers are made from 32 (device/uniform.ts). */
+/** Returns the lowest 32 bits of a 64-bit seed: random numbers are made from 32 (device/uniform.ts). */
 function seedOf(asked = UNSET): number {
   if (asked === UNSET) return (Date.now() ^ (Math.random() * 2 ** 32)) >>> 0;
   return Number(BigInt.asUintN(32, BigInt(asked)));

@@ -33,7 +33,7 @@ export interface Estimate {
   readonly draws: number;
 }
 
-/** Of the resampling, so that a contrast is the same whenever it is made. */
+/** Seed of the resampling, so that a contrast is the same whenever it is computed. */
 const SEED = 1;
 
 /** null: nothing to compare, or no loss at all on one side. */
@@ -145,7 +145,7 @@ function positionsParts(texts: readonly Blocks[], seed: number): Part[] {
   return parts;
 }
 
-/** Of finite values. */
+/** The variance of the finite values. */
 function varianceOf(list: readonly number[]): number {
   const finite = list.filter(Number.isFinite);
   const mean = finite.reduce((sum, x) => sum + x, 0) / finite.length;

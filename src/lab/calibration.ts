@@ -91,7 +91,8 @@ export async function calibrate(
         logitSpread: digits(median(of("spread"))),
         logitSpreadMost: digits(Math.max(...of("spread"))),
         sinkMass: digits(average(of("sinkMass"))),
-        // Of int4 in groups of 32: the error that the softmax scale multiplies, so that two models' scales can be matched.
+        // The error of int4 in groups of 32. The softmax scale multiplies it, so the scales of two models can be
+        // compared.
         logitError: digits(Math.sqrt(average(of("error").map((x) => x * x)))),
       }),
     },
@@ -110,7 +111,7 @@ function pairsOf(graph: Graph, cache: Cache): number {
 const int4Keys = (headDim: number) => (vectors: Float32Array) =>
   affine.apply(vectors, { bits: 4, group: 32, headDim, part: "keys", seed: 0 });
 
-/** Of the first layer that attends, where layers differ. */
+/** If layers differ, the facts of the first layer that attends. */
 function shapeFacts(config: ModelConfig): ModelEntry["facts"] {
   const attentions = attentionsOf(config);
   const { heads, kvHeads, headDim, scale, headNorms, softcap } = attentions[0].spec;
@@ -127,7 +128,7 @@ function shapeFacts(config: ModelConfig): ModelEntry["facts"] {
   };
 }
 
-/** Of keys [tokens, headDim] of one head, whose mean is known. */
+/** Statistics of keys [tokens, headDim] of one head with this mean. */
 function profile(keys: Float32Array, mean: Float32Array) {
   const headDim = mean.length;
   let variance = 0;

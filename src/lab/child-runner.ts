@@ -45,7 +45,7 @@ const KEPT_WORDS = 2000;
 export class ChildRunner implements Runner {
   readonly #options: ChildOptions;
   #child: Child | null = null;
-  /** Of a model, ms for a position, the slowest so far. */
+  /** For each model, the milliseconds of a position in its slowest run so far. */
   readonly #speeds = new Map<string, number>();
   can: readonly string[] = [];
   entries: readonly ModelEntry[] = [];

@@ -12,7 +12,7 @@ import type { Methods } from "./methods/methods.ts";
 import { rotateBack, rotate as rotateVector } from "./methods/random.ts";
 import type { Part, Spec } from "./types.ts";
 
-/** Of one head of a layer. */
+/** One head of a layer. */
 export interface Place {
   readonly layer: number;
   readonly kvHead: number;

@@ -44,7 +44,7 @@ export class JournalBook implements LabBook {
   async claim(worker: string, can: readonly string[]): Promise<Claim | null> {
     this.#workers.add(worker);
     let best: ProposalEntry | null = null;
-    // Of the study that was served longest ago, the largest priority.
+    // The proposal with the largest priority, in the study that was served longest ago.
     const isBefore = (one: ProposalEntry, other: ProposalEntry) => {
       const turn = this.#order.of(one.study) - this.#order.of(other.study);
       return turn === 0 ? one.priority > other.priority : turn < 0;

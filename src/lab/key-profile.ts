@@ -6,7 +6,7 @@
  */
 import type { KeyProfile } from "./types.ts";
 
-/** Of one head of a layer. */
+/** Statistics of the keys of one head of a layer. */
 export interface KeyStats {
   /** [headDim], after RoPE. */
   readonly mean: Float32Array;
@@ -42,7 +42,7 @@ export function keyStats(keys: Float32Array, headDim: number, pairs: number): Om
 /** Root mean square of a head's spread: the unit of a profile. */
 const unitOf = ({ spread }: Pick<KeyStats, "spread">) => rms(spread) || 1;
 
-/** Of the heads in their order. Channels without RoPE are left out. */
+/** The profile of the heads, in order. Channels without RoPE are left out. */
 export function profileOf(heads: readonly KeyStats[]): KeyProfile {
   const short = (x: number) => Number(x.toPrecision(3));
   return {

@@ -48,7 +48,7 @@ interface Opened {
   close(): Promise<void>;
 }
 
-/** Of one text at one temperature. */
+/** The exact results for one text at one temperature. */
 interface Truth {
   readonly file: LogitsFile;
   readonly sums: Pick<Distribution, "logSum" | "top">[];
@@ -113,12 +113,12 @@ export class LabModel {
     return this.#opened.graph.caches.map(({ layer }) => layer);
   }
 
-  /** Of the first layer that has a cache. */
+  /** The head size of the first layer that has a cache. */
   get headDim(): number {
     return this.#opened.graph.caches[0].headDim;
   }
 
-  /** Of the f16 cache. */
+  /** Bytes of the f16 cache. */
   get cacheBytes(): number {
     return this.#opened.cacheBytes;
   }

@@ -56,7 +56,7 @@ export async function openRunner(
 
 export class ModelRunner implements Runner {
   readonly models = new Map<string, LabModel>();
-  /** Of the models. */
+  /** Entries of the models. */
   readonly entries: ModelEntry[] = [];
 
   constructor(readonly methods: Methods) {}

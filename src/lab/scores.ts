@@ -28,7 +28,7 @@ interface Seen {
   readonly spec: string;
   readonly text: string;
   readonly log: number;
-  /** Of log, over positions. */
+  /** Standard error of `log` over positions. */
   readonly error: number;
   readonly sameTop: number;
   readonly rung: number;

@@ -25,7 +25,7 @@ const WAITING_TOKENS = 16;
 export interface Bits {
   readonly keyBits: number;
   readonly valueBits: number;
-  /** Of both. */
+  /** Bits of both. */
   readonly bits: number;
 }
 

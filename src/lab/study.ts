@@ -39,7 +39,7 @@ export interface Study {
   readonly name: string;
   /** Fingerprints. */
   readonly models: readonly string[];
-  /** Of all models, the search's in the order in which rungs take them. */
+  /** Texts of all models. Those of the search are in the order in which rungs take them. */
   readonly texts: readonly TextEntry[];
   readonly cells: readonly SpecEntry[];
   /** The specs that it begins with. */

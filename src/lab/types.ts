@@ -11,7 +11,7 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 export interface Part {
   /** "f16", "int4", ...; from outside "name@" and the first 12 hexadecimal digits of the file's SHA-256. */
   readonly method: string;
-  /** Of a code; of f16, 16. */
+  /** Bits of a code; 16 for f16. */
   readonly bits: number;
   /** Values along the head under one scale; 0: the method's own. */
   readonly group: number;
@@ -71,7 +71,7 @@ export interface Experiment {
   readonly text: string;
   /** Positions measured, from the text's `from` on. */
   readonly rung: number;
-  /** Of the rounding: 0, 1, 2, ... */
+  /** Number of the rounding's draw: 0, 1, 2, ... */
   readonly draw: number;
   /** Version of what is measured: results of different versions are never paired. */
   readonly harness: number;
@@ -97,7 +97,7 @@ export interface ModelEntry extends Stamp {
   readonly family: string;
   /** Shape and calibrated statistics, by which `contrast` can group. */
   readonly facts: { readonly [key: string]: number | string | boolean | null };
-  /** Of its keys. */
+  /** Profile of the model's keys. */
   readonly profile?: KeyProfile;
 }
 

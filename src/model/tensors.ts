@@ -49,7 +49,7 @@ export function sliceRows(tensor: Tensor, first: number, count: number, part: st
   };
 }
 
-/** Of each `group` of rows, `count` rows from `from` on, every `step`-th. */
+/** Selects `count` rows of each `group` of rows, from row `from` on, every `step`-th. */
 export interface Every {
   readonly group: number;
   readonly from: number;

@@ -92,7 +92,7 @@ export async function diagnose(): Promise<Diagnosis> {
   const { adapters, gpuProblem, rate: gpuRate } = await examineGpus(attempt);
   const device = await openDevice({});
   const isGpu = device.name === "gpu";
-  // Of several GPUs, the one that will be used.
+  // If there are several GPUs, the one that will be used.
   const machine = isGpu ? { ...found, gpuMemory: device.memory ?? null } : found;
   const rate = isGpu ? gpuRate : (cpuRate?.bytesPerSecond ?? null);
   const real = adapters.filter(({ software }) => !software);
@@ -203,7 +203,7 @@ async function speedBound(shape: string, device: PlannedDevice, bytesPerSecond: 
   };
 }
 
-/** Of display controllers (PCI class 03). */
+/** Vendors of display controllers (PCI class 03). */
 function displayVendors(): string[] {
   const folder = "/sys/bus/pci/devices";
   try {

@@ -80,7 +80,7 @@ export class Book {
     return there !== null || isNew;
   }
 
-  /** Of one that is no longer there: nothing. */
+  /** Changes the head of a conversation; does nothing if the conversation no longer exists. */
   async change(id: string, change: Partial<Head>): Promise<void> {
     const { heads, ended } = this.#both("readwrite");
     const there = readHead(await result(heads.get(id)));

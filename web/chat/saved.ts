@@ -10,7 +10,7 @@ import type { TextDocument } from "./documents.ts";
 /** The note on an answer that was still running when it was saved. */
 export const CUT = "The page was closed before this answer was done.";
 
-/** Of a page before 2026-12: one conversation, in localStorage. */
+/** Reads the one conversation that pages before 2026-12 kept in localStorage. */
 export function fromSaved(text: string | null): Turns {
   try {
     const { version, turns } = fieldsOf(JSON.parse(text ?? "{}"));

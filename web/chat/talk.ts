@@ -30,7 +30,7 @@ export interface TalkState {
   /** In front of the next question. */
   readonly documents: readonly TextDocument[];
   readonly draft: string;
-  /** Of the draft; null: not counted. */
+  /** Tokens of the draft; null: not counted. */
   readonly draftTokens: TokenCount | null;
   /** The turn that is being edited: where the branch ended before, and the draft that it replaced. */
   readonly editing: { readonly turn: Turn; readonly leaf: string | null; readonly draft: string } | null;
@@ -41,7 +41,7 @@ export interface TalkState {
   readonly notice: Notice | null;
 }
 
-/** Of pages before 2026-12. */
+/** Key of the conversation of pages before 2026-12. */
 const OLD_NAME = "nibble.conversation";
 /** Which conversation this tab shows, until it is closed. */
 const OPEN_NAME = "nibble.open";

@@ -20,7 +20,7 @@ export interface Choice {
   readonly status: ChoiceStatus;
   /** The server of the model does not answer any more. */
   readonly isGone: boolean;
-  /** Of the server that was tried last. */
+  /** Models of the server that was tried last. */
   readonly offered: readonly ServerModel[];
 }
 

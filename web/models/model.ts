@@ -17,7 +17,7 @@ export function heldBytes(rates: readonly KvRate[], tokens: number): { bytes: nu
 
 export interface AnswerFigures {
   readonly promptTokens: number;
-  /** Of these, in the cache already; null: not reported. */
+  /** Prompt tokens that were in the cache already; null: not reported. */
   readonly reusedTokens: number | null;
   readonly generatedTokens: number;
   /** Guessed ahead and checked, and how many of them were right; null: not reported. */
@@ -37,7 +37,7 @@ export interface AnswerOptions {
   onReading?(tokens: number, total: number): void;
   /** Tokens in the cache. */
   onHeld?(tokens: number): void;
-  /** Of the answer so far. */
+  /** The speed of the answer so far. */
   onSpeed?(tokensPerSecond: number): void;
 }
 

@@ -30,7 +30,7 @@ export interface ServerModel {
   readonly id: string;
   /** "loaded", "unloaded", "loading", "failed": the words of Nibble and llama.cpp; null: not reported. */
   readonly state: string | null;
-  /** Of its weights, while it is loaded: 0 to 1; null: not reported. */
+  /** Loaded part of its weights, 0 to 1; null: not reported, or not loading. */
   readonly part: number | null;
   readonly context: number | null;
   readonly kv: string | null;
@@ -107,7 +107,7 @@ export class ServerChatModel implements ChatModel {
     this.learn(model);
   }
 
-  /** Of a model that is loaded when it is first used more is known then. */
+  /** More is known of a model that is loaded on first use once it is loaded. */
   learn({ context, kv, rates, formats }: ServerModel): void {
     Object.assign(this, { context, kv, rates, formats });
   }

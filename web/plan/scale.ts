@@ -18,7 +18,7 @@ export function stepOf(steps: readonly number[], context: number): number {
   return steps.reduce((best, _, i) => (off(i) < off(best) ? i : best), 0);
 }
 
-/** Of weights, as `plannedModel` takes them, with names for people. */
+/** Types of weights, as `plannedModel` takes them, with names for the page. */
 export const WEIGHT_TYPES: readonly (readonly [type: string, name: string])[] = [
   ["q4_0", "4-bit (q4_0)"],
   ["q4_k_m", "4-bit (q4_k_m)"],

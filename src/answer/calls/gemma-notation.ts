@@ -11,7 +11,7 @@ import type { Notation } from "../grammar/notation.ts";
 /** A name that needs no marks, as the template writes it. */
 const BARE_NAME = /^[^\s:}\p{Cc}]([^:\p{Cc}]*[^\s:\p{Cc}])?$/u;
 
-/** Of names that are in no schema. */
+/** Characters of names that are in no schema. */
 const NAME: readonly Range[] = [
   ...[[0x24, 0x24] as const, [0x2d, 0x2e] as const, [0x30, 0x39] as const],
   ...[[0x41, 0x5a] as const, [0x5f, 0x5f] as const, [0x61, 0x7a] as const],

@@ -44,7 +44,7 @@ function argumentOf(text: string, schema: unknown): unknown {
   if (Object.hasOwn(words, text.trim())) return words[text.trim()];
   try {
     const value: unknown = JSON.parse(text);
-    // Of a parameter that is in no schema, only what is not a word.
+    // The value of a parameter that is in no schema stays a string if it is a word.
     return types.size > 0 || typeof value === "object" ? value : text;
   } catch {
     return text;

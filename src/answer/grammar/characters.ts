@@ -12,7 +12,7 @@ const BEYOND_ASCII: readonly Range[] = [
   [0x80, 0xd7ff],
   [0xe000, 0x10ffff],
 ];
-/** Of ASCII, what has to be escaped in JSON. */
+/** ASCII characters that must be escaped in JSON. */
 export const ESCAPED: readonly Range[] = [
   [0, 0x1f],
   [0x22, 0x22],

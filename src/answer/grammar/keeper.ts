@@ -88,7 +88,7 @@ export class Keeper {
     return this.#matchers.size;
   }
 
-  /** Of a matcher to start. */
+  /** Returns the number of a new matcher. */
   open(): number {
     this.#matchers.add(++this.#last);
     return this.#last;

@@ -46,7 +46,7 @@ export interface OtherNames {
 
 const QUOTE = '"\\""';
 const ESCAPE = '"\\\\" escape';
-/** Of JSON, inside of a class. */
+/** Characters that a JSON string must escape, as part of a class. */
 const NOT_PLAIN = '\\0-\\x1f"\\\\';
 const BAR: Range = [0x7c, 0x7c];
 

@@ -55,7 +55,7 @@ function tighter(
   return inclusive === undefined ? null : { value: inclusive, strict: false };
 }
 
-/** Of an absolute value. inward: rounded away from numbers outside the bounds. */
+/** The bound of a limit's absolute value. inward: rounded away from numbers outside the bounds. */
 function boundOf({ value, strict }: Limit, inward: "up" | "down"): Bound {
   const magnitude = Math.abs(value);
   // Such a number may have been written differently: 9223372036854775807 is read as one more. Its neighbour is within the bounds.

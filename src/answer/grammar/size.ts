@@ -2,7 +2,7 @@
 import { PlaceError } from "../errors.ts";
 import { NOTHING, plus, type Weight, weightOf } from "./weight.ts";
 
-/** Of all rules that are compiled together: 2,000 properties take about two thirds of it. */
+/** Limits of all rules that are compiled together: 2,000 properties take about two thirds of them. */
 const MOST = {
   characters: 500_000,
   bytes: 100_000,

@@ -4,21 +4,21 @@ import type { Marks } from "./marks.ts";
 
 /** What the thread of grammars is given. */
 export interface GrammarVocabulary {
-  /** Of all tokens, concatenated; control tokens have none, so no grammar uses them, except those of `Marks`. */
+  /** Bytes of all tokens, concatenated. Control tokens have none, so no grammar uses them, except those of `Marks`. */
   readonly bytes: Uint8Array;
   /** Where each token begins, and the end of the last. */
   readonly starts: Uint32Array;
   readonly endIds: readonly number[];
-  /** Of the logits, which may be more than the tokenizer's. */
+  /** Number of logits, which may be larger than the tokenizer's vocabulary. */
   readonly vocab: number;
 }
 
 export interface Blanks {
   /** A bit for each token that is nothing but blanks. */
   readonly mask: Int32Array;
-  /** Of these tokens, in bytes. */
+  /** Lengths of these tokens in bytes. */
   readonly lengths: ReadonlyMap<number, number>;
-  /** Of any token. */
+  /** The bytes of any token. */
   bytes(id: number): number;
 }
 

@@ -4,7 +4,7 @@
  * class of few characters, most of the vocabulary for a class of many, and for a look-ahead up to the end of each token.
  */
 export interface Weight {
-  /** Of literals. */
+  /** Bytes of literals. */
   readonly bytes: number;
   readonly states: number;
   /** States that most of the vocabulary is tried at. */
@@ -27,7 +27,7 @@ export function msOf({ bytes, states, wide }: Weight, vocab: number): number {
   return bytes * 0.01 + states * (0.02 + vocab * 7e-7) + wide * vocab * 3e-4;
 }
 
-/** Of the right-hand side of a rule; rules that it names are not counted. Linear in its length. */
+/** The weight of the right-hand side of a rule, without the rules that it names. Takes time linear in its length. */
 export function weightOf(body: string): Weight {
   return new Scale(body).weight();
 }
@@ -110,7 +110,7 @@ function isLetter(c: string): boolean {
 /** How many characters of ASCII a class has; of one that is negated, all. */
 function widthOf(characters: string): number {
   if (characters.startsWith("^")) return 128;
-  // Of a few single ones.
+  // A class of a few single characters.
   if (characters.length < WIDE && !characters.includes("-")) return characters.length;
   const point = (written: string) =>
     written.startsWith("\\x") ? Number.parseInt(written.slice(2), 16) : (written.codePointAt(0) ?? 0);

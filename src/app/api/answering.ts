@@ -46,7 +46,7 @@ interface AnswerUpdate {
 export interface Ending {
   readonly result: GenerationResult;
   readonly finish: "stop" | "length" | "tool_calls";
-  /** Of tokens whose text is not part of the answer. */
+  /** Likelihoods of tokens whose text is not part of the answer. */
   readonly tokens: readonly Likelihood[];
 }
 
@@ -136,7 +136,7 @@ export async function admitAll(
   }
 }
 
-/** Of several answers the first that fails ends the others. */
+/** Waits for several answers. If one fails, the others are cancelled. */
 export async function together<One extends { cancel(): void }, T>(
   answers: readonly One[],
   each: (answer: One, index: number) => Promise<T>,

@@ -131,7 +131,7 @@ export function createApi(offered: Offered, guard: GuardOptions, page: Page): Ap
   return async (request) => app.fetch(request);
 }
 
-/** Of the models that are loaded. Where several are offered, each figure has its model's name. */
+/** The gauges of all loaded models. If several models are offered, each figure has its model's name. */
 function gaugesOf({ models, unload }: Offered): LoadedGauges[] {
   return models.flatMap(({ names, served }) => {
     if (!served) return [];

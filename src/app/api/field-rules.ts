@@ -37,7 +37,7 @@ export function refused(wayOut: string, neutrals: Readonly<Record<string, Neutra
   );
 }
 
-/** Of two rules for a name the later one holds. */
+/** Joins tables of rules. If two rules have the same name, the later one is used. */
 export function fieldTable(...parts: readonly FieldTable[]): FieldTable {
   return new Map(parts.flatMap((part) => [...part]));
 }

@@ -23,7 +23,7 @@ export interface Format {
 }
 
 const MOST_CHOICES = 1000;
-/** Of all choices. */
+/** Most characters of all choices together. */
 const MOST_CHARACTERS = 100_000;
 
 /** ApiError 400, with its place, for a format that no text matches or that cannot be followed; 503 when too many wait. */

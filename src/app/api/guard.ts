@@ -116,7 +116,7 @@ function isOwnHost(hostname: string, hosts: readonly string[]): boolean {
   return isIP(name) !== 0 || name === "localhost" || name.endsWith(".localhost") || hosts.includes(name);
 }
 
-/** Of the page that this server shows, itself or by a proxy with TLS. */
+/** Whether the origin is the page that this server shows, directly or through a proxy with TLS. */
 function isOwnOrigin(origin: string, host: string): boolean {
   return /^https?:/i.test(origin) && URL.canParse(origin) && new URL(origin).host === host;
 }

@@ -16,7 +16,7 @@ export interface JsonBounds {
   readonly most: number;
 }
 
-/** Of a whole request: a conversation of 5,000 messages with their parts has 10,000. */
+/** Bounds of a whole request. A conversation of 5,000 messages with their parts has 10,000 objects and lists. */
 export const BODY_BOUNDS: JsonBounds = { what: "the body", deepest: 64, most: 20_000 };
 
 /** Values between two pauses, and characters of a string. About 0.1 ms each. */

@@ -39,7 +39,7 @@ export function chatLogprobs(tokens: readonly Likelihood[], tokenizer: Tokenizer
   };
 }
 
-/** Of one answer, its tokens in their order, some with each call. */
+/** Converts the tokens of one answer, in order, some of them with each call. */
 export function completionLogprobs(tokenizer: Tokenizer) {
   const stream = tokenizer.stream({ continues: true });
   let offset = 0;

@@ -30,7 +30,7 @@ class Histogram {
   }
 }
 
-/** Of this moment. */
+/** Values at this moment. */
 interface Gauges {
   running: number;
   waiting: number;
@@ -40,7 +40,7 @@ interface Gauges {
   cacheBytes: number;
 }
 
-/** Of a model that is loaded. */
+/** The gauges of a loaded model. */
 export interface LoadedGauges {
   /** The label; null: it is the only one. */
   model: string | null;

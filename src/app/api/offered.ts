@@ -30,7 +30,7 @@ export interface OfferedModel {
   /** On the disk; null: not looked at. */
   readonly fileBytes: number | null;
   readonly state: ModelState;
-  /** Of weights, while it is loaded. */
+  /** Loaded bytes of the weights; null: not loading. */
   readonly progress: { readonly bytes: number; readonly totalBytes: number } | null;
   /** Why it could not be loaded. */
   readonly problem: string | null;

@@ -53,7 +53,7 @@ export interface OnDemandOptions {
   /** Requests that may wait for models. */
   readonly mostWaiting: number;
   open(source: ModelSource, opening: Opening): Promise<Opened>;
-  /** Of a model that is not loaded. */
+  /** Describes a model that is not loaded. */
   look(source: ModelSource): Promise<Look>;
   /** Called at each load and each end of a model. */
   note?(line: string): void;
@@ -149,7 +149,7 @@ export class OnDemand implements Offered {
     this.#options = options;
     this.shared = shared;
     this.models = sources.map((source) => new OneModel(source, keepMs, look));
-    // Of two with the same name the first one gets it.
+    // If two models have the same name, the first one gets it.
     const named = [...this.models]
       .reverse()
       .flatMap((model) => model.names.map((name) => [name, model] as const));

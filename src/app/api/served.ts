@@ -25,7 +25,7 @@ export interface Served {
   readonly grammars: Grammars;
   /** For options that a request does not set. */
   readonly defaults: GenerateOptions;
-  /** Of embeddings, where the model's file has none. */
+  /** How embeddings are pooled if the model's file does not say. */
   readonly pooling?: Pooling;
   readonly mostBodyBytes: number;
   /** Requests that may wait for their turn. */

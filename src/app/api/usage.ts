@@ -17,7 +17,10 @@ function usageOf(result: GenerationResult) {
   };
 }
 
-/** Of several answers to one prompt, which is counted once; cached tokens are those of the first one that ran. */
+/**
+ * Usage of several answers to one prompt. The prompt is counted once; cached tokens are those of the first answer that
+ * ran.
+ */
 export function usageOfAll(results: readonly GenerationResult[]) {
   const sum = (of: (result: GenerationResult) => number) =>
     results.reduce((all, result) => all + of(result), 0);

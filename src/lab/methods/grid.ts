@@ -66,7 +66,7 @@ function lloyd(count: number): Float64Array {
   return levels;
 }
 
-/** Of the normal distribution: Abramowitz and Stegun 7.1.26 is off by 1.5e-7 at most. */
+/** The normal distribution's cumulative distribution function; Abramowitz and Stegun 7.1.26, error at most 1.5e-7. */
 export function cumulative(x: number): number {
   if (x === Number.POSITIVE_INFINITY) return 1;
   if (x === Number.NEGATIVE_INFINITY) return 0;

@@ -9,7 +9,7 @@ import { rotate, rotateBack } from "./random.ts";
 
 const BLOCK = 16;
 const FIRST = (2 * Math.PI) / 16;
-/** Of levels 2, 3 and 4. */
+/** Angles of levels 2, 3 and 4. */
 const ANGLES = [
   [0.3098, 0.634, 0.9368, 1.261],
   [0.4262, 0.6744, 0.8964, 1.1445],

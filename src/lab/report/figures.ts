@@ -26,7 +26,7 @@ export interface Plain {
   /** Each model on each device that it was measured on. */
   readonly models: readonly {
     readonly id: string;
-    /** Of a GPU's, with that GPU's. */
+    /** The model's name; if it was measured on a GPU, with the GPU's name. */
     readonly name: string;
     readonly device: Measured;
     readonly scores: readonly Score[];
@@ -72,7 +72,7 @@ export const shortName = (name: string) => name.split(/[\\/]/).at(-1) ?? name;
 
 const ids = (scores: readonly Score[]) => scores.flatMap(({ experiments }) => experiments);
 
-/** Of a figure with one panel for each model. */
+/** Width of a figure with one panel for each model. */
 const WIDTH = 460;
 
 export function sizes({ known, models, spec }: Plain): Section {

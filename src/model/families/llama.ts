@@ -58,7 +58,7 @@ export const llama: Family = {
     },
   },
   names: LLAMA_NAMES,
-  // Of all architectures, llama.cpp's converter makes RoPE pairs adjacent in this one only.
+  // llama.cpp's converter makes RoPE pairs adjacent for this architecture only.
   view: (tensor, { kind, name, layer }) =>
     kind === "gguf" && /^(query|key)(Bias)?$/.test(name)
       ? unpermuteHeads(tensor, attentionIn(layer).headDim)

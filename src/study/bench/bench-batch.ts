@@ -29,7 +29,7 @@ export interface BatchRow {
   readonly all: BatchSpeed;
 }
 
-/** Of all texts together. */
+/** Speed of all texts together. */
 interface BatchSpeed {
   /** By repetition. */
   readonly ms: readonly number[];

@@ -66,7 +66,7 @@ export interface BenchProfile extends Pick<StepProfile, "us" | "readBytesPerSeco
 }
 
 const WARM_UP_GENERATED = 16;
-/** Of a device with a clock of its own, which is a GPU. */
+/** Warm-up time of a device with a clock of its own, which is a GPU. */
 const WARM_UP_MS = 500;
 
 /**

@@ -182,7 +182,7 @@ function mean(values: ArrayLike<number>): number {
   return sum / values.length;
 }
 
-/** Of sorted values, interpolated between neighbours. */
+/** A quantile of sorted values, interpolated between neighbours. */
 export function quantile(sorted: ArrayLike<number>, share: number): number {
   const at = share * (sorted.length - 1);
   const below = Math.floor(at);

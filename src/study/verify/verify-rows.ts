@@ -30,7 +30,7 @@ export interface DepthRow extends FormatMeasures {
 export interface NeedleRow {
   readonly kind: "needle";
   readonly kv: string;
-  /** Of the prompt, about. */
+  /** Approximate tokens of the prompt. */
   readonly tokens: number;
   /** The depth of the facts, from 0 to 1. */
   readonly depth: number;

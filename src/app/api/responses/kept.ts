@@ -5,7 +5,7 @@
 import { ApiError } from "../errors.ts";
 
 const MOST_KEPT = 1000;
-/** Of JSON, in all. */
+/** Most characters of all conversations as JSON. */
 const MOST_CHARACTERS = 32 * 2 ** 20;
 
 interface Kept {

@@ -13,8 +13,8 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { WeightPacking } from "../dist/device/webgpu/pack-slots.js";
 import { packThreads } from "../dist/device/webgpu/pack-threads.js";
-import { WeightPacking } from "../dist/device/webgpu/packing.js";
 import { loadWeight } from "../dist/device/webgpu/weight-loading.js";
 import { codesRowBytes, scalesRowBytes, weightForm } from "../dist/device/webgpu/weights.js";
 import { fileSource } from "../dist/format/file-source.js";

@@ -35,7 +35,7 @@ import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { blockBytes, kvLayout, layerPageBytes } from "./kv.ts";
 import { readPage } from "./kv-pages.ts";
-import { type PackThreadsMaker, WeightPacking } from "./packing.ts";
+import { type PackThreadsMaker, WeightPacking } from "./pack-slots.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";

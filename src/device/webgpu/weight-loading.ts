@@ -8,7 +8,7 @@ import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Slab, type Slot, slabFile, slabPacked, slabRows } from "./pack-slab.ts";
-import type { WeightPacking } from "./packing.ts";
+import type { WeightPacking } from "./pack-slots.ts";
 import { checkWeights } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 

@@ -19,6 +19,6 @@ const url = serverUrl(server, document.baseURI);
 // A static site has none, which is no failure; a server that was written down should be there.
 if (url !== null) choice.connect({ url, key }, serverModel, server === "");
 
-// Where the browser has one, and not in the way of the first drawing.
+// Registers the service worker if the browser supports it, and not before the page has loaded.
 if (location.protocol.startsWith("http"))
   addEventListener("load", () => navigator.serviceWorker?.register("./sw.js").catch(() => {}));

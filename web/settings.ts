@@ -4,7 +4,7 @@ import { kept } from "./kept.ts";
 import { Store } from "./store.ts";
 
 interface Settings {
-  /** As written; "": the server that this page comes from. */
+  /** The server's address as written; "": the server that this page comes from. */
   readonly server: string;
   readonly serverModel: string;
   readonly key: string;

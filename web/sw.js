@@ -31,7 +31,7 @@ addEventListener("fetch", (event) => {
   else if (path.startsWith("models/")) event.respondWith(ranged(request));
 });
 
-/** From the network; from the cache where there is none. */
+/** Fetches from the network; from the cache if there is no network. */
 async function fresh(request) {
   try {
     return await fetch(request);

@@ -12,7 +12,7 @@ export interface AnswerResult<Found = undefined> extends GenerationResult {
   readonly content: string;
   readonly reasoning: string;
   readonly calls: readonly ToolCall[];
-  /** With a schema: what the answer means. undefined where tools were called instead. */
+  /** With a schema: the value that the answer represents; undefined if tools were called instead. */
   readonly object: Found;
   /** The answer as a message, to go on with the conversation. */
   readonly message: ChatMessage;
@@ -54,7 +54,7 @@ export class Answer<Found = undefined> extends Generation {
     yield* this.#state.reading?.take() ?? [];
   }
 
-  /** As Generation's; also rejects with ObjectError when a schema was given and the answer does not match it. */
+  /** As `Generation.result`; also rejects with ObjectError if a schema was given and the answer does not match it. */
   override result(): Promise<AnswerResult<Found>> {
     this.#whole ??= this.#finish();
     return this.#whole;

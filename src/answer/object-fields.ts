@@ -22,7 +22,7 @@ export class ObjectFields {
     this.#place = place;
   }
 
-  /** Where a field is, for errors. */
+  /** The place of a field, for errors. */
   place(name: string): string {
     return this.#place === "" ? name : `${this.#place}.${name}`;
   }

@@ -44,7 +44,7 @@ export function kvFormats(value: string): string {
   }
 }
 
-/** At least 1. */
+/** Reads a number of at least 1. */
 export function positive(value: string): number {
   const parsed = count(value);
   if (parsed < 1) throw new InvalidArgumentError("A whole number from 1 on is needed.");

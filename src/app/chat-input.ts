@@ -96,7 +96,7 @@ export class ChatInput {
     return entry;
   }
 
-  /** From now to the next `read` Ctrl-C calls this. */
+  /** Until the next `read`, Ctrl-C calls this function. */
   whileAnswering(onInterrupt: () => void): void {
     this.#onInterrupt = onInterrupt;
   }

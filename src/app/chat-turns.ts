@@ -25,7 +25,7 @@ import { joinedSignal } from "./joined-signal.ts";
 import { progress } from "./progress.ts";
 
 export interface ChatSettings {
-  /** As the user names it. */
+  /** The model's name as the user wrote it. */
   readonly name: string;
   readonly system: string | null;
   readonly sampling: SampleOptions;
@@ -34,7 +34,7 @@ export interface ChatSettings {
   readonly template: RenderOptions;
 }
 
-/** From this share on a note says how full the context is. */
+/** From this share on, a note reports how full the context is. */
 const NEARLY_FULL = 0.9;
 
 export class Chat {

@@ -62,7 +62,7 @@ interface Connection {
   readonly ahead: (() => void)[];
 }
 
-/** Not listening yet. */
+/** Creates a server that does not listen yet. */
 export function httpServer(
   api: (request: Request) => Promise<Response>,
   bounds: Partial<HttpBounds> = {},

@@ -3,7 +3,7 @@ import { AbortedError, ArgumentError } from "../index.ts";
 import { AwayError, type LabBook, loadMethod, Methods, openLab, readLab, type Snapshot } from "../lab.ts";
 import { write } from "./interrupt.ts";
 
-/** Where a lab is. */
+/** The place of a lab. */
 export interface Place {
   folder: string;
   /** postgres://..., or a folder: a lab that many processes share. */

@@ -139,11 +139,11 @@ async function openModel(
   around: Around,
 ): Promise<Opened> {
   const attempt = (options: ModelOptions) => {
-    // With its draft model.
+    // Bytes of the model and its draft model.
     let needed = 0;
     const onPlan = ({ totalBytes, limitBytes, memory }: Plan) => {
       needed += totalBytes;
-      // Where the amount of memory is unknown, one model is loaded at a time.
+      // If the amount of memory is unknown, one model is loaded at a time.
       return room(needed, memory === null ? needed : limitBytes);
     };
     return loadModel(source.source, options, signal, { onPlan, onProgress: progress });

@@ -7,7 +7,7 @@ import { PAGE_SLOTS } from "./contract.ts";
 
 /** The codec's bytes of a page of one head, keys or values, from the device's block. */
 type ReadPage = (block: Uint8Array) => Uint8Array;
-/** The same for the vector of a slot. */
+/** As ReadPage, for the vector of one slot. */
 type ReadVector = (block: Uint8Array, slot: number) => Uint8Array;
 
 /** Where the bits of the codec's page are in a device's block. */

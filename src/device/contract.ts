@@ -33,7 +33,7 @@ export interface Run {
    * table must have pages for the new ones.
    */
   readonly position: number;
-  /** At least one. */
+  /** One id or more. */
   readonly ids: Uint32Array;
   /** How many of the last tokens reach the output: 0 while a prompt is read. */
   readonly outputs: number;

@@ -33,7 +33,7 @@ export interface PartFormat {
   readonly scales: CodeScales;
 }
 
-/** As in descriptions: "4c". */
+/** The name in descriptions of formats: "4c". */
 export function partName({ bits, scales }: PartFormat): string {
   return `${bits}${scales[0]}`;
 }

@@ -69,7 +69,7 @@ function fromGguf({ metadata, name }: Checkpoint): EmbeddingFacts {
   return { pooling, endId: ends ? eos : null };
 }
 
-/** As sentence-transformers writes it. */
+/** Reads the files that sentence-transformers writes. */
 async function fromFolder({ folder }: Checkpoint): Promise<EmbeddingFacts> {
   const read = async (path: string): Promise<JsonObject | null> => {
     const source = (await folder?.open(path)) ?? null;

@@ -20,7 +20,7 @@ export interface GgufParts {
     readonly dims: readonly number[];
   }[];
   readonly warnings: readonly string[];
-  /** The same as an open GGUF. */
+  /** The folder's content as an open GGUF. */
   readonly checkpoint: Checkpoint;
 }
 

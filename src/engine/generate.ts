@@ -53,7 +53,7 @@ export interface GenerateOptions extends SampleOptions {
 export interface Piece {
   readonly text: string;
   readonly ids: readonly number[];
-  /** With `logprobs`: one for each id. */
+  /** With `logprobs`: one likelihood for each id. */
   readonly likelihoods?: readonly Likelihood[];
 }
 

@@ -84,7 +84,7 @@ export class Job {
   readonly rows: Float32Array[] = [];
   /** Its row in the page tables. */
   row = -1;
-  /** In the order of admission. */
+  /** The job's number in the order of admission. */
   began = 0;
   /** The time of admission, by `performance.now`. */
   beganMs = 0;
@@ -107,7 +107,7 @@ export class Job {
   #lookup: Lookup | null = null;
   #pages: TextPages | null = null;
   #states: TextStates | null = null;
-  /** Where reading pauses, so that states are kept there. */
+  /** Positions at which reading pauses, so that states are kept there. */
   readonly #cuts = new Set<number>();
   /** By other job: the length of the common prefix. */
   readonly #shared = new WeakMap<Job, number>();
@@ -343,7 +343,7 @@ export class Job {
     return !this.options.work && this.ran >= this.prompt && this.rows.length >= this.outputs;
   }
 
-  /** As part of a step. */
+  /** The part as a run of a step. */
   run({ from, to, outputs, guess, sampling, state, packed }: JobPart): Run {
     const known = to - guess.length - from;
     const idAt = (i: number) => (i < known ? (this.ids[from + i] ?? CHOSEN) : guess[i - known]);

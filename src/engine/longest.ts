@@ -19,7 +19,10 @@ export interface LongestOptions {
   readonly limitBytes?: number;
 }
 
-/** In tokens, at most `most`. `of` is called for few lengths, and must fit up to some length and not beyond. */
+/**
+ * The largest number of tokens, at most `most`, that fits. `of` is called for few numbers, and must fit up to some
+ * number and not beyond.
+ */
 export function longest(most: number, of: (tokens: number) => Tried, options: LongestOptions = {}): number {
   const { least = 0, step = PAGE_SLOTS, limitBytes = Number.POSITIVE_INFINITY } = options;
   const whole = of(most);

@@ -24,7 +24,7 @@ export interface SampleOptions {
   repeatLast?: number;
   /** Subtracted from the logit of each token that was generated: -2 to 2. Default 0. */
   presencePenalty?: number;
-  /** The same for each time that it was generated. Default 0. */
+  /** As presencePenalty, but for each time that the token was generated. Default 0. */
   frequencyPenalty?: number;
   /** Added to the logits of these ids: -100 to 100. */
   logitBias?: Readonly<Record<number, number>>;
@@ -208,7 +208,7 @@ function firstFew(logits: Float32Array, cut: Cut): Candidate[] {
   return kept.slice(0, keptCount(weights, total, cut));
 }
 
-/** The same for a large k, or all tokens. */
+/** As above, for a large k or for all tokens. */
 function firstMany(logits: Float32Array, cut: Cut): Candidate[] {
   const all = cut.k === logits.length;
   let total = 0;

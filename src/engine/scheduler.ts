@@ -57,7 +57,7 @@ export class Scheduler {
   /** Guesses if texts do not contain the continuation already. */
   draft: DraftModel | null = null;
   readonly beginnings: Beginnings;
-  /** In order of arrival. */
+  /** Jobs that wait, in order of arrival. */
   readonly #waiting: Job[] = [];
   readonly #running = new Set<Job>();
   readonly #freeRows: number[];

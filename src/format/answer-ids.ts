@@ -196,10 +196,10 @@ export class AnswerIds {
   }
 }
 
-/** Not `push(...more)`: the number of arguments is limited. */
+/** Appends ids. `push(...more)` would be limited by the number of arguments. */
 function add(more: ArrayLike<number>, ids: number[]): void {
   for (let i = 0; i < more.length; i++) ids.push(more[i]);
 }
 
-/** Not a UTF-16 unit. */
+/** A number that is no UTF-16 unit. */
 const MARK = 0x10000;

@@ -39,7 +39,7 @@ export interface ChatTemplate {
    * FormatError if it exceeds the limits of `template-jinja.ts`.
    */
   render(messages: readonly ChatMessage[], options?: RenderOptions): string;
-  /** The same in slices, for conversations of any length. */
+  /** Renders in slices, for conversations of any length. */
   slices(messages: readonly ChatMessage[], options?: RenderOptions): Slices<string>;
   /**
    * Why it cannot be used, or not always: it is not a template, refuses the simplest conversation, or uses something

@@ -11,7 +11,7 @@ import { asObject, describe } from "./json.ts";
 /** A part of an alternative: a character, a class, a group or a lookahead, with its repetition. */
 interface Item {
   readonly text: string;
-  /** The same for JavaScript. */
+  /** The text in JavaScript's syntax. */
   readonly ours: string;
   /** May match nothing, so that nothing before it has to backtrack for it. */
   readonly skippable: boolean;

@@ -11,7 +11,7 @@ export interface Claim {
   readonly experiment: Experiment;
   readonly spec: Spec;
   readonly text: TextEntry;
-  /** From 1. */
+  /** Number of the attempt, from 1. */
   readonly attempt: number;
   /** The book's identifier of the attempt. */
   readonly token?: unknown;

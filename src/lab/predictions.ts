@@ -9,7 +9,7 @@ export interface Resolved {
   /** null: not both are measured. */
   readonly ratio: number | null;
   readonly held: boolean | null;
-  /** Those that the ratio is of. */
+  /** The experiments whose ratio was predicted. */
   readonly experiments: readonly string[];
 }
 

@@ -4,7 +4,7 @@
  */
 import { type Estimate, type Interval, interval } from "./bootstrap.ts";
 
-/** At look number 1, 2, ... */
+/** The interval at look number 1, 2, ... */
 function sequenceInterval(
   estimate: Pick<Estimate, "log" | "error" | "freedom">,
   look: number,

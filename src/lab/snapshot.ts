@@ -30,7 +30,7 @@ export class Snapshot {
   readonly notes: NoteEntry[] = [];
   /** By experiment: how many of its failures were cleared by a retry. */
   readonly #forgiven = new Map<string, number>();
-  /** In the order in which they came. */
+  /** Entries in the order in which they arrived. */
   readonly entries: Entry[] = [];
   readonly #ids = new Set<string>();
 

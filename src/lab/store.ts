@@ -38,7 +38,7 @@ export interface Attempt {
   readonly attempt: string;
   readonly queue: string;
   readonly experiment: string;
-  /** From 1. */
+  /** Number of the attempt, from 1. */
   readonly number: number;
 }
 

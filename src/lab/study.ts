@@ -93,7 +93,7 @@ export function experimentsFor(
   );
 }
 
-/** Those that are not requested yet, as entries; [] when all are known. */
+/** Entries of proposals that are not requested yet; [] if all are known. */
 export function proposals(
   study: Study,
   known: Snapshot,

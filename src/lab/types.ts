@@ -55,7 +55,7 @@ export interface KeyProfile {
   readonly heads: readonly HeadProfile[];
 }
 
-/** In units of the keys' root mean square without their mean. */
+/** A head's profile, in units of the keys' root mean square without their mean. */
 export interface HeadProfile {
   /** Standard deviation of each rotary pair, from the fastest to the slowest, above 0. [1]: the same in all. */
   readonly gains: readonly number[];
@@ -194,7 +194,7 @@ export interface Prediction {
   readonly a: string;
   readonly b: string;
   readonly model: string;
-  /** Where both are measured. Default: a CPU. */
+  /** The device on which both are measured. Default: a CPU. */
   readonly device?: "gpu";
   readonly below: number;
 }

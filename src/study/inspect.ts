@@ -26,7 +26,7 @@ export interface TensorSummary {
   readonly type: TensorType;
   readonly rows: number;
   readonly cols: number;
-  /** In the file. */
+  /** Bytes in the file. */
   readonly bytes: number;
 }
 

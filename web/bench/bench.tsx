@@ -167,7 +167,7 @@ function useBench() {
     }
   }
 
-  /** At once, also in the middle of a measurement: the worker goes, and what was found stays. */
+  /** Stops at once, even during a measurement: the worker is closed, and results so far stay. */
   const stop = () => worker.current?.close();
   return { found, doing, problem, start, stop };
 }

@@ -144,7 +144,7 @@ export function Composer({ talk, state, model }: ComposerProperties) {
   );
 }
 
-/** As tall as its text, up to what the style allows. */
+/** Makes the field as tall as its text, up to the limit of the style. */
 function grow(field: HTMLTextAreaElement | null): void {
   if (!field) return;
   field.style.height = "auto";

@@ -146,7 +146,7 @@ function Entry({ conversations, head, isOpen, onOpen }: EntryProperties) {
   );
 }
 
-/** As a download. */
+/** Offers a text as a download. */
 function save(name: string, text: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([text]));

@@ -27,7 +27,7 @@ export interface TalkState {
   /** The branch that is shown. */
   readonly turns: Turns;
   readonly isRunning: boolean;
-  /** In front of the next question. */
+  /** Documents that will be put before the next question. */
   readonly documents: readonly TextDocument[];
   readonly draft: string;
   /** Tokens of the draft; null: not counted. */

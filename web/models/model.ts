@@ -23,9 +23,9 @@ export interface AnswerFigures {
   /** Guessed ahead and checked, and how many of them were right; null: not reported. */
   readonly draftedTokens: number | null;
   readonly acceptedTokens: number | null;
-  /** From the question to the first token. */
+  /** Time from the question to the first token. */
   readonly promptMs: number;
-  /** From the first token to the last. */
+  /** Time from the first token to the last. */
   readonly generateMs: number;
 }
 
@@ -33,7 +33,7 @@ export interface AnswerOptions {
   readonly signal: AbortSignal;
   readonly settings: AnswerSettings;
   onParts(parts: readonly ThinkingPart[]): void;
-  /** While the prompt is read. */
+  /** Called while the prompt is read. */
   onReading?(tokens: number, total: number): void;
   /** Tokens in the cache. */
   onHeld?(tokens: number): void;

@@ -28,7 +28,7 @@ export function modelName(path: string): string {
   return path.replace(/^.*\//, "").replace(/\.gguf$/i, "") || path;
 }
 
-/** Those that have a name (src/cache/format-layers.ts; test/web/conversation.test.ts compares). */
+/** Formats that have a name (src/cache/format-layers.ts; test/web/conversation.test.ts compares). */
 export const FORMATS: readonly (readonly [string, string?])[] = [
   ["", "by the model"],
   ["kv4", "kv4 (4.4 bits)"],

@@ -39,7 +39,9 @@ export function Parts({ planned: { plan, memoryBytes } }: { planned: Planned }) 
   );
 }
 
-/** As memory is sold, and as the field above has it. */
+/**
+ * A size in units of 2^30 bytes, which are called GB: memory is sold like this, and the field above has the same unit.
+ */
 function gigabytes(size: number): string {
   return `${Number((size / 2 ** 30).toFixed(2))} GB`;
 }

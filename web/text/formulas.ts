@@ -6,7 +6,7 @@
 
 export interface Formula {
   readonly source: string;
-  /** In a line of its own. */
+  /** Whether the formula has a line of its own. */
   readonly isDisplayed: boolean;
   /** The source text. */
   readonly raw: string;

@@ -3,7 +3,7 @@
  * is negated and names ASCII only (0.1.27), so characters beyond ASCII are written here as the bytes they are in UTF-8.
  */
 
-/** From a code point to another, both in. */
+/** A range of code points, both ends included. */
 export type Range = readonly [low: number, high: number];
 
 const ASCII: Range = [0, 0x7f];
@@ -47,7 +47,7 @@ export function rangeClass(ranges: readonly Range[], isNot: boolean, plain: read
   return [...(ascii.length > 0 ? [bracketed("", ascii)] : []), ...beyond.flatMap(sequences)];
 }
 
-/** In order, and disjoint. */
+/** The characters outside of the ranges, which must be in order and disjoint. */
 function complement(ranges: readonly Range[]): Range[] {
   const left: Range[] = [];
   let from = 0;
@@ -89,7 +89,7 @@ function utf8(point: number): number[] {
   return [...new TextEncoder().encode(String.fromCodePoint(point))];
 }
 
-/** From one sequence of bytes to another of the same length. */
+/** Expressions for the byte sequences from one to another of the same length. */
 function byteSequences(low: readonly number[], high: readonly number[]): string[] {
   const [a, b] = [low[0], high[0]];
   if (low.length === 1) return [bracketed("", [[a, b]])];

@@ -18,7 +18,7 @@ export interface TextOptions {
   readonly threads: Threads;
   readonly blanks: Blanks;
   readonly grammar: Grammar;
-  /** The same for the same grammar. */
+  /** The same for equal grammars. */
   readonly key: string;
 }
 

@@ -41,7 +41,7 @@ interface Asked {
 
 type Reply = { isReady: true } | { mask: Int32Array | null; ms: number } | { failed: string };
 
-/** To read the vocabulary, on a machine that is busy. */
+/** Most time to read the vocabulary, on a busy machine. */
 const MOST_START_MS = 60_000;
 /** For work whose result is no longer needed: less than a new thread takes to start. */
 const MOST_UNWANTED_MS = 1000;
@@ -57,7 +57,7 @@ export class Keeper {
   #starts: Asked[] = [];
   /** Steps to do before the next start: those that waited when the last one was taken. */
   #before = 0;
-  /** Those that are open. */
+  /** Open matchers. */
   readonly #matchers = new Set<number>();
   #last = 0;
 

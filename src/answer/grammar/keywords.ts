@@ -68,7 +68,7 @@ function isAnything(value: unknown): boolean {
   return value === true || isEmpty(value);
 }
 
-/** As zod writes records. */
+/** Whether the value allows any name, in the form in which zod writes records. */
 export function isAnyName(value: unknown): boolean {
   if (isAnything(value)) return true;
   const entries = Object.entries((value as object | null) ?? {});
@@ -138,7 +138,7 @@ export function typesOf(fields: ObjectFields, left: readonly TypeName[] | null):
 
 function ownTypes(fields: ObjectFields): TypeName[] | null {
   const types = namedTypes(fields);
-  // As OpenAPI 3.0 has it.
+  // The form of OpenAPI 3.0.
   const isNullable = types !== null && fields.any("nullable") === true;
   return isNullable ? [...new Set<TypeName>([...types, "null"])] : types;
 }

@@ -8,7 +8,7 @@ import { literal } from "./json-rules.ts";
 /** What a grammar writes for a control token: its byte, or its text where this vocabulary has no such control token. */
 export type Mark = (text: string) => string;
 
-/** Those that grammars name. */
+/** Control tokens that grammars name. */
 const NAMED: ReadonlySet<string> = new Set([
   // Gemma 4.
   ...["<|tool_call>", "<tool_call|>", '<|"|>'],

@@ -94,7 +94,7 @@ escape ::= ["\\\\/bfnrt] | "u" ([0-9A-Ca-cE-Fe-f] hex | [Dd] [0-7]) hex hex${COM
 const SPACE = '" "?';
 
 export const JSON_COMPACT = json('""', []);
-/** As Python writes it, which is the form that models were trained on. */
+/** JSON as Python writes it, which is the form that models were trained on. */
 export const JSON_SPACED = json(SPACE, []);
 /** Beginnings of the control tokens that end a message of Harmony, or begin one. */
 export const HARMONY_BEGINNINGS: readonly string[] = ["<|c", "<|e", "<|r", "<|s"];

@@ -118,7 +118,7 @@ function endsHere({ low, high }: State): boolean {
   return low === null && (high === null || high.part !== "" || !high.strict);
 }
 
-/** At least one digit; null: there is none. */
+/** An expression for one digit or more; null: there is none. */
 function firstDigits(state: State): string | null {
   const { low, high } = state;
   if (low === null && high === null) return "[0-9]+";

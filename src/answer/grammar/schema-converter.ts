@@ -388,7 +388,7 @@ export class Converter {
   }
 }
 
-/** As Jinja's dictsort. */
+/** The order of Jinja's dictsort. */
 function byLetters(a: string, b: string): number {
   const [x, y] = [a.toLowerCase(), b.toLowerCase()];
   return x < y ? -1 : x > y ? 1 : 0;

@@ -6,7 +6,7 @@ import type { Marks } from "./marks.ts";
 export interface GrammarVocabulary {
   /** Bytes of all tokens, concatenated. Control tokens have none, so no grammar uses them, except those of `Marks`. */
   readonly bytes: Uint8Array;
-  /** Where each token begins, and the end of the last. */
+  /** The place in `bytes` where each token begins, and the end of the last token. */
   readonly starts: Uint32Array;
   readonly endIds: readonly number[];
   /** Number of logits, which may be larger than the tokenizer's vocabulary. */

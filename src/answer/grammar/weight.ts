@@ -41,7 +41,7 @@ class Scale {
     this.#body = body;
   }
 
-  /** To the bracket that closes, or to the end. */
+  /** The weight of the text up to the closing bracket, or to the end. */
   weight(): Weight {
     const body = this.#body;
     let sum = NOTHING;

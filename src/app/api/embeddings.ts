@@ -19,7 +19,7 @@ const EMBEDDINGS = fieldTable(
 
 type TextOrIds = string | { readonly ids: readonly number[] };
 
-/** As OpenAI. */
+/** OpenAI's limit. */
 const MOST_TEXTS = 2048;
 
 export async function embeddings(offered: Offered, request: Request): Promise<Response> {

@@ -9,7 +9,7 @@ import { AbortedError, type ErrorCode, NibbleError } from "../../index.ts";
 export { badValue, unsupported } from "../../answer/errors.ts";
 
 export interface ApiErrorFields {
-  /** Where in the request: "messages[0].content". */
+  /** The place in the request: "messages[0].content". */
   param?: string | null;
   /** For programs: "context_length_exceeded". */
   code?: string | null;

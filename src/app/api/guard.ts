@@ -125,7 +125,7 @@ function isAllowed(origin: string, origins: readonly string[]): boolean {
   return origins.includes("*") || origins.includes(origin);
 }
 
-/** In constant time. */
+/** Compares in constant time. */
 function isEqual(a: string, b: string): boolean {
   const hash = (text: string) => createHash("sha256").update(text).digest();
   return timingSafeEqual(hash(a), hash(b));

@@ -84,7 +84,7 @@ function* readKey(reader: Reader): Slices<string> {
   return key;
 }
 
-/** As JSON.parse: "__proto__" is a name like any other. */
+/** Sets a property as JSON.parse does: "__proto__" is a name like any other. */
 function put(object: Record<string, unknown>, key: string, value: unknown): void {
   if (key !== "__proto__") object[key] = value;
   else Object.defineProperty(object, key, { value, enumerable: true, configurable: true, writable: true });

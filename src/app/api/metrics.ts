@@ -103,7 +103,7 @@ export class Metrics {
     this.#generateSeconds += result.generateMs / 1000;
   }
 
-  /** Since the request came. */
+  /** seconds: since the request arrived. */
   firstToken(seconds: number): void {
     this.#firstToken.observe(seconds);
   }

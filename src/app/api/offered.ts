@@ -25,9 +25,9 @@ export interface Look {
 export interface OfferedModel {
   /** Its names for clients: the first is reported, all are accepted. */
   readonly names: readonly [string, ...string[]];
-  /** Since when, in seconds of Unix time. */
+  /** Time since which it is offered, in seconds of Unix time. */
   readonly created: number;
-  /** On the disk; null: not looked at. */
+  /** Bytes on the disk; null: not looked at. */
   readonly fileBytes: number | null;
   readonly state: ModelState;
   /** Loaded bytes of the weights; null: not loading. */

@@ -71,11 +71,11 @@ class OneModel implements OfferedModel {
   opened: Opened | null = null;
   /** Requests and answers that use it. */
   holds = 0;
-  /** Those that wait until it is loaded. */
+  /** Requests that wait until it is loaded. */
   readonly waiters = new Set<Waiter>();
   /** Ends its load. */
   stop: AbortController | null = null;
-  /** While it is being closed. */
+  /** Set while it is being closed. */
   ending: Promise<void> | null = null;
   /** Allocated, or about to be. */
   bytes = 0;
@@ -135,9 +135,9 @@ export class OnDemand implements Offered {
   readonly failure = null;
   readonly #options: OnDemandOptions;
   readonly #byName: ReadonlyMap<string, OneModel>;
-  /** To be loaded. */
+  /** Models to load. */
   readonly #queue: OneModel[] = [];
-  /** While there is something in the queue. */
+  /** Set while there are models in the queue. */
   #loading: Promise<void> | null = null;
   /** Makes a load that waits for room check again. */
   #wake: () => void = () => {};

@@ -49,7 +49,7 @@ export function readSampling(fields: Fields, { defaults, model }: Served): Gener
     seed,
     maxTokens: readMaxTokens(fields, defaults),
     stop: readStop(fields),
-    // As llama.cpp and vLLM call it; for benches.
+    // The name in llama.cpp and vLLM; for benches.
     ignoreEnd: fields.boolean("ignore_eos") ?? false,
   };
 }
@@ -81,6 +81,6 @@ function readStop(fields: Fields): string[] {
       "stop",
       `a text or up to ${MOST_STOPS} of them, each of up to ${LONGEST_STOP} characters`,
     );
-  // As llama.cpp: forms send an empty one for none.
+  // As in llama.cpp: forms send an empty one if there is none.
   return stops.filter((stop) => stop !== "");
 }

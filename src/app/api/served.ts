@@ -19,7 +19,7 @@ export interface Served {
   readonly model: LanguageModel;
   /** The model's names for clients: the first is reported, all are accepted. */
   readonly names: readonly [string, ...string[]];
-  /** Since when, in seconds of Unix time. */
+  /** Time since which it is offered, in seconds of Unix time. */
   readonly created: number;
   readonly metrics: Metrics;
   readonly grammars: Grammars;
@@ -67,7 +67,7 @@ export async function encode(
   return fitting(served, await served.model.encodeInSlices(prompt, options));
 }
 
-/** The same ids. ContextError when they do not fit. */
+/** Returns the ids. Throws ContextError if they do not fit. */
 export function fitting({ model }: Served, ids: number[]): number[] {
   if (ids.length > model.plan.context) throw new ContextError(ids.length, model.plan.context);
   if (ids.length === 0) throw new ApiError(400, "the prompt is empty; at least one token is needed");

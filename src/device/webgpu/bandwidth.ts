@@ -19,7 +19,7 @@ const SLOW_BANDWIDTH_BYTES = 2 ** 22;
 export const SLOW = 1e10;
 /** One workgroup of the bandwidth kernels: 256 invocations, 16 loads of 16 bytes each. */
 const GROUP_BYTES = 256 * 16 * 16;
-/** In one pass, so that its beginning and end matter little. */
+/** Dispatches in one pass, so that its beginning and end matter little. */
 const BANDWIDTH_DISPATCHES = 4;
 
 /** The best bandwidth of the memory; the kernels read, or copy, a buffer from end to end. */

@@ -24,7 +24,7 @@ interface Pending {
 
 interface Thread {
   readonly worker: Worker;
-  /** In the order of its answers. */
+  /** Slots that are being packed, in the order in which answers arrive. */
   readonly pending: Pending[];
 }
 

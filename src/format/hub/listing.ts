@@ -8,7 +8,7 @@ import type { HubClient } from "./client.ts";
 import { type HubName, isPath } from "./name.ts";
 
 export interface HubFile {
-  /** In the repository, parts joined by "/". */
+  /** Path in the repository, parts joined by "/". */
   readonly path: string;
   readonly bytes: number;
   /** The expected hash of the content, in hex: SHA-256 for large files, git's SHA-1 of a blob for small ones. */

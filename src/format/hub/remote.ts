@@ -39,7 +39,7 @@ export async function openHubModel(text: string, options: PullOptions = {}): Pro
 
 /** Files up to this size are read at once: not every server of small files supports ranges. */
 const WHOLE_BYTES = 64 * 1024 * 1024;
-/** From their names in the listing; the index is not read for a sum. */
+/** Shards are known by their names in the listing; the index is not read for a sum of sizes. */
 const SHARD = /^model-\d{5}-of-\d{5}\.safetensors$/;
 
 function weightBytes(files: readonly { readonly path: string; readonly bytes: number }[]): number {

@@ -77,7 +77,7 @@ function arithmetic(
   const result = work(a, b);
   if (isFloat || left instanceof Float || right instanceof Float) return new Float(result);
   if (!Number.isSafeInteger(result)) throw new TemplateError(`${a} ${sign} ${b} is beyond 2^53`);
-  // Not -0.
+  // Turns -0 into 0.
   return result + 0;
 }
 

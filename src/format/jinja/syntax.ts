@@ -14,7 +14,7 @@ export interface Name {
   readonly type: "Identifier";
   readonly value: string;
 }
-/** In calls and in the parameters of macros. */
+/** A named argument of a call, or a parameter of a macro. */
 interface Named {
   readonly type: "KeywordArgumentExpression";
   readonly key: Name;

@@ -21,7 +21,7 @@ export type Method<Self> = (self: Self, given: Arguments, meter: Meter) => Value
 const BLANK = "[\\t-\\r\\x1c-\\x20\\x85\\p{Z}]";
 const BLANKS = new RegExp(`${BLANK}+`, "gu");
 
-/** The same for one character, faster. */
+/** The same for one character; faster. */
 function isBlank(character: string): boolean {
   const code = character.charCodeAt(0);
   if (code < 0x1680)

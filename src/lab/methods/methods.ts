@@ -25,7 +25,7 @@ const f16: Method = {
   apply() {},
 };
 
-/** Those that come with Nibble. */
+/** Methods that are part of Nibble. */
 export const METHODS: readonly Method[] = [
   ...[f16, affine, symmetric, rq4, kivi, kvquant, kvarn],
   ...[turbo, turboProd, qjl, polar, fixed],

@@ -62,7 +62,7 @@ export function mainOf(plain: Plain): Plain {
   return { ...plain, models: specs(gpu) > specs(cpu) ? gpu : cpu };
 }
 
-/** As results name the devices that they came from. */
+/** Names of the devices that the results came from. */
 function devicesOf(known: Snapshot, experiments: readonly string[]): string {
   return [...new Set(experiments.map((id) => known.results.get(id)?.env.device ?? "?"))].join(", ");
 }

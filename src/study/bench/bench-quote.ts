@@ -16,7 +16,7 @@ export interface QuoteRow {
   readonly test: string;
   readonly tokens: number;
   readonly depth: number;
-  /** From the first token to the last, by repetition. */
+  /** Time from the first token to the last, by repetition. */
   readonly plainMs: readonly number[];
   readonly guessedMs: readonly number[];
   /** Medians. */
@@ -27,7 +27,7 @@ export interface QuoteRow {
   /** For one generation: guesses that were checked, and right ones. */
   readonly drafted: number;
   readonly accepted: number;
-  /** With guesses the text is the same. */
+  /** Whether the text is the same with guesses. */
   readonly isSame: boolean;
 }
 

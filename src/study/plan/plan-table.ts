@@ -39,7 +39,7 @@ export interface WeightPart {
   readonly count: number;
   readonly parameters: number;
   readonly fileBytes: number;
-  /** On the device. */
+  /** Bytes on the device. */
   readonly bytes: number;
 }
 
@@ -78,7 +78,7 @@ export interface ContextTable {
   /** A KV format of ours, or engine and format of another. */
   readonly name: string;
   readonly rows: readonly ContextRow[];
-  /** In tokens, at most the trained length; 0: none fits. */
+  /** Tokens, at most the trained length; 0: no context fits. */
   readonly longestContext: number;
   /**
    * The same, but beyond the trained length as far as the memory allows, up to 8 times that. If memory is not known:

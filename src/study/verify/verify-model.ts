@@ -114,7 +114,7 @@ export async function* verifyModel(
 
 interface OtherModel {
   readonly path: string;
-  /** Where a format's name stands otherwise. */
+  /** What is printed in the place of a format's name. */
   readonly label: string;
 }
 

@@ -43,7 +43,7 @@ export interface NeedleRow {
  */
 export interface AnswerRow extends FormatMeasures {
   readonly kind: "answer";
-  /** As in the needles' rows. */
+  /** Approximate tokens of the prompt. */
   readonly tokens: number;
 }
 
@@ -51,7 +51,7 @@ export interface AnswerRow extends FormatMeasures {
 export interface LayerRow extends FormatMeasures {
   readonly kind: "layer";
   readonly layer: number;
-  /** As in a depth's row. */
+  /** The depth, as in rows of depths. */
   readonly depth: number | null;
 }
 

@@ -186,7 +186,7 @@ function readTools(fields: Fields) {
   };
 }
 
-/** Where the template has a switch; otherwise the model decides. */
+/** Reads whether to think, if the template has a switch for it; otherwise the model decides. */
 function readThinking(fields: Fields, { model }: Served) {
   const type = fields.object("thinking")?.hold(THINKING).choice("type", ["enabled", "disabled", "adaptive"]);
   const isKnown = model.chatTemplate?.source.includes("enable_thinking") === true;

@@ -130,6 +130,9 @@ function appendCases(tolerances: typeof TOLERANCES): DeviceCase[] {
     name: `q, k and v into ${append.kv}, ${append.type}, ${append.heads}/${append.kvHeads} heads of ${append.headDim}${append.norms ? ", norms" : ""}${append.biases ? ", biases" : ""}, steps ${JSON.stringify(append.steps)}`,
     kv: append.kv,
     tolerance: append.isExact ? tolerances.attendInt4 : tolerances.quantizedMatmul,
+    // Matrices take weights as f16: products of many rows are off by enough to give a number another code. Weights rounded
+    // so on the reference give the case with steps [30,7] an error of 0.0161; an H200 has 0.0146.
+    matrixTolerance: append.isExact ? 2 * tolerances.attendInt4 : undefined,
     steps: append.steps,
     build: (op, given) => attention(op, given, append),
   }));

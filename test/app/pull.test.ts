@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { describe as describeDownload, downloadLine } from "../../src/app/pull.ts";
 import { asked } from "../format/http-server.ts";
 import { COMMIT, type FakeHub, fakeHub, sha256 } from "../format/hub/fake-hub.ts";
@@ -14,23 +14,20 @@ const LARGE = Buffer.alloc(20_000_000).map((_, i) => (i * 7 + (i >> 8)) & 255);
 
 let home: string;
 let hub: FakeHub;
-const before = { ...process.env };
 
 beforeAll(requireFreshBuild);
 beforeEach(async () => {
   home = mkdtempSync(join(tmpdir(), "nibble-pull-"));
   hub = await fakeHub({ "needle-14m-Q8_0.gguf": NEEDLE, "other-Q4_0.gguf": LARGE });
   for (const name of Object.keys(process.env))
-    if (/^(HF_|HUGGING|TRANSFORMERS_)/.test(name)) delete process.env[name];
-  process.env.HF_HOME = home;
-  process.env.HF_ENDPOINT = hub.endpoint;
+    if (/^(HF_|HUGGING|TRANSFORMERS_)/.test(name)) vi.stubEnv(name, undefined);
+  vi.stubEnv("HF_HOME", home);
+  vi.stubEnv("HF_ENDPOINT", hub.endpoint);
 });
 afterEach(async () => {
+  vi.unstubAllEnvs();
   await hub.close();
   rmSync(home, { recursive: true, force: true });
-});
-afterAll(() => {
-  process.env = before;
 });
 
 const repo = () => join(home, "hub/models--owner--name");

@@ -4,7 +4,7 @@
 // memory, all of them weigh all tokens alike, and each sums its own dims of values. A value that is a key, too, is expanded for both:
 // matrices read the same [dim][token] rows by columns for scores and by rows for sums.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, spans, decodeScores, softcap, nibbles, unpack, channelFours, wideLoads, narrow
+// lib: step, batch, spans, decodeScales, decodeScores, softcap, nibbles, unpack, channelFours, wideLoads, narrow
 // <values>
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
@@ -79,7 +79,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var channelWords = channelWordsAt(keyBlock, ownKeys, lane);
   var lowRanges = wideValueRanges(valueBlock, ownValues, lane);
   var highRanges = wideValueRanges(valueBlock + 4u, ownValues, lane);
-  var valueScale = wideValueScale(valueBlock, lane);
+  var valueScale = valueScaleAt(valueBlock, lane);
 
   // Queries to matrices, each head divided by a factor. Four lanes have a head, each eight dims of a group; subgroups their groups.
   let query = ((single.row * params.kvHeads + kvHead) * GROUP + min(firstHead + lane / 4u, GROUP - 1u)) * (TURNED + HEAD_DIM);
@@ -135,15 +135,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var first = start; first < end; first += 32u) {
     // What a slot holds that the query does not see may be anything, NaN too.
     let visible = first + lane >= spans.oldest && first + lane <= last;
-    let keyScale = select(1.0, halfScaleOf(keyRange0, lane), TOKEN_SCALES);
-    let scale = select(1.0, select(0.0, halfScaleOf(valueScale, lane), visible), RQ4);
+    let keyScale = select(1.0, halfScale(keyRange0, lane), TOKEN_SCALES);
+    let scale = select(1.0, select(0.0, halfScale(valueScale, lane), visible), RQ4);
     // The next block is loaded as soon as this one's words are used.
     keyBlock = nextBlock * KEY_WORDS;
     valueBlock = nextBlock * VALUE_WORDS;
     nextBlock = blockOf(table, min(first / 32u + 2u, lastBlock), params.kvHeads, kvHead);
     if (INT4 && first + 31u > last) {
-      lowRanges = seenOf(lowRanges, first + lane % 4u * 4u, last);
-      highRanges = seenOf(highRanges, first + lane % 4u * 4u + 16u, last);
+      lowRanges = seenRanges(lowRanges, first + lane % 4u * 4u, last);
+      highRanges = seenRanges(highRanges, first + lane % 4u * 4u + 16u, last);
     }
 
     // S' = K Q', of tokens 0..15 and 16..31.
@@ -265,7 +265,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // end
     lowRanges = wideValueRanges(valueBlock, ownValues, lane);
     highRanges = wideValueRanges(valueBlock + 4u, ownValues, lane);
-    valueScale = wideValueScale(valueBlock, lane);
+    valueScale = valueScaleAt(valueBlock, lane);
   }
 
   // The span's maxima, sums and O to its partials.

@@ -1,45 +1,24 @@
 // What attendDecodeWide's subgroups load, stage and store of their dims. The kernel declares what is named in capitals, the
-// bindings and the workgroup's memory; it appends nibbles, unpack and channelFours.
+// bindings and the workgroup's memory; it appends decodeScales, nibbles, unpack and channelFours.
 
 // Of partials: a head's sums, then maximum and sum of weights.
 const FOURS: u32 = HEAD_DIM / 4u;
 const SPAN_STRIDE: u32 = FOURS + 1u;
 
-// Scale and zero of a lane's token, or the scales of two tokens.
+// Of the subgroup's groups: keys by channel have none, and the scale of a token is loaded with its first group.
 fn wideKeyRange(block: u32, firstGroup: u32, group: u32, lane: u32) -> u32 {
-  if (INT4) {
-    return keys[block + KEY_SCALES_AT + (firstGroup + group) * 8u + lane / 4u][lane % 4u];
-  }
-  if (CHANNEL || group > 0u) {
+  if (!INT4 && (CHANNEL || group > 0u)) {
     return 0u;
   }
-  return keys[block + KEY_SCALES_AT + lane / 8u][lane % 8u / 2u];
+  return keyRangeAt(block, firstGroup + group, lane);
 }
 
-// Scales and zeros of four tokens: a lane has one of its subgroup's groups and those that meet one word of codes.
+// Of the subgroup's groups: those of decodeScales are counted from the block's first.
 fn wideValueRanges(block: u32, firstGroup: u32, lane: u32) -> vec4<u32> {
   if (!INT4) {
     return vec4<u32>();
   }
-  return values[block + VALUE_SCALES_AT + (firstGroup + min(lane / 4u, GROUPS - 1u)) * 8u + lane % 4u];
-}
-
-// Those of four tokens, the first at `position`: none of slots that the query does not see yet, which may hold anything, NaN too.
-fn seenOf(ranges: vec4<u32>, position: u32, last: u32) -> vec4<u32> {
-  return select(vec4<u32>(0u), ranges, vec4<u32>(position) + vec4<u32>(0u, 1u, 2u, 3u) <= vec4<u32>(last));
-}
-
-// The scales of two tokens.
-fn wideValueScale(block: u32, lane: u32) -> u32 {
-  if (INT4) {
-    return 0u;
-  }
-  return values[block + VALUE_SCALES_AT + lane / 8u][lane % 8u / 2u];
-}
-
-// Of the two scales in `pair` the lane's, for codes that are expanded to twice what they are, centred.
-fn halfScaleOf(pair: u32, lane: u32) -> f32 {
-  return 0.5 * unpack2x16float(pair >> (lane % 2u * 16u)).x;
+  return valueRangesAt(block + firstGroup * 8u, lane);
 }
 
 // Scales and zeros of the four dims that a lane brings, of its subgroup's.

@@ -24,7 +24,7 @@ const CASES =
 
 /** The parts: names, and arguments of node. */
 export function partsOf({ small }) {
-  const cli = (...args) => ["dist/app/cli.js", ...args];
+  const cli = (...args) => ["dist/cli/nibble.js", ...args];
   const gpu = ["--device", "gpu", "--json", ...(small ? ["--adapter", "swift"] : [])];
   const sets = small ? ["floats"] : ["floats", "matrices8", "dots"];
   const attend = small

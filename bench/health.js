@@ -49,7 +49,7 @@ const args = [
   "64",
   ...more,
 ];
-const child = spawn(process.execPath, ["--import", WATCH, join(root, "dist/app/cli.js"), ...args], {
+const child = spawn(process.execPath, ["--import", WATCH, join(root, "dist/cli/nibble.js"), ...args], {
   stdio: ["ignore", "pipe", "pipe"],
 });
 let out = "";

@@ -268,7 +268,7 @@ async function startServer() {
     "1",
     ...options,
   ];
-  const child = spawn(process.execPath, [join(root, "dist/app/cli.js"), ...args], {
+  const child = spawn(process.execPath, [join(root, "dist/cli/nibble.js"), ...args], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   let notes = "";

@@ -47,7 +47,7 @@ function random(seed) {
 
 async function startServer() {
   const args = ["serve", values.model, "--port", "0", "--context", "4096", ...positionals];
-  const child = spawn(process.execPath, [join(root, "dist/app/cli.js"), ...args], {
+  const child = spawn(process.execPath, [join(root, "dist/cli/nibble.js"), ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   let out = "";

@@ -37,7 +37,7 @@ process.on("SIGUSR2", () => {
 const args = ["serve", values.model, "--port", "0", "--context", "4096", "--parallel", "4", ...positionals];
 const child = spawn(
   process.execPath,
-  ["--expose-gc", "--import", REPORTER, join(root, "dist/app/cli.js"), ...args],
+  ["--expose-gc", "--import", REPORTER, join(root, "dist/cli/nibble.js"), ...args],
   { stdio: ["ignore", "pipe", "pipe"] },
 );
 let out = "";

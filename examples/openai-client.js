@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import OpenAI from "openai";
 
 // As `nibble serve needle` in another terminal would, at any free port.
-const cli = fileURLToPath(new URL("../dist/app/cli.js", import.meta.url));
+const cli = fileURLToPath(new URL("../dist/cli/nibble.js", import.meta.url));
 const server = spawn(process.execPath, [cli, "serve", "needle", "--port", "0"]);
 const [, baseURL] = await new Promise((resolve) =>
   server.stdout.on("data", (line) => resolve(/OpenAI API at (\S+)/.exec(line))),

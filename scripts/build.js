@@ -1,7 +1,7 @@
 /**
  * `npm run build`: AssemblyScript kernels to WASM (a plain SIMD128 and a relaxed-SIMD binary of the same source), WGSL
- * kernels to one module, then TypeScript to dist/, the bundle for pages to dist/browser/ and the chat page to
- * dist/page/. `--wasm`, `--wgsl` or `--ts` builds one part (`--ts`: all but the kernels; `--page`: only the chat page;
+ * kernels to one module, then TypeScript to dist/, the command line's bundle to dist/cli/, the one for pages to
+ * dist/browser/ and the chat page to dist/page/. `--wasm`, `--wgsl` or `--ts` builds one part (`--ts`: all but the kernels; `--page`: only the chat page;
  * `--site FOLDER`: the page as a static site, with needle-14m). Nothing here needs a native compiler.
  */
 import { spawn } from "node:child_process";
@@ -65,8 +65,12 @@ if (only === undefined || only === "--ts") {
     if (file.endsWith(".wasm")) cpSync(join(root, wasmFolder, file), join(root, "dist/device/wasm", file));
   cpSync(join(root, "src/lab/migrations"), join(root, "dist/lab/migrations"), { recursive: true });
   // Imported here because loading Vite takes time.
+  const { bundleCommandLine } = await import("./command-line.js");
   const { bundleForBrowsers } = await import("./browser.js");
-  const { bytes, gzipBytes } = await bundleForBrowsers(root, join(root, "dist/browser"));
+  const [{ bytes, gzipBytes }] = await Promise.all([
+    bundleForBrowsers(root, join(root, "dist/browser")),
+    bundleCommandLine(join(root, "dist")),
+  ]);
   console.log(`dist/browser/nibble.js: ${kb(bytes)}, ${kb(gzipBytes)} compressed`);
 }
 

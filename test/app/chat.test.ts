@@ -187,7 +187,7 @@ describe.runIf(HAS_SCRIPT)(`nibble chat on a terminal${REASON}`, () => {
   ) {
     const words = [
       process.execPath,
-      join(root, "dist/app/cli.js"),
+      join(root, "dist/cli/nibble.js"),
       ...chat.slice(0, -1),
       "8192",
       "--kv",

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 const src = join(root, "src");
-const cli = join(root, "dist/app/cli.js");
+const cli = join(root, "dist/cli/nibble.js");
 
 export interface Ended {
   /** null when a signal ended it. */

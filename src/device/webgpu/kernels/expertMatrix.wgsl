@@ -5,13 +5,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: weight, codes, weightTile, weightHalves, narrow
 
 // <values>
-const CODES: u32 = 0u;
-const SCALES: u32 = 0u;
-const BIAS: f32 = 8.0;
-const CODES_0: u32 = 0u;
-const CODES_1: u32 = 0u;
-const CODES_2: u32 = 0u;
-const CODES_3: u32 = 0u;
+// include: weightValues
 const SUBGROUP: u32 = 32u;
 const SUBGROUPS: u32 = 4u;
 const PICKS: u32 = 2u;

@@ -7,13 +7,7 @@ diagnostic(off, subgroup_uniformity);
 // lib: step, weight, codes
 
 // <values>
-const CODES: u32 = 0u;
-const SCALES: u32 = 0u;
-const BIAS: f32 = 8.0;
-const CODES_0: u32 = 0u;
-const CODES_1: u32 = 0u;
-const CODES_2: u32 = 0u;
-const CODES_3: u32 = 0u;
+// include: weightValues
 // Of a workgroup.
 const SUBGROUPS: u32 = 8u;
 // Of the step: 2 to 4.
@@ -22,23 +16,9 @@ const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
 // </values>
 
-struct Params {
-  rows: u32,
-  groups: u32,
-  // Tokens that a split has room for in `out`.
-  tokens: u32,
-  outCols: u32,
-  // Of `out`, where row 0 goes.
-  firstColumn: u32,
-}
+// include: splitParams
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> scales: array<u32>;
-@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-// [outCols]
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
+// include: q8Bindings
 // [splits][tokens][outCols]; a split is the columns of one workgroup.
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 

@@ -5,13 +5,7 @@
 // lib: step, weight, codes, teamSum
 
 // <values>
-const CODES: u32 = 0u;
-const SCALES: u32 = 0u;
-const BIAS: f32 = 8.0;
-const CODES_0: u32 = 0u;
-const CODES_1: u32 = 0u;
-const CODES_2: u32 = 0u;
-const CODES_3: u32 = 0u;
+// include: weightValues
 const WORKGROUP: u32 = 32u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
@@ -29,13 +23,7 @@ struct Params {
   firstColumn: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read> scales: array<u32>;
-@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-// [outCols]
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
+// include: q8Bindings
 // [tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 

@@ -7,13 +7,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightTile, weightHalves, narrow
 
 // <values>
-const CODES: u32 = 0u;
-const SCALES: u32 = 0u;
-const BIAS: f32 = 8.0;
-const CODES_0: u32 = 0u;
-const CODES_1: u32 = 0u;
-const CODES_2: u32 = 0u;
-const CODES_3: u32 = 0u;
+// include: weightValues
 const SUBGROUP: u32 = 32u;
 // Subgroups of a workgroup, each with 32 tokens of its own and all 128 rows: offsets of weights in the tile are constants, which
 // Dawn need not guard with an `if` around each load (lab/LOG.md: 93 -> 160 TFLOP/s on H100, 2026-11-23).
@@ -23,26 +17,7 @@ const HAS_BIAS: bool = false;
 const OUTPUTS: bool = false;
 // </values>
 
-struct Params {
-  rows: u32,
-  groups: u32,
-  // Tokens that x and each split of out have room for.
-  tokens: u32,
-  outCols: u32,
-  // Of `out`, where row 0 goes.
-  firstColumn: u32,
-  // The word of `x` where the rows' factors begin.
-  factorsAt: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<uniform> step: Step;
-@group(0) @binding(2) var<storage, read> codes: array<vec2<u32>>;
-@group(0) @binding(3) var<storage, read> scales: array<u32>;
-// [tokens][groups * 32] f16, then [tokens] factors
-@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-// [outCols]
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
+// include: halvesBindings
 // [splits][tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 

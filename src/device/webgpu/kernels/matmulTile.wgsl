@@ -4,13 +4,7 @@
 // lib: weight, codes, fourWeights
 
 // <values>
-const CODES: u32 = 0u;
-const SCALES: u32 = 0u;
-const BIAS: f32 = 8.0;
-const CODES_0: u32 = 0u;
-const CODES_1: u32 = 0u;
-const CODES_2: u32 = 0u;
-const CODES_3: u32 = 0u;
+// include: weightValues
 const HAS_BIAS: bool = false;
 // cols is a multiple of 4, so that a token begins with a whole vec4.
 const ALIGNED: bool = true;
@@ -35,17 +29,7 @@ struct Params {
   listAt: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> codes: array<u32>;
-@group(0) @binding(3) var<storage, read> scales: array<u32>;
-// [tokens][cols]
-@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-// [outCols], or of all experts
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-// [tokens][outCols]
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
-// groupPicks.wgsl
-@group(0) @binding(7) var<storage, read> sorted: array<u32>;
+// include: tileBindings
 
 const TILE_ROWS: u32 = 64u;
 const TILE_TOKENS: u32 = 32u;

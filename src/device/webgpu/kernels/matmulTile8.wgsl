@@ -6,13 +6,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: weight, codes, fourWeights, floatCodes
 
 // <values>
-const CODES: u32 = 0u;
-const SCALES: u32 = 0u;
-const BIAS: f32 = 8.0;
-const CODES_0: u32 = 0u;
-const CODES_1: u32 = 0u;
-const CODES_2: u32 = 0u;
-const CODES_3: u32 = 0u;
+// include: weightValues
 const HAS_BIAS: bool = false;
 // The weights are experts with `rows` each; out is [entries][rows].
 const EXPERTS: bool = false;
@@ -34,17 +28,7 @@ struct Params {
   listAt: u32,
 }
 
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(2) var<storage, read> codes: array<u32>;
-@group(0) @binding(3) var<storage, read> scales: array<u32>;
-// [tokens][groups * 32]
-@group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-// [outCols], or of all experts
-@group(0) @binding(5) var<storage, read> bias: array<f32>;
-// [tokens][outCols]
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
-// groupPicks.wgsl
-@group(0) @binding(7) var<storage, read> sorted: array<u32>;
+// include: tileBindings
 
 alias Left = subgroup_matrix_left<f32, 8, 8>;
 alias Right = subgroup_matrix_right<f32, 8, 8>;

@@ -5,13 +5,7 @@
 // lib: step, weight, codes, teamSum, floatCodes, picks
 
 // <values>
-const CODES: u32 = 0u;
-const SCALES: u32 = 0u;
-const BIAS: f32 = 8.0;
-const CODES_0: u32 = 0u;
-const CODES_1: u32 = 0u;
-const CODES_2: u32 = 0u;
-const CODES_3: u32 = 0u;
+// include: weightValues
 const WORKGROUP: u32 = 32u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;

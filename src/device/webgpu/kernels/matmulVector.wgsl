@@ -8,13 +8,7 @@
 // lib: weight, codes, teamSum, picks, q8, activation
 
 // <values>
-const CODES: u32 = 0u;
-const SCALES: u32 = 0u;
-const BIAS: f32 = 8.0;
-const CODES_0: u32 = 0u;
-const CODES_1: u32 = 0u;
-const CODES_2: u32 = 0u;
-const CODES_3: u32 = 0u;
+// include: weightValues
 const WORKGROUP: u32 = 128u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;

@@ -1,0 +1,21 @@
+// Of products of weights with rows of f16 (halves) through subgroup matrices. Each declares `out` as binding 6.
+struct Params {
+  rows: u32,
+  groups: u32,
+  // Tokens that x, and each split of `out`, have room for.
+  tokens: u32,
+  outCols: u32,
+  // Of `out`, where row 0 goes.
+  firstColumn: u32,
+  // The item of `x` where the rows' factors begin (lib/rowFactor.wgsl).
+  factorsAt: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+@group(0) @binding(2) var<storage, read> codes: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
+// [tokens][groups * 32] f16, then [tokens] factors
+@group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
+// [outCols]
+@group(0) @binding(5) var<storage, read> bias: array<f32>;

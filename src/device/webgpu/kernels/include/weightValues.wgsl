@@ -1,0 +1,8 @@
+// How weights are packed (lib/weight.wgsl); a table of codes, four a word (lib/codes.table.wgsl).
+const CODES: u32 = 0u;
+const SCALES: u32 = 0u;
+const BIAS: f32 = 8.0;
+const CODES_0: u32 = 0u;
+const CODES_1: u32 = 0u;
+const CODES_2: u32 = 0u;
+const CODES_3: u32 = 0u;

@@ -4,7 +4,7 @@ import type { KernelSource } from "../../../src/device/webgpu/kernel-source.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import { type EvidenceRow, evidenceOf, readEvidence, TextSets } from "./evidence.ts";
 import { ALL_TRAITS } from "./gpu.ts";
-import { GPU_CASES, gpuTexts, VARIANTS } from "./kernel-texts.ts";
+import { declarations, GPU_CASES, gpuTexts, VARIANTS } from "./kernel-texts.ts";
 
 const FILE = "bench/results/h200-kernels.jsonl";
 const RENEW = `On an NVIDIA GPU, from the repository's root:
@@ -45,6 +45,17 @@ describe("evidence of kernels", () => {
     expect(
       kernels.map(({ name }) => name).filter((name) => !texts.texts.has(name) && !OF_METAL.includes(name)),
     ).toEqual([]);
+  });
+
+  it("is the same for a function that has moved", () => {
+    const text =
+      "enable f16;\nstruct A { b: u32 }\nconst C = array(1, 2); // a\nfn d() { if (C[0] > 1) { e(); } }\n";
+    const one = "fn e() {\n}";
+    expect(declarations(text + one).sort()).toEqual(declarations(`${one}\n// f\n${text}`).sort());
+    expect(declarations(text)).toEqual([
+      ...["enable f16;", "struct A { b: u32 }", "const C = array(1, 2);"],
+      "fn d() { if (C[0] > 1) { e(); } }",
+    ]);
   });
 
   it("is a hash of the text without comments, by what passed and nothing that failed", () => {

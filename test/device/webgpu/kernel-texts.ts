@@ -1,6 +1,7 @@
 /**
  * Which kernel texts the conformance suite runs on a GPU with given traits, found without a GPU: the cases' graphs are compiled,
- * and each step's dispatches are asked whether it needs them. A text is named by the hash of what the compiler sees of it.
+ * and each step's dispatches are asked whether it needs them. A text is named by the hash of what the compiler sees of it:
+ * comments, gaps and the order of declarations do not count, so that a function may move to a library.
  */
 import { createHash } from "node:crypto";
 import { batchOf } from "../../../src/device/webgpu/batch.ts";
@@ -61,18 +62,32 @@ export async function gpuTexts(testCase: DeviceCase, traits: Traits): Promise<Te
 
 const hashes = new Map<string, string | null>();
 
-/** null: software runs it, too. Comments and gaps do not count. */
+/** null: software runs it, too. */
 function hashOf(spec: KernelSpec): string | null {
   const key = JSON.stringify([spec.kernel, spec.values, spec.libs]);
   let hash = hashes.get(key);
   if (hash === undefined) {
     // What is enabled and not used makes no other text.
-    const text = shaderText(spec, [])
-      .replace(/\/\/.*$/gm, "")
-      .replace(/\s+/g, " ");
+    const text = declarations(shaderText(spec, [])).sort().join("\n");
     const needsGpu = /\bf16\b|\bsubgroup(_|[A-Z])/.test(text);
     hash = needsGpu ? createHash("sha256").update(text).digest("hex").slice(0, 12) : null;
     hashes.set(key, hash);
   }
   return hash;
+}
+
+/** Directives and declarations of a shader, each in one line without comments. */
+export function declarations(text: string): string[] {
+  const found: string[] = [];
+  let depth = 0;
+  let begin = 0;
+  const bare = text.replace(/\/\/.*$/gm, "").replace(/\s+/g, " ");
+  for (let i = 0; i < bare.length; i++) {
+    if (bare[i] === "{") depth++;
+    if (bare[i] === "}") depth--;
+    if (depth > 0 || (bare[i] !== "}" && bare[i] !== ";")) continue;
+    found.push(bare.slice(begin, i + 1).trim());
+    begin = i + 1;
+  }
+  return found;
 }

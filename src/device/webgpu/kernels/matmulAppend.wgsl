@@ -2,7 +2,7 @@
 // of queries and keys, keys and values into the cache. It saves a dispatch per layer, which costs a single token as much as its work
 // (lab/LOG.md, 2026-11-29). A workgroup owns 64 rows of a head, 32 and those that RoPE rotates with them, half a head further: both
 // are whole groups of int4. With norms it owns a whole head. The order of heads is q, k, v.
-// lib: step, batch, weight, codes, teamSum, half, int4
+// lib: step, batch, weight, codes, teamSum, half, int4, nibbleCodes, dot16
 
 // <values>
 // include: weightValues
@@ -277,13 +277,4 @@ fn rangeOfGroup(first: u32) -> Range {
   let leastTwo = min(least.xy, least.zw);
   let mostTwo = max(most.xy, most.zw);
   return rangeOf(min(leastTwo.x, leastTwo.y), max(mostTwo.x, mostTwo.y));
-}
-
-fn nibbleCodes(words: vec4<u32>) -> vec4<u32> {
-  let nibbles = words & vec4<u32>(0x0f0f0f0fu);
-  return vec4<u32>(codesOf(nibbles.x), codesOf(nibbles.y), codesOf(nibbles.z), codesOf(nibbles.w));
-}
-
-fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
-  return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
 }

@@ -4,7 +4,7 @@
 // workgroups meet in sumSplits or in what reads them. matmulFew, whose activations come from memory for every four rows of
 // weights, waits for those. What a lane holds has names: see there.
 diagnostic(off, subgroup_uniformity);
-// lib: step, weight, codes
+// lib: step, weight, codes, nibbleCodes, dot16, storedGroup
 
 // <values>
 // include: weightValues
@@ -30,13 +30,6 @@ const TEAM: u32 = 8u;
 const SPLIT: u32 = 32u;
 // [TOKENS][codes of values 0..15, of 16..31, scales][SPLIT], as in `x`.
 var<workgroup> staged: array<vec4<u32>, TOKENS * 3u * SPLIT>;
-
-// A group of one row as it is stored.
-struct Group {
-  first: vec4<u32>,
-  second: vec4<u32>,
-  scales: vec2<u32>,
-}
 
 // A group of a token: int8 codes, and scale, scale * sum of the low codes, of the high ones.
 struct Column {
@@ -130,23 +123,6 @@ fn met(first: vec4<f32>, second: vec4<f32>, keepsSecond: bool, mask: u32) -> vec
   return select(first, second, keepsSecond) + subgroupShuffleXor(select(second, first, keepsSecond), mask);
 }
 
-// The group of a row; rows past the end repeat the last one and are not written.
-fn groupAt(row: u32, group: u32) -> Group {
-  let groups = params.groups;
-  let inside = min(row, params.rows - 1u);
-  var loaded: Group;
-  let at = scaleAt(inside, group, groups);
-  loaded.scales.x = scales[at];
-  if (HAS_NEXT) {
-    loaded.scales.y = scales[nextAt(at, group)];
-  }
-  loaded.first = codes[firstAt(inside, group, groups)];
-  if (HAS_SECOND) {
-    loaded.second = codes[secondAt(inside, group, groups)];
-  }
-  return loaded;
-}
-
 fn columnAt(token: u32, mine: u32) -> Column {
   let at = token * 3u * SPLIT + mine;
   return Column(staged[at], staged[at + SPLIT], bitcast<vec3<f32>>(staged[at + 2u * SPLIT].xyz));
@@ -174,21 +150,12 @@ fn highCodes(group: Group, at: u32) -> vec4<u32> {
   return nibbleCodes(words >> vec4<u32>(4u));
 }
 
-fn nibbleCodes(words: vec4<u32>) -> vec4<u32> {
-  let nibbles = words & vec4<u32>(0x0f0f0f0fu);
-  return vec4<u32>(codesOf(nibbles.x), codesOf(nibbles.y), codesOf(nibbles.z), codesOf(nibbles.w));
-}
-
 fn dotOf(a: vec4<u32>, b: vec4<u32>) -> f32 {
   return f32(dot16(a, b));
 }
 
 fn dotBoth(low: vec4<u32>, high: vec4<u32>, column: Column) -> f32 {
   return f32(dot16(low, column.low) + dot16(high, column.high));
-}
-
-fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
-  return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
 }
 
 // Four rows' sums of one token.

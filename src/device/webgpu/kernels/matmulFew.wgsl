@@ -2,7 +2,7 @@
 // invocations owns four rows of weights; lane i takes the groups i, i + TEAM, ... of each. Integer dot products.
 // Sums have names and loops over them are written out: indexed in loops that a compiler does not unroll, they would live in
 // local memory (matmulVector's loop over 8 tokens is three times as slow: lab/LOG.md, 2026-11-28).
-// lib: step, weight, codes, teamSum
+// lib: step, weight, codes, teamSum, nibbleCodes, dot16, scalesAt
 
 // <values>
 // include: weightValues
@@ -158,20 +158,6 @@ fn nibblesAt(row: u32, group: u32) -> vec4<u32> {
   return nibblesOf(codes[firstAt(row, group, params.groups)], second, group);
 }
 
-fn scalesAt(row: u32, group: u32) -> vec4<f32> {
-  let at = scaleAt(row, group, params.groups);
-  var next = 0u;
-  if (HAS_NEXT) {
-    next = scales[nextAt(at, group)];
-  }
-  return scalesOf(scales[at], next, group);
-}
-
-fn nibbleCodes(words: vec4<u32>) -> vec4<u32> {
-  let nibbles = words & vec4<u32>(0x0f0f0f0fu);
-  return vec4<u32>(codesOf(nibbles.x), codesOf(nibbles.y), codesOf(nibbles.z), codesOf(nibbles.w));
-}
-
 // A group of one token, at its first plane, with the four rows.
 fn product(weights: Group, at: u32) -> vec4<f32> {
   let low = x[at];
@@ -191,10 +177,6 @@ fn dotGroup(low: vec4<u32>, high: vec4<u32>, s: vec4<f32>, xLow: vec4<u32>, xHig
     return facts.x * (s.x * f32(dot0) + s.z * f32(dot1)) + s.y * facts.y + s.w * facts.z;
   }
   return s.x * (facts.x * f32(dot0 + dot1)) + s.y * (facts.y + facts.z);
-}
-
-fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
-  return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
 }
 
 fn store(row: u32, token: u32, lastToken: u32, sum: vec4<f32>, lane: u32, local: u32) {

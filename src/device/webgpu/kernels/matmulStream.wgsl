@@ -7,7 +7,7 @@
 // high ones; so lanes that store at once do so in different banks. Activations lie in the same order. What a lane holds has names,
 // and offsets of matrices are constants: see attendDecodeMatrix.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, weight, codes, weightHalves, narrow
+// lib: step, weight, codes, weightHalves, narrow, storedGroup
 
 // <values>
 // include: weightValues
@@ -43,13 +43,6 @@ var<workgroup> factors: array<array<f32, TOKENS>, SUBGROUPS>;
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 8, 16>;
 alias Result = subgroup_matrix_result<f32, 8, 16>;
-
-// A group of one row as it is stored, its scales as f16Scales wants them.
-struct Group {
-  first: vec4<u32>,
-  second: vec4<u32>,
-  scales: vec2<u32>,
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -154,23 +147,6 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
     // The barriers of the next tile stand between this and its sums.
     write(place, tile * ROWS, firstToken, tokens, local);
   }
-}
-
-// The group of a row; rows past the end repeat the last one and are not written.
-fn groupAt(row: u32, group: u32) -> Group {
-  let groups = params.groups;
-  let inside = min(row, params.rows - 1u);
-  var loaded: Group;
-  let at = scaleAt(inside, group, groups);
-  loaded.scales.x = scales[at];
-  if (HAS_NEXT) {
-    loaded.scales.y = scales[nextAt(at, group)];
-  }
-  loaded.first = codes[firstAt(inside, group, groups)];
-  if (HAS_SECOND) {
-    loaded.second = codes[secondAt(inside, group, groups)];
-  }
-  return loaded;
 }
 
 // Four columns of a group and those that lie 16 further: a word of nibbles and its upper bits, or of BYTES a word of either plane.

@@ -2,7 +2,7 @@
 // (Apple's). A team of TEAM invocations owns four rows of weights; lane i takes the groups i, i + TEAM, ... of each. Codes
 // become floats once for all tokens. Sums have names, as in matmulFew. Of experts (expertMatmul): the rows of one expert for each
 // entry of `picks`, which are rows of out.
-// lib: step, weight, codes, teamSum, floatCodes, picks
+// lib: step, weight, codes, teamSum, floatCodes, picks, nibbleCodes, scalesAt
 
 // <values>
 // include: weightValues
@@ -178,20 +178,6 @@ fn wordsAt(row: u32, group: u32) -> Words {
     return Words(nibbles, nibbles);
   }
   return Words(nibbleCodes(nibbles), nibbleCodes(nibbles >> vec4<u32>(4u)));
-}
-
-fn nibbleCodes(words: vec4<u32>) -> vec4<u32> {
-  let nibbles = words & vec4<u32>(0x0f0f0f0fu);
-  return vec4<u32>(codesOf(nibbles.x), codesOf(nibbles.y), codesOf(nibbles.z), codesOf(nibbles.w));
-}
-
-fn scalesAt(row: u32, group: u32) -> vec4<f32> {
-  let at = scaleAt(row, group, params.groups);
-  var next = 0u;
-  if (HAS_NEXT) {
-    next = scales[nextAt(at, group)];
-  }
-  return scalesOf(scales[at], next, group);
 }
 
 fn partOf(words0: Words, words1: Words, words2: Words, words3: Words, w: u32) -> Part {

@@ -5,7 +5,7 @@
 // row, stores the sum, and the sum times the next norm's weight as q8; GATE does the same with gate and up. The result of
 // ADD_NORM is not yet divided by the root of the row's mean square, which is unknown until all workgroups are done: each group
 // stores its sum of squares, and the products that read it (NORMED) add those up and divide. (RMSNorm, arXiv 1910.07467)
-// lib: weight, codes, teamSum, picks, q8, activation
+// lib: weight, codes, teamSum, picks, q8, activation, nibbleCodes, dot16
 
 // <values>
 // include: weightValues
@@ -251,13 +251,4 @@ fn storeGroup(group: u32, groups: u32, local: u32) {
 
 fn madeFour(i: u32) -> vec4<f32> {
   return vec4<f32>(made[4u * i], made[4u * i + 1u], made[4u * i + 2u], made[4u * i + 3u]);
-}
-
-fn nibbleCodes(words: vec4<u32>) -> vec4<u32> {
-  let nibbles = words & vec4<u32>(0x0f0f0f0fu);
-  return vec4<u32>(codesOf(nibbles.x), codesOf(nibbles.y), codesOf(nibbles.z), codesOf(nibbles.w));
-}
-
-fn dot16(a: vec4<u32>, b: vec4<u32>) -> i32 {
-  return dot4I8Packed(a.x, b.x) + dot4I8Packed(a.y, b.y) + dot4I8Packed(a.z, b.z) + dot4I8Packed(a.w, b.w);
 }

@@ -5,11 +5,11 @@
  * `--site FOLDER`: the page as a static site, with needle-14m). Nothing here needs a native compiler.
  */
 import { spawn } from "node:child_process";
-import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { recordClasses } from "../src/device/wasm/record-fields.js";
 import { plainDeclarations } from "./declarations.js";
+import { writeWasmAbi } from "./wasm-abi.js";
 import { writeKernelModules } from "./wgsl.js";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
@@ -27,7 +27,7 @@ async function node(script, args) {
 const wasmFolder = "src/device/wasm";
 if (only !== "--wasm") writeKernelModules(root);
 if (only === undefined || only === "--wasm") {
-  writeFileSync(join(root, wasmFolder, "assembly/records.ts"), recordClasses());
+  writeWasmAbi(root);
   const build = async (relaxed) => {
     const target = `${wasmFolder}/${relaxed ? "kernels-relaxed" : "kernels"}.wasm`;
     const unfinished = target.replace(".wasm", ".unfinished.wasm");

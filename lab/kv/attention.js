@@ -147,7 +147,7 @@ async function throughKernels(
   /** @type {number} */ headDim,
 ) {
   const layout = await from(folder, "device/wasm/kv-layout.js");
-  const format = layout.KV_FORMATS[kv];
+  const format = layout.KV_FORMATS.indexOf(kv);
   const tokens = keys.length / KV_HEADS / headDim;
   const pages = Math.ceil(tokens / 32);
   const module = new WebAssembly.Module(readFileSync(join(folder, "device/wasm/kernels-relaxed.wasm")));

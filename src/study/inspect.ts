@@ -86,9 +86,6 @@ const NVFP4 =
   "Weights are NVFP4: unless the file's publisher trained or calibrated for it, expect the quality of Q3_K; a Q4_K file of " +
   "the same size is usually better.";
 
-/** The formats that `load` accepts on the CPU. */
-const FORMATS = Object.keys(KV_FORMATS);
-
 /**
  * Describes what `load` takes; a model on the Hub is not downloaded for this. Throws what finding and opening throw.
  */
@@ -129,7 +126,7 @@ export async function inspect(
 
 function kvSizes(model: Model): KvSize[] {
   const context = model.config.trainedContext;
-  return FORMATS.map((format) => {
+  return KV_FORMATS.map((format) => {
     // The chunk is part of a sliding layer's size: the same as in `load` for the CPU.
     const maxTokens = Math.min(CPU_CHUNK, context);
     const graph = model.record({

@@ -9,9 +9,9 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Allocation, Graph, Step } from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
-import { CONTROL } from "../../src/device/wasm/control.ts";
+import { CONTROL, RECORD_WORDS } from "../../src/device/wasm/abi.js";
 import type { Placed } from "../../src/device/wasm/program.ts";
-import { KIND, RECORD_WORDS, WORD } from "../../src/device/wasm/records.ts";
+import { KIND, WORD } from "../../src/device/wasm/records.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { Workers } from "../../src/device/wasm/workers.ts";
 import { DeviceError } from "../../src/format/errors.ts";

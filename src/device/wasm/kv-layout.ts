@@ -6,16 +6,22 @@
 import { type BlockMap, blockMap, pageMap } from "../cache-bytes.ts";
 import { PAGE_SLOTS as BLOCK, type Cache, type KvCodec, type KvPart, type Packing } from "../contract.ts";
 import { heldDim } from "../kv.ts";
+import { CACHE_FORMATS, KV_KEYS_SHIFT, KV_ROTATED, KV_VALUES_SHIFT } from "./abi.js";
 import { packedScalesBytes, readPackedPage, readRotatedScale } from "./kv-packed.ts";
 
-/** The kernels' numbers of the formats of vectors. */
-export const KV_FORMATS = { f16: 0, int4: 1, rq4: 2 } as const;
-export type KvFormat = keyof typeof KV_FORMATS;
+/** Formats of vectors that have kernels. */
+export const KV_FORMATS = CACHE_FORMATS.filter((name) => name !== "packed");
+export type KvFormat = (typeof KV_FORMATS)[number];
 /** Parts of packed formats that have kernels. */
 const KV_PARTS = { keys: ["4c", "3c", "2c"], values: ["4r", "3r", "2r"] } as const;
 /** The device's description of them. */
 export const HAS_FORMATS = {
-  ...{ kvFormats: Object.keys(KV_FORMATS), kvParts: KV_PARTS, defaultKv: "kv4", oneVector: true },
+  ...{
+    kvFormats: KV_FORMATS,
+    kvParts: KV_PARTS,
+    defaultKv: "kv4",
+    oneVector: true,
+  },
 };
 
 /** How a block is stored: as vectors, or packed. */
@@ -27,11 +33,12 @@ function heldAs({ name, packed }: KvCodec, isRecent = false): Held {
   return name as KvFormat;
 }
 
-/** The kernels' number of a cache's format: assembly/kv-layout.ts. */
+/** The kernels' number of a cache's format. */
 export function kvFormatNumber({ name, packed }: KvCodec): number {
-  if (!packed) return KV_FORMATS[name as KvFormat];
-  const part = ({ bits, scales }: Packing["keys"]) => bits | (scales === "rotated" ? 16 : 0);
-  return 3 | (part(packed.keys) << 4) | (part(packed.values) << 12);
+  if (!packed) return CACHE_FORMATS.indexOf(name as KvFormat);
+  const part = ({ bits, scales }: Packing["keys"]) => bits | (scales === "rotated" ? KV_ROTATED : 0);
+  const parts = (part(packed.keys) << KV_KEYS_SHIFT) | (part(packed.values) << KV_VALUES_SHIFT);
+  return CACHE_FORMATS.indexOf("packed") | parts;
 }
 
 const GROUP = 32;

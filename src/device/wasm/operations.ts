@@ -1,10 +1,11 @@
 /**
  * Translates a graph's operations into the interpreter's records: one writer for each operation, found by its name.
- * record-fields.js defines the contents of a record.
+ * abi.js defines the contents of a record.
  */
 import type { Activation, Cache, Graph, Op, Value, Weight } from "../contract.ts";
 import { inputsOf, outputOf } from "../facts.ts";
 import { turnedPairs } from "../rope-angles.ts";
+import { ACTIVATIONS } from "./abi.js";
 import { kvFormatNumber } from "./kv-layout.ts";
 import { Meetings, type Region } from "./meetings.ts";
 import { needsQuantizedInput, TYPE_IDS } from "./packing.ts";
@@ -72,8 +73,8 @@ export function writeProgram(graph: Graph, placed: Placed, words: readonly Uint3
   return { stretches, count: from, appends };
 }
 
-/** The kernels' numbers of the activations. */
-const ACTIVATIONS: Readonly<Record<Activation, number>> = { silu: 0, geluTanh: 1, sigmoid: 2, swigluOai: 3 };
+/** The kernels' number of an activation. */
+const activationNumber = (activation: Activation) => ACTIVATIONS.indexOf(activation);
 
 const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: ProgramWriter) => void } = {
   embed(op, to) {
@@ -175,7 +176,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
   },
   gate(op, to) {
     const { gate, up, limit } = op;
-    const activation = ACTIVATIONS[op.activation];
+    const activation = activationNumber(op.activation);
     to.add("gate", op, {
       ...{ out: to.value(op.out), gate: to.value(gate), up: to.value(up) },
       ...{ cols: gate.cols, width: up.cols / gate.cols, activation, limit },

@@ -7,44 +7,14 @@
  */
 import { ArgumentError } from "../../format/errors.ts";
 import { BLOCKS, type TensorType } from "../../format/tensor.ts";
+import { TYPES } from "./abi.js";
 
 /** The kernels' numbers of the types. */
-export const TYPE_IDS: Readonly<Record<TensorType, number>> = {
-  f32: 0,
-  f16: 1,
-  bf16: 2,
-  q4_0: 3,
-  q4_1: 4,
-  q5_0: 5,
-  q5_1: 6,
-  q8_0: 7,
-  q2_k: 8,
-  q3_k: 9,
-  q4_k: 10,
-  q5_k: 11,
-  q6_k: 12,
-  iq4_nl: 13,
-  iq4_xs: 14,
-  mxfp4: 15,
-  nvfp4: 16,
-  iq3_s: 17,
-  iq3_xxs: 18,
-  iq2_s: 19,
-  iq2_xs: 20,
-  iq2_xxs: 21,
-  iq1_s: 22,
-  iq1_m: 23,
-  tq1_0: 24,
-  tq2_0: 25,
-  q1_0: 26,
-  q2_0: 27,
-  mlx4_g32: 28,
-  mlx4_g64: 29,
-  mlx4_g128: 30,
-  mlx8_g32: 31,
-  mlx8_g64: 32,
-  mlx8_g128: 33,
-};
+export const TYPE_IDS: Readonly<Record<TensorType, number>> = numbered(TYPES);
+
+function numbered<Name extends string>(names: readonly Name[]): Record<Name, number> {
+  return Object.fromEntries(names.map((name, i) => [name, i])) as Record<Name, number>;
+}
 
 /** Rows of a panel, the unit in which threads share a matrix. */
 export const PANEL_ROWS = 8;

@@ -5,7 +5,7 @@
 import { UnsupportedError } from "../../format/errors.ts";
 import { checkFormats } from "../check.ts";
 import type { Cache, Footprint, Graph, Op, State, Weight } from "../contract.ts";
-import { CONTROL_BYTES, RUN_WORDS } from "./control.ts";
+import { CONTROL_BYTES, RECORD_WORDS, RUN_WORDS } from "./abi.js";
 import { type Cut, cutGraph, dealing, filling, type Shard, type Sizes, uncut } from "./cut.ts";
 import {
   appendWorkBytes,
@@ -22,7 +22,7 @@ import {
   packedBytes,
   quantizedBytes,
 } from "./packing.ts";
-import { MOST_RECORDS_OF_OPERATION, RECORD_WORDS } from "./records.ts";
+import { MOST_RECORDS_OF_OPERATION } from "./records.ts";
 import { stagedRowBytes } from "./staged.ts";
 
 /** A cache line; also the alignment that every kernel may assume. */

@@ -1,10 +1,8 @@
 /**
- * The operation list that the interpreter (assembly/run.ts) reads: RECORD_WORDS little-endian words for each operation.
- * The first four are common; record-fields.js defines the others for each kind.
+ * The operation list that the interpreter (assembly/run.ts) reads: RECORD_WORDS little-endian words for each operation,
+ * first the common ones, then those of its kind (abi.js).
  */
-import { RECORD_FIELDS } from "./record-fields.js";
-
-export const RECORD_WORDS = 32;
+import { RECORD_FIELDS, RECORD_HEAD, RECORD_WORDS } from "./abi.js";
 
 /**
  * Records per operation: a product of experts may need codes of its input and the picks' order; an attend needs a
@@ -21,17 +19,12 @@ export const KIND = Object.fromEntries(Object.keys(RECORD_FIELDS).map((kind, i) 
   readonly [K in Kind]: number;
 };
 
-/** Word indices of the common part. */
-export const WORD = {
-  kind: 0,
-  /** 1: all threads meet after this operation. */
-  meet: 1,
-  /** Units that threads have taken; the host sets it to 0 before each step. */
-  taken: 2,
-  /** 0: rows are the step's tokens; 1: its outputs. */
-  rows: 3,
-  first: 4,
-} as const;
+const HEAD = Object.keys(RECORD_HEAD);
+
+/** Word indices of the common part, and of the first argument. */
+export const WORD = Object.fromEntries([...HEAD, "first"].map((name, i) => [name, i])) as {
+  readonly [Name in keyof typeof RECORD_HEAD | "first"]: number;
+};
 
 /** Writes consecutive records into `words`. */
 export class RecordWriter {

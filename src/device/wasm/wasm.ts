@@ -29,7 +29,8 @@ import { heldDim } from "../kv.ts";
 import { writeAngles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
 import { type Rows, rowsOf } from "../rows.ts";
-import { CONTROL, NO_SLOT } from "./control.ts";
+import { NO_SLOT, RECORD_WORDS } from "./abi.js";
+import { runWords, setControl } from "./control.ts";
 import { physicalCores } from "./cores.ts";
 import { HAS_FORMATS, kvBlockAt, kvBlockMap } from "./kv-layout.ts";
 import { compileKernels, type Kernels, type Simd } from "./module.ts";
@@ -52,7 +53,7 @@ import {
   STATIC_BYTES,
   WASM_PAGE_BYTES,
 } from "./program.ts";
-import { RECORD_WORDS, WORD } from "./records.ts";
+import { WORD } from "./records.ts";
 import { stagedRowBytes, stageRows } from "./staged.ts";
 import { Workers } from "./workers.ts";
 
@@ -132,8 +133,8 @@ export class WasmAllocation implements Allocation {
   ) {
     this.#held = held;
     for (const { memory, layout } of held) {
-      const { control, runs, outputRows } = layout;
-      new Uint32Array(memory.buffer).set([runs, outputRows, graph.blocks], (control + CONTROL.runsAt) / 4);
+      const { control, runs: runsAt, outputRows: outputRowsAt } = layout;
+      setControl(memory, control, { runsAt, outputRowsAt, blocks: graph.blocks });
     }
   }
 
@@ -309,19 +310,22 @@ export class WasmAllocation implements Allocation {
   #writeStep(rows: Rows): void {
     const held = this.#open();
     const packs = rows.runs.map(({ packed }) => [...new Set(packed.pack)]);
-    let packed = 0;
-    const runs = rows.runs.flatMap(({ text, position, first, tokens, state, packed: { blocks } }, i) => [
-      ...[text, position, first, tokens],
-      ...[state?.from ?? NO_SLOT, state?.to ?? NO_SLOT],
-      ...[blocks, packed, (packed += packs[i].length)],
-    ]);
+    let packsTo = 0;
+    const runs = rows.runs.flatMap(({ text, position, first, tokens, state, packed: { blocks } }, i) => {
+      const [stateFrom, stateTo] = [state?.from ?? NO_SLOT, state?.to ?? NO_SLOT];
+      const packsFrom = packsTo;
+      packsTo += packs[i].length;
+      const packed = { packed: blocks, packsFrom, packsTo };
+      return runWords({ ...{ text, position, first, tokens, stateFrom, stateTo }, ...packed });
+    });
     for (const { memory, layout } of held) {
       const words = new Uint32Array(memory.buffer);
       words.set(rows.ids, layout.ids / 4);
       words.set(rows.outputRows, layout.outputRows / 4);
       words.set(runs, layout.runs / 4);
       if (this.graph.recent) words.set(packs.flat(), layout.packs / 4);
-      words.set([rows.tokens, rows.outputs, rows.runs.length], (layout.control + CONTROL.tokens) / 4);
+      const { tokens, outputs, runs: all } = rows;
+      setControl(memory, layout.control, { tokens, outputs, runs: all.length });
     }
     for (const { shard, first, count } of this.program.stretches) {
       const { memory, layout } = held[shard];

@@ -40,7 +40,7 @@ function nextAfter(/** @type {number} */ seen) {
 /** Copies a step's rows of values between memories. */
 function cross(/** @type {number} */ shard, /** @type {Copy[]} */ copies) {
   const tokens = state[words.tokens / 4];
-  const outputs = state[words.tokens / 4 + 1];
+  const outputs = state[words.outputs / 4];
   for (const { from, fromAt, toAt, rows, rowBytes } of copies) {
     const size = (rows === "tokens" ? tokens : outputs) * rowBytes;
     bytes[shard].set(bytes[from].subarray(fromAt, fromAt + size), toAt);

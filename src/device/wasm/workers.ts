@@ -5,9 +5,8 @@
  */
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
-import { CONTROL, CONTROL_BYTES } from "./control.ts";
+import { CONTROL, CONTROL_BYTES, RECORD_WORDS } from "./abi.js";
 import type { Stretch } from "./operations.ts";
-import { RECORD_WORDS } from "./records.ts";
 
 /** The value of the step word that ends a worker. */
 const EXIT = -1;

@@ -2,18 +2,7 @@
 // and sleepers, each on its own cache line. The last thread to arrive advances the generation; the others watch it,
 // spinning for a while (0.5 us per barrier) before they sleep (50 to 100 us; lab/LOG.md, 2026-11-23, the engine).
 
-// @ts-ignore: decorator
-@inline const ARRIVED: usize = 64;
-// @ts-ignore: decorator
-@inline const GENERATION: usize = 128;
-// @ts-ignore: decorator
-@inline const SLEEPERS: usize = 192;
-/** Set by the host or a failing worker; all threads leave at the next barrier. */
-// @ts-ignore: decorator
-@inline export const STOP: usize = 256;
-/** How often to look before sleeping; the host writes 0 if there are more threads than cores. */
-// @ts-ignore: decorator
-@inline const SPINS: usize = 260;
+import { ARRIVED, GENERATION, SLEEPERS, SPINS, STOP } from "./abi/control";
 
 /** A sleeper checks STOP at this interval; a worker that traps cannot wake the others itself. */
 const SLEEP_NANOSECONDS: i64 = 5_000_000;

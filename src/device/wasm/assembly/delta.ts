@@ -2,9 +2,10 @@
 // Defined in device/reference/recurrent.ts; the layout of states is the contract's. This file has the shared parts and
 // the token-by-token form for short runs; delta-chunks.ts has the form for prompts. Rows of a state are independent of
 // one another, so threads share heads in blocks of rows.
+import { TOKENS } from "./abi/control";
 import { CHUNK, DeltaWork, PANEL, storePanels, takeChunk, takePanels } from "./delta-chunks";
 import { madd, sumLanes } from "./exp";
-import { firstOf, runAt, runCount, slotOf, TOKENS, tokensOf } from "./runs";
+import { firstOf, runAt, runCount, slotOf, tokensOf } from "./runs";
 
 /**
  * Rows of a state in one unit: few, so that threads share evenly; in chunks more, which share the products of tokens.

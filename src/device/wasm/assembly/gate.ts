@@ -1,11 +1,6 @@
 // Gated activations: out = f(gate) * up, element by element, or one gate value for several columns of up.
+import { GELU_TANH, SIGMOID, SILU, SWIGLU_OAI } from "./abi/records";
 import { exp2, madd, tanh } from "./exp";
-
-// The numbers in records.
-const SILU: i32 = 0;
-const GELU: i32 = 1;
-const SIGMOID: i32 = 2;
-const SWIGLU_OAI: i32 = 3;
 
 const LOG2_E: f32 = 1.4426950408889634;
 
@@ -85,7 +80,7 @@ export function gated(
   activation: i32, out: usize, gate: usize, up: usize, count: i32, width: i32, limit: f32,
 ): void {
   if (activation == SILU) either(SILU, out, gate, up, count, width, limit);
-  else if (activation == GELU) either(GELU, out, gate, up, count, width, limit);
+  else if (activation == GELU_TANH) either(GELU_TANH, out, gate, up, count, width, limit);
   else if (activation == SIGMOID) either(SIGMOID, out, gate, up, count, width, limit);
   else either(SWIGLU_OAI, out, gate, up, count, width, limit);
 }

@@ -1,5 +1,6 @@
 // The WASM module's exports. The kernels are called by the interpreter in run.ts; some are also exported for loading
 // (repack) and for the conformance tests.
+export { ABI } from "./abi/number";
 export * from "./build";
 export { barrier } from "./barrier";
 export { attend, attendMerge, attendMergeUnits, attendSpans, attendTiles, attendUnits } from "./attend";

@@ -19,12 +19,9 @@
 //          each panel, whose bytes hold k = 4v + j, + 8, + 16, + 24 in their four fields. 3 bits: those of all tiles, then
 //          the high bits of all, 32 bytes a tile: a vector for each panel, bit f of whose bytes is that of k = 4f + j.
 
-export const KV_F16: i32 = 0;
-export const KV_INT4: i32 = 1;
-export const KV_RQ4: i32 = 2;
-/** And the keys' part << 4, and the values' << 12. A part is its bits, and ROTATED. */
-export const KV_PACKED: i32 = 3;
-const ROTATED: i32 = 16;
+import { KV_F16, KV_INT4, KV_KEYS_SHIFT, KV_PACKED, KV_ROTATED, KV_RQ4, KV_VALUES_SHIFT } from "./abi/kv-formats";
+
+export * from "./abi/kv-formats";
 
 // @ts-ignore: decorator
 @inline
@@ -42,13 +39,13 @@ export function vectorFormat(format: i32): i32 {
 // @ts-ignore: decorator
 @inline
 export function keysPart(format: i32): i32 {
-  return (format >> 4) & 31;
+  return (format >> KV_KEYS_SHIFT) & 31;
 }
 
 // @ts-ignore: decorator
 @inline
 export function valuesPart(format: i32): i32 {
-  return (format >> 12) & 31;
+  return (format >> KV_VALUES_SHIFT) & 31;
 }
 
 // @ts-ignore: decorator
@@ -60,7 +57,7 @@ export function bitsOf(part: i32): i32 {
 // @ts-ignore: decorator
 @inline
 export function isRotated(part: i32): bool {
-  return (part & ROTATED) != 0;
+  return (part & KV_ROTATED) != 0;
 }
 
 /** Tokens of a block: a page. */

@@ -7,45 +7,15 @@
 // Codes are the file's; only their order differs, and 3-, 5- and 6-bit codes are divided into planes of 4, 2 and 1
 // bits. f16 scales may have 10 added to their exponents, which the panel's factor compensates (repack.ts): exact.
 
+import {
+  BF16, F32, IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS, MLX4_G128, MLX4_G32, MLX4_G64, MLX8_G128,
+  MLX8_G32, MLX8_G64, MXFP4, NVFP4, Q1_0, Q2_0, Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, TQ1_0, TQ2_0,
+} from "./abi/types";
+
+export * from "./abi/types";
+
 /** Rows of a panel: the unit in which threads share a matrix. */
 export const PANEL_ROWS: i32 = 8;
-
-export const F32: i32 = 0;
-export const F16: i32 = 1;
-export const BF16: i32 = 2;
-export const Q4_0: i32 = 3;
-export const Q4_1: i32 = 4;
-export const Q5_0: i32 = 5;
-export const Q5_1: i32 = 6;
-export const Q8_0: i32 = 7;
-export const Q2_K: i32 = 8;
-export const Q3_K: i32 = 9;
-export const Q4_K: i32 = 10;
-export const Q5_K: i32 = 11;
-export const Q6_K: i32 = 12;
-export const IQ4_NL: i32 = 13;
-export const IQ4_XS: i32 = 14;
-export const MXFP4: i32 = 15;
-export const NVFP4: i32 = 16;
-// Grid types: the host unpacks them to codes (../staged.ts); two classes serve all of them, with the type's table.
-export const IQ3_S: i32 = 17;
-export const IQ3_XXS: i32 = 18;
-export const IQ2_S: i32 = 19;
-export const IQ2_XS: i32 = 20;
-export const IQ2_XXS: i32 = 21;
-export const IQ1_S: i32 = 22;
-export const IQ1_M: i32 = 23;
-// The host converts the others into q2_0.
-export const TQ1_0: i32 = 24;
-export const TQ2_0: i32 = 25;
-export const Q1_0: i32 = 26;
-export const Q2_0: i32 = 27;
-export const MLX4_G32: i32 = 28;
-export const MLX4_G64: i32 = 29;
-export const MLX4_G128: i32 = 30;
-export const MLX8_G32: i32 = 31;
-export const MLX8_G64: i32 = 32;
-export const MLX8_G128: i32 = 33;
 
 // A type as a type argument: `kernel<q4_0>()` is compiled for that type only, with every question below answered at
 // compile time.

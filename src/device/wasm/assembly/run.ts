@@ -1,8 +1,15 @@
 // The interpreter: every worker thread calls `run` once per step and walks the same operation list, doing its share of
-// each and meeting the others at a barrier where a record says so. Records are those of ../record-fields.js, control
-// words those of ../control.ts; addresses and sizes are in the records. Large work is divided into units that threads
+// each and meeting the others at a barrier where a record says so. Records and control
+// words are those of ../abi.js; addresses and sizes are in the records. Large work is divided into units that threads
 // take from a counter, so that a thread held back by the operating system does not delay the others; small work is
 // divided evenly.
+import { OUTPUT_ROWS_AT, OUTPUTS, TOKENS } from "./abi/control";
+import {
+  ADD, APPEND_KV, ATTEND, ATTEND_MERGE, COMBINE, CONV, EMBED, EXPERT_MATMUL, GATE, GATED_DELTA, GROUP_PICKS, MATMUL, QUANTIZE,
+  RECORD_BYTES, RMS_NORM, ROPE, ROUTE, SCALE, SLICE, SOFTCAP, TAKE_OUTPUTS, TAKE_TURNED,
+  Add, AppendKv, Attend, AttendMerge, Combine, Conv, Embed, ExpertMatmul, Gate, GatedDelta, GroupPicks, Matmul, Quantize, Record,
+  RmsNorm, Rope, Route, Scale, Slice, Softcap, TakeOutputs, TakeTurned,
+} from "./abi/records";
 import { barrier } from "./barrier";
 import { CHANNELS, convRuns } from "./conv";
 import { deltaRuns, deltaUnits } from "./delta";
@@ -12,15 +19,7 @@ import { combine, combineUnits, expertGrain, expertMatmul, expertUnits, groupPic
 import { gated } from "./gate";
 import { matmul } from "./matmul";
 import { quantizeRows } from "./quantize";
-import {
-  ADD, APPEND_KV, ATTEND, ATTEND_MERGE, COMBINE, CONV, EMBED, EXPERT_MATMUL, GATE, GATED_DELTA, GROUP_PICKS, MATMUL, QUANTIZE,
-  RMS_NORM, ROPE, ROUTE, SCALE, SLICE, SOFTCAP, TAKE_OUTPUTS, TAKE_TURNED,
-  Add, AppendKv, Attend, AttendMerge, Combine, Conv, Embed, ExpertMatmul, Gate, GatedDelta, GroupPicks, Matmul, Quantize, Record,
-  RmsNorm, Rope, Route, Scale, Slice, Softcap, TakeOutputs, TakeTurned,
-} from "./records";
-import { appendRuns, attendRuns, attendRunsUnits, mergeRuns, mergeRunsUnits, OUTPUT_ROWS_AT, OUTPUTS, TOKENS } from "./runs";
-
-const RECORD_BYTES: usize = 128;
+import { appendRuns, attendRuns, attendRunsUnits, mergeRuns, mergeRunsUnits } from "./runs";
 
 /** Pieces of a shared operation per thread: small enough to balance, large enough to stream. */
 const PIECES: i32 = 8;

@@ -1,23 +1,12 @@
-// The step's runs, and attention over them: maps units of all runs to each run. Words are those of ../control.ts.
+// The step's runs, and attention over them: maps units of all runs to each run.
+import { BLOCKS, NO_SLOT, RUN_BYTES, RUNS, RUNS_AT, Run } from "./abi/control";
 import { attend, attendMerge, attendMergeUnits, attendTiles, attendUnits, partialBytes } from "./attend";
 import { appendKv } from "./kv-append";
 import { BLOCK, blockAt, isPacked, keyDimsOf, vectorFormat } from "./kv-layout";
 import { packBlock } from "./kv-pack";
 
-export const TOKENS: usize = 264;
-export const OUTPUTS: usize = 268;
-const RUNS: usize = 272;
-const RUNS_AT: usize = 276;
-export const OUTPUT_ROWS_AT: usize = 280;
-const BLOCKS: usize = 284;
-
-/**
- * Words of a run: text, position, first row, tokens, slots of states to read (NO_SLOT: none) and to write, number of
- * packed blocks, and where its own begin and end among the step's blocks to pack.
- */
-const RUN_BYTES: usize = 36;
-const NO_SLOT: u32 = 0xffffffff;
-const ROW: i32 = 4;
+/** Bytes of a block in a table. */
+const BLOCK_BYTES: i32 = 4;
 
 // @ts-ignore: decorator
 @inline export function runCount(control: usize): i32 { return load<i32>(control + RUNS); }
@@ -26,26 +15,26 @@ const ROW: i32 = 4;
   return load<usize>(control + RUNS_AT) + usize(run) * RUN_BYTES;
 }
 // @ts-ignore: decorator
-@inline function positionOf(run: usize): i32 { return load<i32>(run, 4); }
+@inline function positionOf(run: usize): i32 { return changetype<Run>(run).position; }
 // @ts-ignore: decorator
-@inline export function firstOf(run: usize): i32 { return load<i32>(run, 8); }
+@inline export function firstOf(run: usize): i32 { return changetype<Run>(run).first; }
 // @ts-ignore: decorator
-@inline export function tokensOf(run: usize): i32 { return load<i32>(run, 12); }
+@inline export function tokensOf(run: usize): i32 { return changetype<Run>(run).tokens; }
 /** The pages of a run's text. tables: those of the cache's pool. */
 // @ts-ignore: decorator
 @inline function tableOf(control: usize, run: usize, tables: usize): usize {
-  return tables + usize(load<u32>(run) * load<u32>(control + BLOCKS)) * ROW;
+  return tables + usize(changetype<Run>(run).text * load<i32>(control + BLOCKS)) * BLOCK_BYTES;
 }
 
 /** The address of the slot that a run reads, or writes, in a state; 0: it reads none. */
 // @ts-ignore: decorator
 @inline export function slotOf(run: usize, isWritten: bool, states: usize, slotBytes: usize): usize {
-  const slot = isWritten ? load<u32>(run, 20) : load<u32>(run, 16);
+  const slot = isWritten ? changetype<Run>(run).stateTo : changetype<Run>(run).stateFrom;
   return slot == NO_SLOT ? 0 : states + usize(slot) * slotBytes;
 }
 
 // @ts-ignore: decorator
-@inline function packedOf(run: usize): i32 { return load<i32>(run, 24); }
+@inline function packedOf(run: usize): i32 { return changetype<Run>(run).packed; }
 
 /**
  * Appends every run's keys and values of KV heads [firstHead, lastHead) to `cache`; in packed formats then packs the
@@ -69,8 +58,8 @@ export function appendRuns(
     const run = runAt(control, i);
     const table = tableOf(control, run, tables);
     const packedTable = tableOf(control, run, packedTables);
-    for (let at = load<u32>(run, 28); at < load<u32>(run, 32); at++) {
-      const position = load<i32>(packs + usize(at) * ROW) * BLOCK;
+    for (let at = changetype<Run>(run).packsFrom; at < changetype<Run>(run).packsTo; at++) {
+      const position = load<i32>(packs + usize(at) * BLOCK_BYTES) * BLOCK;
       if (window > 0 && positionOf(run) - (position + BLOCK - 1) >= window) continue;
       for (let head = firstHead; head < lastHead; head++) {
         const from = blockAt(cache, table, kvHeads, head, position, headDim, turned, vectorFormat(format));

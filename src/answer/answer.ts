@@ -48,10 +48,16 @@ export class Answer<Found = undefined> extends Generation {
     this.#state = state;
   }
 
-  /** The parts as they come: text and reasoning in pieces, calls whole. */
+  /** The parts as they come: text and reasoning in pieces, calls whole. If it fails, first what was held back. */
   async *parts(): AsyncGenerator<AnswerPart, void> {
-    for await (const _ of this) yield* this.#state.reading?.take() ?? [];
-    yield* this.#state.reading?.take() ?? [];
+    const found = () => this.#state.reading?.take() ?? [];
+    try {
+      for await (const _ of this) yield* found();
+    } catch (error) {
+      yield* found();
+      throw error;
+    }
+    yield* found();
   }
 
   /** As `Generation.result`; also rejects with ObjectError if a schema was given and the answer does not match it. */

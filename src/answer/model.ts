@@ -2,13 +2,7 @@
  * A language model whose answers can be required to match a schema and to call tools: these options of `generate`, and
  * the threads that follow grammars; all else is the engine's.
  */
-import {
-  type GenerateOptions,
-  type Generation,
-  type GenerationResult,
-  type Piece,
-  stopsOf,
-} from "../engine/generate.ts";
+import type { GenerateOptions, Generation, GenerationResult, Piece } from "../engine/generate.ts";
 import { EngineModel, type Prompt, type PromptOptions } from "../engine/language-model.ts";
 import { checkNames } from "../engine/option-names.ts";
 import { ArgumentError } from "../format/errors.ts";
@@ -99,7 +93,7 @@ export class LanguageModel extends EngineModel {
       tokenizer,
       calls,
       opened: isRaw ? "begun" : start.opened,
-      stop: stopsOf(others.stop),
+      stop: others.stop,
     });
     const followed = grammar && (await this.#follow(grammar, others.signal));
     const isLater = !isRaw && !grammar?.isWhole;
@@ -108,9 +102,8 @@ export class LanguageModel extends EngineModel {
     let isWhole = false;
     try {
       // A list of ids is recognised by its identity, so the same object is passed on.
-      const given = typeof prompt === "object" && "ids" in prompt ? prompt : { ids };
-      const more = { ...others, raw: isRaw, ...(constraint ? { constraint } : {}) };
-      generation = super.generate(given, more);
+      const given = typeof prompt === "object" && "ids" in prompt ? prompt.ids : ids;
+      generation = this.generateFrom(given, { ...others, raw: isRaw, ...(constraint ? { constraint } : {}) });
       for await (const piece of generation) {
         state.reading.push(piece.ids);
         yield piece;

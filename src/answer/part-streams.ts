@@ -1,7 +1,7 @@
 /** How an answer is taken apart: chosen by the end of the rendered prompt. */
 import type { ChatTemplate, RenderOptions } from "../format/template.ts";
 import { HARMONY, HARMONY_MARKS, HarmonyStream } from "./harmony.ts";
-import { type PartStream, SECTIONS, type Section, type ThinkingPart, ThinkingStream } from "./thinking.ts";
+import { type PartStream, SECTIONS, type Section, ThinkingStream } from "./thinking.ts";
 
 /** Control tokens in some vocabularies, which decoded text includes only on request. */
 export const MARKS: readonly string[] = [
@@ -23,22 +23,6 @@ export function openedSection(prompt: string): Section | null {
 export function openedBy(template: ChatTemplate, variables: RenderOptions = {}): Section | null {
   const probe = [{ role: "user", content: "question" }];
   return openedSection(template.render(probe, { ...variables, addGenerationPrompt: true }));
-}
-
-/** What the model says in an answer, without its reasoning; text: all of the answer so far. */
-export function spoken(opened: Section | null) {
-  const stream = partStream(opened);
-  const words = (parts: readonly ThinkingPart[]) => {
-    const found = parts.filter(({ kind }) => kind === "answer").map(({ text }) => text);
-    said.text += found.join("");
-    return found.join("");
-  };
-  const said = {
-    text: "",
-    push: (text: string) => words(stream.push(text)),
-    end: () => words(stream.end()),
-  };
-  return said;
 }
 
 /** opened: what `openedSection` has found; "begun": the prompt ends inside of the answer. */

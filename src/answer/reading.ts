@@ -1,8 +1,8 @@
 /**
- * The parts of one answer, read from its tokens and not from its text: marks of reasoning and calls may be
- * control tokens, which the text leaves out.
+ * The parts of one answer, read from its tokens and not from its text: marks of reasoning and calls may be control
+ * tokens, which the text leaves out.
  */
-import { StopHold } from "../engine/generate.ts";
+import { StopHold, stopsOf } from "../engine/generate.ts";
 import type { TextStream, Tokenizer } from "../format/tokenizer.ts";
 import { MARKS } from "./part-streams.ts";
 import { type AnswerPart, AnswerParts, type CallReading, type ToolCall } from "./parts.ts";
@@ -13,7 +13,8 @@ export interface ReadingOptions {
   /** What the prompt has opened; "begun": the prompt ends inside of the answer. */
   readonly opened: Section | "begun" | null;
   readonly calls: CallReading | null;
-  readonly stop: readonly string[];
+  /** The generation's, which end the answer here, too. */
+  readonly stop?: string | readonly string[];
 }
 
 export class Reading {
@@ -27,10 +28,10 @@ export class Reading {
   readonly #parts: AnswerParts;
   readonly #endIds: ReadonlySet<number>;
 
-  constructor({ tokenizer, opened, calls, stop }: ReadingOptions) {
+  constructor({ tokenizer, opened, calls, stop = [] }: ReadingOptions) {
     const special = [...MARKS, ...(calls?.marks ?? [])];
     this.#stream = tokenizer.stream({ continues: opened === "begun", special });
-    this.#hold = new StopHold(stop);
+    this.#hold = new StopHold(stopsOf(stop));
     this.#parts = new AnswerParts(opened, calls);
     this.#endIds = tokenizer.endIds;
   }

@@ -4,9 +4,14 @@
  * reasoning and no colours.
  */
 
-import type { ThinkingPart } from "../answer/thinking.ts";
 import { write, writeRaw } from "./interrupt.ts";
 import { visible } from "./terminal.ts";
+
+/** Part of an answer. */
+export interface ShownPart {
+  readonly kind: "text" | "reasoning";
+  readonly text: string;
+}
 
 const DIM = "\x1b[2m";
 const PLAIN = "\x1b[22m";
@@ -15,7 +20,7 @@ export class Screen {
   readonly isTerminal: boolean;
   readonly #signal: AbortSignal;
   readonly #hasColours: boolean;
-  #kind: ThinkingPart["kind"] | null = null;
+  #kind: ShownPart["kind"] | null = null;
   #isLineOpen = false;
 
   constructor(signal: AbortSignal, isTerminal: boolean, env: NodeJS.ProcessEnv = process.env) {
@@ -26,14 +31,15 @@ export class Screen {
   }
 
   /** A piece of an answer. */
-  async part({ kind, text }: ThinkingPart): Promise<void> {
-    if (kind === "thinking" && !this.isTerminal) return;
+  async part({ kind, text }: ShownPart): Promise<void> {
+    if (kind === "reasoning" && !this.isTerminal) return;
     let begin = "";
     if (kind !== this.#kind) {
       if (this.#kind !== null) begin = this.#isLineOpen ? "\n\n" : "\n";
-      if (this.#hasColours) begin += kind === "thinking" ? DIM : this.#kind === null ? "" : PLAIN;
-      // Without colours words have to distinguish them.
-      else if (this.isTerminal && (kind === "thinking" || this.#kind !== null)) begin += `[${kind}]\n`;
+      if (this.#hasColours) begin += kind === "reasoning" ? DIM : this.#kind === null ? "" : PLAIN;
+      // Without colours, words distinguish them.
+      else if (this.isTerminal && (kind === "reasoning" || this.#kind !== null))
+        begin += kind === "reasoning" ? "[reasoning]\n" : "[answer]\n";
       this.#kind = kind;
     }
     this.#isLineOpen = !text.endsWith("\n");
@@ -42,7 +48,7 @@ export class Screen {
 
   /** The answer is over, whole or not. Does not wait: it also runs after errors. */
   endAnswer(): void {
-    const isDim = this.#hasColours && this.#kind === "thinking";
+    const isDim = this.#hasColours && this.#kind === "reasoning";
     const end = (isDim ? PLAIN : "") + (this.#isLineOpen ? "\n" : "");
     if (end !== "" && !process.stdout.errored) process.stdout.write(end);
     this.#kind = null;

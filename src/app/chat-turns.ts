@@ -3,8 +3,6 @@
  * not fit, the answer so far is kept, a question without an answer is taken back, and nothing else changes.
  */
 import { existsSync } from "node:fs";
-import { MARKS, openedBy, partStream } from "../answer/part-streams.ts";
-import type { Section, ThinkingPart } from "../answer/thinking.ts";
 import {
   ArgumentError,
   ContextError,
@@ -49,7 +47,6 @@ export class Chat {
   #unsavedTurns = 0;
   /** Repeated answers: each uses other random numbers. */
   #retries = 0;
-  readonly #opened: Section | null;
   readonly #signal: AbortSignal;
 
   /** The model has a chat template. */
@@ -61,7 +58,6 @@ export class Chat {
     const template = model.chatTemplate;
     if (template === null) throw new ArgumentError("the model", "without a chat template", "one that has it");
     this.conversation = new Conversation(settings.system);
-    this.#opened = openedBy(template, settings.template);
   }
 
   /** Tokens up to the answer of an empty question. */
@@ -76,14 +72,7 @@ export class Chat {
     const reading = progress("reading", (done, total) => {
       return `${grouped(done)} of ${grouped(total)} tokens${perSecond(done, performance.now() - started)}`;
     });
-    const stream = partStream(this.#opened);
-    const said = { answer: "", thinking: "" };
-    const show = async (parts: readonly ThinkingPart[]) => {
-      for (const part of parts) {
-        said[part.kind] += part.text;
-        await this.screen.part(part);
-      }
-    };
+    const said = { text: "", reasoning: "" };
     let result: GenerationResult | null = null;
     let failure: unknown = null;
     const { signal, release } = joinedSignal([this.#signal, stop]);
@@ -91,30 +80,27 @@ export class Chat {
       const generation = this.model.generate(this.conversation.messages(question), {
         ...sampling,
         ...(sampling.seed === undefined ? {} : { seed: sampling.seed + this.#retries }),
-        ...{ maxTokens, template, special: MARKS },
+        ...{ maxTokens, template },
         signal,
         onPrompt: reading.show,
       });
-      for await (const { text } of generation) {
+      for await (const part of generation.parts()) {
         reading.clear();
-        await show(stream.push(text));
+        if (part.kind === "call") continue;
+        said[part.kind] += part.text;
+        await this.screen.part(part);
       }
       result = await generation.result();
     } catch (error) {
       failure = error;
     }
     release();
-    try {
-      reading.clear();
-      if (!this.#signal.aborted) await show(stream.end());
-    } finally {
-      this.screen.endAnswer();
-    }
+    reading.clear();
+    this.screen.endAnswer();
     if (this.#signal.aborted) throw failure;
     this.#keep(question, said, result);
     if (failure && !stop.aborted) throw this.#explained(failure);
-    if (!result)
-      this.screen.note(said.answer.trim() === "" ? TAKEN_BACK : "(stopped; what was said is kept)");
+    if (!result) this.screen.note(said.text.trim() === "" ? TAKEN_BACK : "(stopped; what was said is kept)");
   }
 
   async attachFile(path: string): Promise<void> {
@@ -261,10 +247,10 @@ export class Chat {
     }
   }
 
-  #keep(question: string, said: { answer: string; thinking: string }, result: GenerationResult | null): void {
+  #keep(question: string, said: { text: string; reasoning: string }, result: GenerationResult | null): void {
     // An empty answer counts as an answer, unless the model was stopped before.
-    if (!result && said.answer.trim() === "") return;
-    this.conversation.add(question, said.answer, said.thinking.trim());
+    if (!result && said.text.trim() === "") return;
+    this.conversation.add(question, said.text, said.reasoning.trim());
     this.#unsavedTurns++;
     if (!result) return;
     this.results.push(result);
@@ -280,7 +266,7 @@ export class Chat {
     } else if (stopReason === "length" || stopReason === "repeats") {
       const why = stopReason === "repeats" ? ", the last of which repeat themselves" : "; -n allows more";
       this.screen.note(`(ended after ${grouped(generatedTokens)} tokens${why})`);
-    } else if (said.answer.trim() === "") this.screen.note("(no answer)");
+    } else if (said.text.trim() === "") this.screen.note("(no answer)");
     else if (used > NEARLY_FULL * context)
       this.screen.note(`(${grouped(used)} of the context's ${grouped(context)} tokens are used)`);
   }

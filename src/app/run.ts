@@ -4,7 +4,7 @@
  */
 
 import { HARMONY } from "../answer/harmony.ts";
-import { MARKS, openedBy, spoken } from "../answer/part-streams.ts";
+import { openedBy } from "../answer/part-streams.ts";
 import { type GenerationResult, kvBytes, type LanguageModel, type SampleOptions, sampler } from "../index.ts";
 import { bytes, grouped, guessedWords, perSecond, rate } from "../plot/numbers.ts";
 import { printMessage } from "./exit.ts";
@@ -58,10 +58,9 @@ async function answer(
   });
   const isText = raw || model.chatTemplate === null;
   // Channels have no marks that a reader would know: only the text of such an answer is shown.
-  const said = !isText && openedBy(model.chatTemplate!) === HARMONY ? spoken(HARMONY) : null;
+  const hasChannels = !isText && openedBy(model.chatTemplate!) === HARMONY;
   const generation = model.generate(toPrompt(input, isText), {
     ...sampling,
-    special: said ? MARKS : [],
     maxTokens: options.tokens,
     stop: options.stop,
     ignoreEnd: options.ignoreEnd,
@@ -76,18 +75,23 @@ async function answer(
       await write(text, signal);
       open = !text.endsWith("\n");
     };
-    for await (const { text } of generation) {
-      reading.clear();
-      await show(said ? said.push(text) : text);
-    }
-    if (said) await show(said.end());
+    if (hasChannels)
+      for await (const part of generation.parts()) {
+        reading.clear();
+        if (part.kind === "text") await show(part.text);
+      }
+    else
+      for await (const { text } of generation) {
+        reading.clear();
+        await show(text);
+      }
   } finally {
     reading.clear();
     // Also after Ctrl-C: the shell's prompt should not follow half a sentence.
     if (open && !process.stdout.errored) process.stdout.write("\n");
   }
   const result = await generation.result();
-  return said ? { ...result, text: said.text } : result;
+  return hasChannels ? { ...result, text: result.content } : result;
 }
 
 /** What ended an answer without a limit of tokens. */

@@ -199,6 +199,18 @@ export class EngineModel {
    * and the stop reason. The prefix of the prompt that is in the cache is not processed again.
    */
   generate(prompt: Prompt, options: GenerateOptions & PromptOptions = {}): Generation {
+    return this.#generation(prompt, options);
+  }
+
+  /** As `generate`, from tokens: without looking for reasoning and calls in the answer. `raw`: the tokens are a text. */
+  generateFrom(
+    ids: readonly number[],
+    options: GenerateOptions & Pick<PromptOptions, "raw"> = {},
+  ): Generation {
+    return this.#generation({ ids }, options);
+  }
+
+  #generation(prompt: Prompt, options: GenerateOptions & PromptOptions): Generation {
     const outcome: Outcome = { result: null };
     return new Generation(this.#generate(prompt, options, outcome), outcome);
   }

@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { CALL_BEGIN, CALL_END, HARMONY, HarmonyStream } from "../../src/answer/harmony.ts";
-import { openedBy, openedSection, partStream, spoken } from "../../src/answer/part-streams.ts";
+import { openedBy, openedSection, partStream } from "../../src/answer/part-streams.ts";
+import { AnswerParts } from "../../src/answer/parts.ts";
 import type { ThinkingPart } from "../../src/answer/thinking.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import { endingIds } from "../../src/format/tokenizer-control.ts";
@@ -110,10 +111,14 @@ it("the published template opens them, and shows a call's reasoning", () => {
   expect(partStream(HARMONY)).toBeInstanceOf(HarmonyStream);
 });
 
-it("one answer on the command line is its words", () => {
-  const said = spoken(HARMONY);
+it("the answer is the text of the final channel", () => {
+  const parts = new AnswerParts(HARMONY, null);
   const text = `${ANALYSIS}Hm.<|end|><|start|>assistant${FINAL}Yes<`;
-  expect([said.push(text), said.end(), said.text]).toEqual(["Yes", "<", "Yes<"]);
+  expect([...parts.push(text), ...parts.end()]).toEqual([
+    { kind: "reasoning", text: "Hm." },
+    { kind: "text", text: "Yes" },
+    { kind: "text", text: "<" },
+  ]);
 });
 
 it("<|end|> ends a message there, and an answer elsewhere", () => {

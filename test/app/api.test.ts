@@ -339,9 +339,9 @@ describe("two sessions", () => {
 
 it("a device that fails is told by /health, until it generates again", async () => {
   let isLost = true;
-  const generate: LanguageModel["generate"] = (...asked) => {
+  const generateFrom: LanguageModel["generateFrom"] = (...asked) => {
     if (isLost) throw new DeviceError("gpu", "the device was lost");
-    return model.generate(...asked);
+    return model.generateFrom(...asked);
   };
   const { tokenizer, chatTemplate, config, plan } = model;
   const { activity } = model;
@@ -351,7 +351,7 @@ it("a device that fails is told by /health, until it generates again", async () 
     config,
     plan,
     activity,
-    generate,
+    generateFrom,
     encodeInSlices: model.encodeInSlices.bind(model),
   };
   const watched = serving(losable as unknown as LanguageModel);

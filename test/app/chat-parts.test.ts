@@ -130,7 +130,7 @@ describe("the screen", () => {
   const shown = async (
     isTerminal: boolean,
     env: NodeJS.ProcessEnv,
-    parts: [kind: "thinking" | "answer", text: string][],
+    parts: [kind: "reasoning" | "text", text: string][],
   ) => {
     let text = "";
     vi.spyOn(process.stdout, "write").mockImplementation((chunk) => {
@@ -143,24 +143,24 @@ describe("the screen", () => {
     vi.restoreAllMocks();
     return text;
   };
-  const both: [kind: "thinking" | "answer", text: string][] = [
-    ["thinking", "Hm"],
-    ["thinking", "."],
-    ["answer", "Yes."],
+  const both: [kind: "reasoning" | "text", text: string][] = [
+    ["reasoning", "Hm"],
+    ["reasoning", "."],
+    ["text", "Yes."],
   ];
 
-  it("dims thinking, says it in words without colours, and leaves it out of a pipe", async () => {
+  it("dims reasoning, names it without colours, and leaves it out of a pipe", async () => {
     expect(await shown(true, {}, both)).toBe("\x1b[2mHm.\n\n\x1b[22mYes.\n");
-    expect(await shown(true, { NO_COLOR: "1" }, both)).toBe("[thinking]\nHm.\n\n[answer]\nYes.\n");
-    expect(await shown(true, { TERM: "dumb" }, both)).toBe("[thinking]\nHm.\n\n[answer]\nYes.\n");
+    expect(await shown(true, { NO_COLOR: "1" }, both)).toBe("[reasoning]\nHm.\n\n[answer]\nYes.\n");
+    expect(await shown(true, { TERM: "dumb" }, both)).toBe("[reasoning]\nHm.\n\n[answer]\nYes.\n");
     expect(await shown(true, { NO_COLOR: "" }, both)).toBe("\x1b[2mHm.\n\n\x1b[22mYes.\n");
     expect(await shown(false, {}, both)).toBe("Yes.\n");
     expect(await shown(true, {}, both.slice(0, 1))).toBe("\x1b[2mHm\x1b[22m\n");
-    expect(await shown(true, {}, [["answer", "Yes.\n"]])).toBe("Yes.\n");
+    expect(await shown(true, {}, [["text", "Yes.\n"]])).toBe("Yes.\n");
   });
 
   it("lets no control sequence of a model through to a terminal", async () => {
-    const text: [kind: "answer", text: string][] = [["answer", "a\u001b]0;title\u0007\tb\r\n\u009b2J"]];
+    const text: [kind: "text", text: string][] = [["text", "a\u001b]0;title\u0007\tb\r\n\u009b2J"]];
     expect(await shown(true, {}, text)).toBe("a\\u001b]0;title\\u0007\tb\\r\n\\u009b2J\n");
   });
 });

@@ -7,9 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LanguageModel } from "../../src/answer/model.ts";
-import type { ThinkingPart } from "../../src/answer/thinking.ts";
 import { contextLines, statisticsLines } from "../../src/app/chat-report.ts";
-import type { Screen } from "../../src/app/chat-screen.ts";
+import type { Screen, ShownPart } from "../../src/app/chat-screen.ts";
 import { Chat } from "../../src/app/chat-turns.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import type { Tokenizer } from "../../src/format/tokenizer.ts";
@@ -54,11 +53,11 @@ function chatting(
     },
     { vocab: VOCAB, context, ...script },
   );
-  const shown: ThinkingPart[] = [];
+  const shown: ShownPart[] = [];
   const notes: string[] = [];
   const screen = {
     isTerminal: true,
-    part: async (part: ThinkingPart) => void shown.push(part),
+    part: async (part: ShownPart) => void shown.push(part),
     endAnswer() {},
     note: (text: string) => void notes.push(text),
   } as unknown as Screen;
@@ -89,7 +88,7 @@ function chatting(
     shown.length = 0;
     return chat.answer(question, stop);
   };
-  const text = (kind: ThinkingPart["kind"]) =>
+  const text = (kind: ShownPart["kind"]) =>
     shown
       .filter((part) => part.kind === kind)
       .map((part) => part.text)
@@ -156,7 +155,7 @@ describe("a turn", () => {
   it("shows thinking apart, keeps it out of what the model reads next, and reads only what is new", async () => {
     const { chat, answer, text } = chatting();
     await answer("One?", "<think>\nHm.\n</think>\n\nYes.");
-    expect([text("thinking"), text("answer")]).toEqual(["Hm.\n", "Yes."]);
+    expect([text("reasoning"), text("text")]).toEqual(["Hm.\n", "Yes."]);
     expect(chat.conversation.turns).toEqual([{ question: "One?", answer: "Yes.", thinking: "Hm." }]);
     await answer("Two?", "No.");
     const [first, second] = chat.results;
@@ -171,12 +170,12 @@ describe("a turn", () => {
   it("may be told not to think, and knows a template that opens the thought itself", async () => {
     const calm = chatting({ think: false });
     await calm.answer("One?", "Yes.");
-    expect([calm.text("thinking"), calm.text("answer")]).toEqual(["", "Yes."]);
+    expect([calm.text("reasoning"), calm.text("text")]).toEqual(["", "Yes."]);
     const source =
       "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]<think>\n{% endif %}";
     const eager = chatting({ source });
     await eager.answer("One?", "Hm.\n</think>\n\nYes.");
-    expect([eager.text("thinking"), eager.text("answer")]).toEqual(["Hm.\n", "Yes."]);
+    expect([eager.text("reasoning"), eager.text("text")]).toEqual(["Hm.\n", "Yes."]);
   });
 
   it("that is stopped keeps what was said, and the next goes on from there", async () => {

@@ -235,11 +235,11 @@ describe("an answer that is begun", () => {
   it("behind reasoning that the template opens has to end it", async () => {
     const { tokenizer } = model;
     const opening = tokenizer.encode("Whales? <think>\n");
-    const generate: LanguageModel["generate"] = (prompt, options) => model.generate(prompt, options);
+    const generateFrom: LanguageModel["generateFrom"] = (ids, options) => model.generateFrom(ids, options);
     const { chatTemplate, config, plan, activity } = model;
     const begin: LanguageModel["begin"] = (ids, text) => model.begin(ids, text);
     const encodeInSlices = async () => opening;
-    const thinker = { tokenizer, chatTemplate, config, plan, activity, generate, encodeInSlices, begin };
+    const thinker = { tokenizer, chatTemplate, config, plan, activity, generateFrom, encodeInSlices, begin };
     const thinking = serving(thinker as unknown as LanguageModel);
     const ask = async (content: string) => {
       const messages = [MESSAGES[1], { role: "assistant", content }];

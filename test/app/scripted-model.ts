@@ -38,7 +38,7 @@ export async function scriptedModel(): Promise<LanguageModel> {
     encode,
     encodeInSlices: async (...asked: Parameters<typeof encode>) => encode(...asked),
     begin: async (conversation: number[], text: string) => [...conversation, ...tokenizer.encode(text)],
-    generate: ({ ids }: { ids: number[] }, more: object) => {
+    generateFrom: (ids: number[], more: object) => {
       if (ids.length > CONTEXT) throw new ContextError(ids.length, CONTEXT);
       return new Generation(generateTokens(new Text(scheduler), tokenizer, ids, more));
     },

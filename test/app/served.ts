@@ -108,7 +108,7 @@ export function servingTemplate(
     activity: { running: 0, waiting: 0 },
     encodeInSlices: async (messages: never, { template }: { template: RenderOptions }) =>
       encodeChat(tokenizer, chatTemplate, messages, template),
-    generate: ({ ids }: { ids: readonly number[] }) => {
+    generateFrom: (ids: readonly number[]) => {
       prompt = ids;
       return new Generation(pieces(ids));
     },

@@ -68,7 +68,7 @@ export function admit(
     let isFirst = true;
     try {
       const more = { signal, constraint: grammar ?? undefined, ...(onPrompt ? { onPrompt } : {}) };
-      const generation = model.generate({ ids }, { ...options, ...more });
+      const generation = model.generateFrom(ids, { ...options, ...more });
       for await (const piece of generation) {
         if (isFirst) metrics.firstToken(seconds());
         isFirst = false;

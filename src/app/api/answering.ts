@@ -5,7 +5,8 @@
 import { afterThinking, answerStart } from "../../answer/grammar/after-thinking.ts";
 import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
 import { HARMONY } from "../../answer/harmony.ts";
-import { type AnswerPart, AnswerParts, type CallReading } from "../../answer/parts.ts";
+import type { AnswerPart, CallReading } from "../../answer/parts.ts";
+import { Reading } from "../../answer/reading.ts";
 import type {
   ChatMessage,
   GenerateOptions,
@@ -37,13 +38,14 @@ export interface Question {
 
 /** What is new in an answer, and its tokens. */
 interface AnswerUpdate {
-  readonly part: AnswerPart | null;
+  readonly part: AnswerPart;
   readonly tokens: readonly Likelihood[];
   /** Tokens of the answer so far. */
   readonly generated: number;
 }
 
 export interface Ending {
+  readonly said: Pick<Reading, "text" | "reasoning" | "calls">;
   readonly result: GenerationResult;
   readonly finish: "stop" | "length" | "tool_calls";
   /** Likelihoods of tokens whose text is not part of the answer. */
@@ -102,8 +104,9 @@ export async function admitAnswers(
     format?.grammar.isWhole ? grammar : afterThinking(grammar, start, tokenizer),
   );
   const answers = runs.map((run) => {
-    const parts = new AnswerParts(begun === "" ? opened : "begun", calls);
-    const start = (listener: AnswerListener) => startAnswer(served, run, parts, listener, ids.length);
+    const { stop } = generate;
+    const reading = new Reading({ tokenizer, opened: begun === "" ? opened : "begun", calls, stop });
+    const start = (listener: AnswerListener) => startAnswer(served, run, reading, listener, ids.length);
     return { start, cancel: run.cancel };
   });
   return { promptTokens: ids.length, answers };
@@ -155,16 +158,14 @@ export async function together<One extends { cancel(): void }, T>(
 async function startAnswer(
   served: Served,
   run: AdmittedRun,
-  parts: AnswerParts,
+  reading: Reading,
   { onUpdate, onProgress }: AnswerListener,
   promptTokens: number,
 ): Promise<Ending> {
   let tokens: Likelihood[] = [];
   let generated = 0;
-  let called = false;
-  const give = async (found: readonly AnswerPart[]) => {
-    for (const part of found) {
-      called ||= part.kind === "call";
+  const give = async () => {
+    for (const part of reading.take()) {
       const update = { part, tokens, generated };
       tokens = [];
       await onUpdate(update);
@@ -181,9 +182,12 @@ async function startAnswer(
   const result = await run.start(async (piece) => {
     tokens = [...tokens, ...likelihoodsOf(piece, served.model.tokenizer)];
     generated += piece.ids.length;
-    await give(parts.push(piece.text));
+    reading.push(piece.ids);
+    await give();
   }, onPrompt);
-  await give(parts.end());
+  reading.end();
+  await give();
   const finish = finishReason(result.stopReason);
-  return { result, finish: called && finish === "stop" ? "tool_calls" : finish, tokens };
+  const isCalled = reading.calls.length > 0 && finish === "stop";
+  return { said: reading, result, finish: isCalled ? "tool_calls" : finish, tokens };
 }

@@ -3,7 +3,6 @@
  * /v1/chat/completions.
  */
 
-import { MARKS } from "../../answer/part-streams.ts";
 import type { RenderOptions, Slices } from "../../index.ts";
 import type { Question } from "./answering.ts";
 import { unsupported } from "./errors.ts";
@@ -51,7 +50,6 @@ export function* readChat(fields: Fields, served: Served): Slices<ChatRequest> {
     generate: {
       ...readSampling(fields, served),
       logprobs: readChatLogprobs(fields),
-      special: [...MARKS, ...(calls?.marks ?? [])],
     },
     calls,
     format: grammar && { place: format?.place ?? "tools", grammar },

@@ -37,31 +37,19 @@ type Frame = Readonly<Record<"id" | "model", string>> & { readonly created: numb
 
 async function whole(served: Served, asked: ChatRequest, answers: readonly Answering[]) {
   const done = await together(answers, async (answer, index) => {
-    const said = { text: "", reasoning: "" };
-    const calls: unknown[] = [];
     const tokens: Likelihood[] = [];
-    const {
-      result,
-      finish,
-      tokens: rest,
-    } = await answer.start({
-      onUpdate(update) {
-        const { part } = update;
-        tokens.push(...update.tokens);
-        if (part?.kind === "call") calls.push(callOf(part.call));
-        else if (part) said[part.kind] += part.text;
-      },
-    });
-    tokens.push(...rest);
+    const ending = await answer.start({ onUpdate: (update) => void tokens.push(...update.tokens) });
+    const { said, result, finish } = ending;
+    const { text, reasoning, calls } = said;
     const message = {
       role: "assistant",
       // As with OpenAI: an answer of calls only has no content.
-      content: said.text === "" && calls.length > 0 ? null : said.text,
+      content: text === "" && calls.length > 0 ? null : text,
       refusal: null,
-      ...(said.reasoning === "" ? {} : { reasoning_content: said.reasoning }),
-      ...(calls.length === 0 ? {} : { tool_calls: calls }),
+      ...(reasoning === "" ? {} : { reasoning_content: reasoning }),
+      ...(calls.length === 0 ? {} : { tool_calls: calls.map(callOf) }),
     };
-    const logprobs = logprobsOf(served, asked, tokens);
+    const logprobs = logprobsOf(served, asked, [...tokens, ...ending.tokens]);
     return { choice: { index, message, logprobs, finish_reason: finish }, result };
   });
   const results = done.map(({ result }) => result);
@@ -92,8 +80,7 @@ function streamed(
     async write({ send }) {
       const results = await together(answers, async (answer, index) => {
         let calls = 0;
-        const deltaOf = (part: AnswerPart | null): object => {
-          if (part === null) return {};
+        const deltaOf = (part: AnswerPart): object => {
           if (part.kind === "call") return { tool_calls: [{ index: calls++, ...callOf(part.call) }] };
           return part.kind === "text" ? { content: part.text } : { reasoning_content: part.text };
         };

@@ -32,7 +32,7 @@ async function answerMessages(served: Served, fields: Fields, request: Request):
   };
   if (asked.stream) return streamed(served, promptTokens, answer, frame);
   const content: Block[] = [];
-  const ending = await answer.start({ onUpdate: ({ part }) => void (part && add(content, part)) });
+  const ending = await answer.start({ onUpdate: ({ part }) => add(content, part) });
   return Response.json({ ...frame, content, ...endOf(ending), usage: usageOf(ending.result) });
 }
 
@@ -118,7 +118,6 @@ function streamed(served: Served, promptTokens: number, answer: Answering, frame
       };
       const ending = await answer.start({
         async onUpdate({ part }) {
-          if (!part) return;
           if (!goesOn(open, part)) {
             await stop();
             open = blockOf(part);

@@ -53,7 +53,7 @@ async function respond(
   if (asked.stream) return streamed(served, answer, frame, items, ended);
   const ending = await answer.start({
     onUpdate({ part }) {
-      if (part) for (const _ of items.add(part));
+      for (const _ of items.add(part));
     },
   });
   for (const _ of items.close(statusOf(ending)));
@@ -78,7 +78,7 @@ function streamed(
       await sendEvent({ type: "response.in_progress", response: begun });
       const ending = await answer.start({
         async onUpdate({ part }) {
-          if (part) for (const event of items.add(part)) await sendEvent(event);
+          for (const event of items.add(part)) await sendEvent(event);
         },
       });
       const status = statusOf(ending);

@@ -59,7 +59,7 @@ const FLOATS: Readonly<Record<TensorType, Floats>> = {
   mlx8_g128: MLX,
 };
 
-/** The same tensor, except that reading rejects with a FormatError. */
+/** The same tensor, except that reading rejects with a FormatError. Its `unchecked` is the tensor. */
 export function finiteTensor(tensor: Tensor): Tensor {
   const { name, type, rows, cols } = tensor;
   return {
@@ -69,14 +69,19 @@ export function finiteTensor(tensor: Tensor): Tensor {
     cols,
     async readRows(first, count, into) {
       await tensor.readRows(first, count, into);
-      if (areFinite(type, into)) return;
-      throw new FormatError(
-        `tensor ${name}, rows ${first} to ${first + count - 1}`,
-        "an infinity or a NaN",
-        "finite numbers; the file is damaged, get it again from its source",
-      );
+      if (!areFinite(type, into)) throw notFinite(name, first, count);
     },
+    unchecked: tensor,
   };
+}
+
+/** The error of rows that are not finite. */
+export function notFinite(name: string, first: number, count: number): FormatError {
+  return new FormatError(
+    `tensor ${name}, rows ${first} to ${first + count - 1}`,
+    "an infinity or a NaN",
+    "finite numbers; the file is damaged, get it again from its source",
+  );
 }
 
 /** Checks whole blocks. */

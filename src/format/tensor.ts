@@ -56,6 +56,8 @@ export interface Tensor {
   readonly cols: number;
   /** Reads rows [first, first + count) as stored in the file: count * rowBytes(type, cols) bytes into `into`. */
   readRows(first: number, count: number, into: Uint8Array): Promise<void>;
+  /** The same rows without the check that `readRows` makes, for a loader that makes it elsewhere (finite-tensor.ts). */
+  readonly unchecked?: Tensor;
 }
 
 /** Bytes of a row in a GGUF file. */

@@ -1,10 +1,12 @@
 /**
  * Packs a slab of a matrix: rows of a file in one buffer become packed rows in another, codes first. Run by packing
- * threads (pack-worker.js), or by this thread if there are none. Defines where a slab's codes and scales are, and its
- * number of rows.
+ * threads (pack-worker.js), or by this thread if there are none, together with the checks of its numbers. Defines where
+ * a slab's codes and scales are, and its number of rows.
  */
+import { areFinite } from "../../format/finite-tensor.ts";
 import { rowBytes, type TensorType } from "../../format/tensor.ts";
 import { packRows } from "./pack.ts";
+import { beyondFloat16 } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
 /** Bytes of the file, and of the packed rows. */
@@ -47,9 +49,21 @@ export function slabPacked(slot: Slot, slab: Slab): [Uint32Array<ArrayBuffer>, U
   return [new Uint32Array(slot.packed, 0, codes / 4), new Uint32Array(slot.packed, codes, scales / 4)];
 }
 
+/** What is wrong with a slab's numbers. The loader knows whose they are and throws. */
+export interface Found {
+  /** No infinity and no NaN in the file's rows. */
+  readonly isFinite: boolean;
+  /** Of beyondFloat16. */
+  readonly beyond: number | null;
+}
+
 /** Packs the rows in `file`. */
-export function packSlab(slot: Slot, slab: Slab): void {
+export function packSlab(slot: Slot, slab: Slab): Found {
   const { type, rows, cols } = slab;
+  const file = slabFile(slot, slab);
   const [codes, scales] = slabPacked(slot, slab);
-  packRows(type, slabFile(slot, slab), rows, cols, codes, scales);
+  packRows(type, file, rows, cols, codes, scales);
+  const form = weightForm(type);
+  const beyond = beyondFloat16(form, codes, scales, scalesRowBytes(form, cols) / 4);
+  return { isFinite: areFinite(type, file), beyond };
 }

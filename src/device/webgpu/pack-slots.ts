@@ -3,11 +3,11 @@
  * and the threads that pack their contents. Reading, packing and writing of different slabs overlap; a slab holds its
  * slot for all three. Slots and threads are made for the first load and freed when no load is running.
  */
-import { packSlab, type Slab, type Slot } from "./pack-slab.ts";
+import { type Found, packSlab, type Slab, type Slot } from "./pack-slab.ts";
 
 /** Threads that pack. Buffers are transferred there and back; throws DeviceError if one fails or is gone. */
 export interface PackThreads {
-  pack(slot: Slot, slab: Slab): Promise<void>;
+  pack(slot: Slot, slab: Slab): Promise<Found>;
   close(): void;
 }
 
@@ -68,10 +68,10 @@ export class WeightPacking {
   }
 
   /** matrixBytes: size of the matrix in the file. */
-  async pack(slot: Slot, slab: Slab, matrixBytes: number): Promise<void> {
+  async pack(slot: Slot, slab: Slab, matrixBytes: number): Promise<Found> {
     if (!this.#maker || matrixBytes < LEAST_BYTES) return packSlab(slot, slab);
     this.#threads ??= this.#maker.start();
-    await this.#threads.pack(slot, slab);
+    return this.#threads.pack(slot, slab);
   }
 
   /** Synchronous if a slot is free. */

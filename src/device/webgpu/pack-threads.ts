@@ -5,20 +5,21 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
-import type { Slab, Slot } from "./pack-slab.ts";
+import type { Found, Slab, Slot } from "./pack-slab.ts";
 import type { PackThreads, PackThreadsMaker } from "./pack-slots.ts";
 
 /** More than disks and the thread that writes to the GPU can keep busy: a thread packs 2 GB/s. */
 const MOST_THREADS = 4;
 
-/** pack-worker.js answers with the buffers, or with an error message. */
+/** pack-worker.js answers with the buffers and what it found, or with an error message. */
 interface Packed extends Slot {
+  readonly found: Found | null;
   readonly error: string | null;
 }
 
 interface Pending {
   readonly slot: Slot;
-  resolve(): void;
+  resolve(found: Found): void;
   reject(error: Error): void;
 }
 
@@ -45,7 +46,7 @@ class Threads implements PackThreads {
     this.#threads = Array.from({ length: threads }, () => this.#start(module));
   }
 
-  pack(slot: Slot, slab: Slab): Promise<void> {
+  pack(slot: Slot, slab: Slab): Promise<Found> {
     if (this.#failure) return Promise.reject(this.#failure);
     const thread = this.#threads.reduce((a, b) => (b.pending.length < a.pending.length ? b : a));
     return new Promise((resolve, reject) => {
@@ -68,12 +69,12 @@ class Threads implements PackThreads {
       execArgv: [],
     });
     const thread: Thread = { worker, pending: [] };
-    worker.on("message", ({ file, packed, error }: Packed) => {
+    worker.on("message", ({ file, packed, found, error }: Packed) => {
       const pending = thread.pending.shift();
       // Answers of others after one has failed.
       if (!pending) return;
       Object.assign(pending.slot, { file, packed });
-      if (error === null) pending.resolve();
+      if (found !== null) pending.resolve(found);
       else pending.reject(failure(`failed: ${error}`));
     });
     worker.on("error", ({ message }) => this.#fail(`failed: ${message}`));

@@ -10,12 +10,15 @@ const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPor
 const { packSlab } = await import(workerData.module);
 
 port.on("message", ({ slot, slab }) => {
+  /** @type {import("./pack-slab.ts").Found | null} */
+  let found = null;
+  /** @type {string | null} */
   let error = null;
   try {
-    packSlab(slot, slab);
+    found = packSlab(slot, slab);
   } catch (thrown) {
     error = thrown instanceof Error ? thrown.message : String(thrown);
   }
   const { file, packed } = slot;
-  port.postMessage({ file, packed, error }, [file, packed]);
+  port.postMessage({ file, packed, found, error }, [file, packed]);
 });

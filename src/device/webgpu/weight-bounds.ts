@@ -23,53 +23,50 @@ const MOST_ODD = 31;
 const MOST_E4M3 = 240;
 
 /**
- * Throws UnsupportedError if a packed weight of `name` may be beyond float16. codes, scales: whole words of packed
+ * A magnitude beyond float16 that a packed weight may have; null: there is none. codes, scales: whole words of packed
  * rows; rowWords: words of a row's scales. A float that is infinite or NaN in the file passes: it stays one.
  */
-export function checkWeights(
-  name: string,
+export function beyondFloat16(
   form: WeightForm,
   codes: Uint32Array,
   scales: Uint32Array,
   rowWords: number,
-): void {
+): number | null {
   if (form.codes === "bf16") {
-    if (!hasLarge(codes)) return;
+    if (!hasLarge(codes)) return null;
     for (const bits of halvesOf(codes)) {
       const value = Math.abs(bf16ToF32(bits));
-      if (value > LARGEST && value < Number.POSITIVE_INFINITY) throw beyond(name, value);
+      if (value > LARGEST && value < Number.POSITIVE_INFINITY) return value;
     }
-    return;
+    return null;
   }
   if (form.scales === "odds" || form.scales === "e4m3") {
     const floats = new Float32Array(scales.buffer, scales.byteOffset, scales.length);
     const [every, most] = form.scales === "odds" ? [3, MOST_ODD] : [rowWords, MOST_E4M3];
     for (let i = 0; i < floats.length; i += every) {
       const value = Math.abs(floats[i]) * most * mostCode(form);
-      if (!(value <= LARGEST)) throw beyond(name, value);
+      if (!(value <= LARGEST)) return value;
     }
-    return;
+    return null;
   }
-  if (form.scales === "superPairs" || form.scales === "superHalves") {
-    checkSupers(name, form, scales);
-    return;
-  }
-  if (form.scales === null || !hasLarge(scales)) return;
+  if (form.scales === "superPairs" || form.scales === "superHalves") return beyondOfSupers(form, scales);
+  if (form.scales === null || !hasLarge(scales)) return null;
   const read = form.scales === "bfloat" ? bf16ToF32 : f16ToF32;
   const isPair = form.scales === "pair" || form.scales === "halfPairs";
   const halves = halvesOf(scales);
   for (let i = 0; i < halves.length; i += isPair ? 2 : 1) {
     const offset = isPair ? Math.abs(read(halves[i + 1])) : 0;
     const value = Math.abs(read(halves[i])) * (mostCode(form) + form.bias) + offset;
-    if (!(value <= LARGEST)) throw beyond(name, value);
+    if (!(value <= LARGEST)) return value;
   }
+  return null;
 }
 
 /**
  * For `superPairs` and `superHalves`: five words for eight groups. A d or dMin of 1,024 or more is infinite here, and
  * refused.
  */
-function checkSupers(name: string, form: WeightForm, scales: Uint32Array): void {
+function beyondOfSupers(form: WeightForm, scales: Uint32Array): number | null {
   const most = mostCode(form) + form.bias;
   const isPair = form.scales === "superPairs";
   for (let at = 0; at < scales.length; at += 5) {
@@ -77,14 +74,15 @@ function checkSupers(name: string, form: WeightForm, scales: Uint32Array): void 
     const m = Math.abs(f16ToF32(scales[at] >>> 16)) / 64;
     // The result of the largest bytes; if that is within bounds the bytes need not be read.
     if (isPair ? d * 63 * most + m * 63 <= LARGEST : d * 128 * most <= LARGEST) continue;
-    if (d + m === Number.POSITIVE_INFINITY) throw beyond(name, d + m);
+    if (d + m === Number.POSITIVE_INFINITY) return d + m;
     for (let group = 0; group < 8; group++) {
       const bytes = scales[at + 1 + (group >> 1)] >>> (8 * (group & 1));
       const [a, b] = [bytes & 255, (bytes >>> 16) & 255];
       const value = isPair ? d * a * most + m * b : d * most * Math.max(Math.abs(a - 128), Math.abs(b - 128));
-      if (!(value <= LARGEST)) throw beyond(name, value);
+      if (!(value <= LARGEST)) return value;
     }
   }
+  return null;
 }
 
 function mostCode({ codes, table }: WeightForm): number {
@@ -102,7 +100,8 @@ function halvesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint16Array 
   return new Uint16Array(buffer, byteOffset, byteLength / 2);
 }
 
-function beyond(name: string, value: number): UnsupportedError {
+/** The error of a weight that may have such a magnitude. */
+export function tooLarge(name: string, value: number): UnsupportedError {
   return new UnsupportedError(
     `Weight ${name} with numbers of up to ${value.toPrecision(4)} (float16 ends at ${LARGEST}) on the gpu device`,
     "Check the file, or use the CPU (--device cpu).",

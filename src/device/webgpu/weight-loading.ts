@@ -3,13 +3,14 @@
  * memory. The first error ends the load, once none of its slabs is in flight.
  */
 import { dequantize } from "../../format/blocks.ts";
+import { notFinite } from "../../format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { Buffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Slab, type Slot, slabFile, slabPacked, slabRows } from "./pack-slab.ts";
 import type { WeightPacking } from "./pack-slots.ts";
-import { checkWeights } from "./weight-bounds.ts";
+import { tooLarge } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
 export async function loadWeight(
@@ -93,11 +94,14 @@ async function loadSlab(
   const { name, type, rows, cols } = tensor;
   const form = weightForm(type);
   const scalesWords = scalesRowBytes(form, cols) / 4;
-  await tensor.readRows(first, slab.rows, slabFile(slot, slab));
-  await packing.pack(slot, slab, rows * rowBytes(type, cols));
+  // Packing checks the rows.
+  const { unchecked = tensor } = tensor;
+  await unchecked.readRows(first, slab.rows, slabFile(slot, slab));
+  const found = await packing.pack(slot, slab, rows * rowBytes(type, cols));
   gpu.check();
+  if (!found.isFinite && unchecked !== tensor) throw notFinite(name, first, slab.rows);
+  if (found.beyond !== null) throw tooLarge(name, found.beyond);
   const [codes, scales] = slabPacked(slot, slab);
-  checkWeights(name, form, codes, scales, scalesWords);
   for (const place of places) {
     const start = Math.max(first, place.from);
     const length = Math.min(first + slab.rows, place.from + place.rows) - start;

@@ -6,7 +6,8 @@ import { packRows } from "../../../src/device/webgpu/pack.ts";
 import { packThreads } from "../../../src/device/webgpu/pack-threads.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "../../../src/device/webgpu/weights.ts";
-import { DeviceError } from "../../../src/format/errors.ts";
+import { DeviceError, FormatError, UnsupportedError } from "../../../src/format/errors.ts";
+import { finiteTensor } from "../../../src/format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../../../src/format/tensor.ts";
 import { randomBytes } from "../random-tensor.ts";
 import { describeGpu } from "./gpu.ts";
@@ -137,7 +138,11 @@ describeGpu("threads that pack", () => {
   const [rows, cols] = [3000, 4096];
 
   /** Reads of a q6_k matrix of three pieces, by a device whose threads run `module`. */
-  async function load(module: URL, readRows?: Tensor["readRows"]) {
+  async function load(
+    module: URL,
+    readRows?: Tensor["readRows"],
+    damage: (file: Uint8Array) => void = () => {},
+  ) {
     const written = new Map<string, Uint8Array>();
     const { gpu } = await pretended({
       device: (opened) => {
@@ -159,11 +164,12 @@ describeGpu("threads that pack", () => {
     const part = randomBytes("q6_k", 64, cols, 3);
     const stride = rowBytes("q6_k", cols);
     const file = Uint8Array.from({ length: rows * stride }, (_, i) => part[i % part.length]);
+    damage(file);
     const whole: Tensor["readRows"] = async (first, count, into) =>
       into.set(file.subarray(first * stride, (first + count) * stride));
     const tensor = { name: "wide", type: "q6_k", rows, cols, readRows: readRows ?? whole } as const;
     try {
-      await allocation.load(graph.weights[1], tensor);
+      await allocation.load(graph.weights[1], finiteTensor(tensor));
     } finally {
       await allocation.close();
     }
@@ -178,6 +184,18 @@ describeGpu("threads that pack", () => {
     packRows("q6_k", file, rows, cols, codes, scales);
     expect(Buffer.compare(written.get("wide")!, new Uint8Array(codes.buffer))).toBe(0);
     expect(Buffer.compare(written.get("scales of wide")!, new Uint8Array(scales.buffer))).toBe(0);
+  });
+
+  // Of a block in the last piece: a NaN, and 60,000, times which no code fits float16.
+  it.each([
+    [0x7e00, FormatError, /^tensor wide, rows \d+ to 2999: an infinity or a NaN; .*finite numbers/],
+    [0x7b53, UnsupportedError, /^Weight wide with numbers of up to .* \(float16 ends at 65504\)/],
+  ])("find a d of %i", async (half, kind, wanted) => {
+    const error = await rejection(
+      load(BUILT, undefined, (file) => new DataView(file.buffer).setUint16(file.length - 2, half, true)),
+    );
+    expect(error).toBeInstanceOf(kind);
+    expect(error.message).toMatch(wanted);
   });
 
   it("end with the error of the file", async () => {

@@ -12,7 +12,7 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { dawnGpu } from "../src/device/webgpu/dawn.ts";
-import type { Buffer, Dispatch } from "../src/device/webgpu/dispatch.ts";
+import type { Dispatch, PlannedBuffer } from "../src/device/webgpu/dispatch.ts";
 import { factorsAt, formBytes } from "../src/device/webgpu/forms.ts";
 import { Gpu, type Traits, traitsOf } from "../src/device/webgpu/gpu.ts";
 import type { KernelSource } from "../src/device/webgpu/kernel-source.ts";
@@ -90,7 +90,7 @@ async function timeProduct(product: Product) {
   const form = product.form ?? weightForm(type);
   const weight = { id: 0, name: "w", role: "matrix", type, rows: count, cols } as const;
   let ids = 0;
-  const planned = (label: string, bytes: number): Buffer => ({ id: ids++, label, bytes });
+  const planned = (label: string, bytes: number): PlannedBuffer => ({ id: ids++, label, bytes });
   const most = Math.min(maxStorageBufferBindingSize, maxBufferSize);
   const parts = partsOf([weight], most).map((part) => ({
     ...part,
@@ -120,7 +120,7 @@ async function timeProduct(product: Product) {
   });
   const made: GPUBuffer[] = [];
   const shared = new Map<number, GPUBuffer>();
-  const realize = (places: Map<number, GPUBuffer>, buffer: Buffer) => {
+  const realize = (places: Map<number, GPUBuffer>, buffer: PlannedBuffer) => {
     let real = shared.get(buffer.id) ?? places.get(buffer.id);
     if (!real) {
       real = filled(buffer.bytes, buffer.label === "codes" && form.scales ? codeWords : scaleWords);

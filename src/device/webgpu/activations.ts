@@ -4,7 +4,7 @@
  * here.
  */
 import type { Value } from "../contract.ts";
-import type { Buffer, Dispatch, Mode } from "./dispatch.ts";
+import type { Dispatch, Mode, PlannedBuffer } from "./dispatch.ts";
 import { copyDispatch } from "./elementwise.ts";
 import { type Form, formBytes, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
@@ -14,7 +14,7 @@ export class Activations {
   /** f32 rows of values, by value id. */
   readonly #views = new Map<number, View>();
   /** Other forms of values, and f32 without gaps: "id form". */
-  readonly #made = new Map<string, Buffer>();
+  readonly #made = new Map<string, PlannedBuffer>();
 
   /** emit: receives a copy dispatch, which runs before the reader's. */
   constructor(
@@ -29,7 +29,7 @@ export class Activations {
   }
 
   /** The splits of a stage's products, as views of rows that are to be added up. */
-  splitProducts(ops: readonly { readonly out: Value }[], count: number): Buffer {
+  splitProducts(ops: readonly { readonly out: Value }[], count: number): PlannedBuffer {
     const cols = ops.reduce((all, { out }) => all + out.cols, 0);
     const most = this.most(ops[0].out);
     const buffer = this.shared.activation("splits", count * formBytes("f32", most, cols));
@@ -44,7 +44,7 @@ export class Activations {
   /**
    * The destination of a stage's products: rows of all of them, for `picks` picks each, as views if there are several.
    */
-  products(ops: readonly { readonly out: Value }[], picks = 1): Buffer {
+  products(ops: readonly { readonly out: Value }[], picks = 1): PlannedBuffer {
     if (ops.length === 1) return this.target(ops[0].out, "f32");
     const cols = ops.reduce((all, { out }) => all + out.cols, 0);
     const out = this.shared.activation("products", formBytes("f32", this.most(ops[0].out), cols));
@@ -70,7 +70,7 @@ export class Activations {
   }
 
   /** A buffer for a value in a form; kept values have their own. */
-  target(value: Value, form: Form): Buffer {
+  target(value: Value, form: Form): PlannedBuffer {
     const { cols } = value;
     const buffer =
       this.shared.kept.get(value.id) ??
@@ -101,11 +101,11 @@ export class Activations {
   }
 
   /** f32 rows of a value without gaps. */
-  plain(value: Value): Buffer {
+  plain(value: Value): PlannedBuffer {
     return this.input(value, "f32");
   }
 
-  input(value: Value, form: Form): Buffer {
+  input(value: Value, form: Form): PlannedBuffer {
     const known = this.#made.get(`${value.id} ${form}`);
     if (known) return known;
     const view = this.view(value);

@@ -27,10 +27,10 @@ import { heldDim } from "../kv.ts";
 import { pageBytes } from "../page-bytes.ts";
 import { writeAngles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
-import type { CachePlace } from "./attend-options.ts";
+import type { CacheBuffers } from "./attend-options.ts";
 import { type Batch, batchOf, candidatesBatch, STEP_BYTES, tableAt } from "./batch.ts";
 import { storageUsage } from "./buffers.ts";
-import { type Buffer, type Dispatch, MODES, type Mode, type StepShape } from "./dispatch.ts";
+import { type Dispatch, MODES, type Mode, type PlannedBuffer, type StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { blockBytes, kvLayout, layerPageBytes } from "./kv.ts";
@@ -140,7 +140,7 @@ export class WebgpuAllocation implements Allocation {
         { cause: noMemory },
       );
     }
-    const bufferOf = (planned: Buffer) => buffers.get(program.place(planned).id)!;
+    const bufferOf = (planned: PlannedBuffer) => buffers.get(program.allocated(planned).id)!;
     const lists = MODES.map((mode) => program.modes[mode]);
     const all = await makeReady(gpu, [...lists.flat(), program.stamp], { bufferOf, step });
     const [decode, few, several, batch, prompt] = lists.map(({ length }) => all.splice(0, length));
@@ -211,11 +211,11 @@ export class WebgpuAllocation implements Allocation {
     const encoder = this.gpu.device.createCommandEncoder();
     const through = this.#buffer(this.program.page);
     const { caches, recents } = this.program;
-    for (const place of pool === this.graph.recent ? recents : caches) {
-      if (place?.cache.pool.id !== pool.id) continue;
+    for (const own of pool === this.graph.recent ? recents : caches) {
+      if (own?.cache.pool.id !== pool.id) continue;
       for (const part of ["keys", "values"] as const) {
-        const bytes = layerPageBytes(place.cache, part);
-        const buffer = this.#buffer(bufferOf(place, part));
+        const bytes = layerPageBytes(own.cache, part);
+        const buffer = this.#buffer(partOf(own, part));
         // WebGPU does not copy within a buffer.
         encoder.copyBufferToBuffer(buffer, from * bytes, through, 0, bytes);
         encoder.copyBufferToBuffer(through, 0, buffer, to * bytes, bytes);
@@ -228,7 +228,7 @@ export class WebgpuAllocation implements Allocation {
     this.gpu.check();
     checkPlaces(this.graph, place, pages);
     if (pages.length === 0) return new Uint8Array();
-    const { buffer, map, at } = this.#place(place);
+    const { buffer, map, at } = this.#blocks(place);
     const found = new Uint8Array(await this.#readBack.read(buffer, pages.map(at), map.blockBytes));
     this.gpu.check();
     return gather(map, found, 0, map.blockBytes, pages.length);
@@ -237,7 +237,7 @@ export class WebgpuAllocation implements Allocation {
   async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
     this.gpu.check();
     checkPlaces(this.graph, place, pages, bytes);
-    const { buffer, map, at } = this.#place(place);
+    const { buffer, map, at } = this.#blocks(place);
     const blocks = new Uint8Array(pages.length * map.blockBytes);
     scatter(map, bytes, blocks, 0, map.blockBytes);
     const { queue } = this.gpu.device;
@@ -328,22 +328,24 @@ export class WebgpuAllocation implements Allocation {
     );
   }
 
-  readonly #buffer = (planned: Buffer): GPUBuffer => this.buffers.get(this.program.place(planned).id)!;
+  readonly #buffer = (planned: PlannedBuffer): GPUBuffer =>
+    this.buffers.get(this.program.allocated(planned).id)!;
 
-  #place({ cache, part, kvHead, isRecent = false }: PagePlace) {
-    const place = (isRecent ? this.program.recents : this.program.caches)[cache.id]!;
-    const { codec, kvHeads } = place.cache;
+  /** The blocks of a head's keys or values: their buffer, their layout, and the address of a page's. */
+  #blocks({ cache, part, kvHead, isRecent = false }: PagePlace) {
+    const own = (isRecent ? this.program.recents : this.program.caches)[cache.id]!;
+    const { codec, kvHeads } = own.cache;
     const layout = kvLayout(codec, part);
-    const dims = heldDim(place.cache, part);
+    const dims = heldDim(own.cache, part);
     const bytes = blockBytes(layout, dims);
     const key = `${layout} ${part} ${dims}`;
     let map = this.#maps.get(key);
     if (!map) {
       const read = (block: Uint8Array) => readPage(layout, dims, part, block);
-      map = pageMap(bytes, pageBytes(place.cache, part), read);
+      map = pageMap(bytes, pageBytes(own.cache, part), read);
       this.#maps.set(key, map);
     }
-    const buffer = this.#buffer(bufferOf(place, part));
+    const buffer = this.#buffer(partOf(own, part));
     return { buffer, map, at: (page: number) => (page * kvHeads + kvHead) * bytes };
   }
 
@@ -378,5 +380,5 @@ export class WebgpuAllocation implements Allocation {
   }
 }
 
-const bufferOf = ({ cacheKeys, cacheValues }: CachePlace, part: KvPart): Buffer =>
+const partOf = ({ cacheKeys, cacheValues }: CacheBuffers, part: KvPart): PlannedBuffer =>
   part === "keys" ? cacheKeys : cacheValues;

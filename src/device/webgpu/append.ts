@@ -2,8 +2,8 @@
  * The dispatch of appendKv: the constants for a cache, and which vectors are normed, turned and rotated before they are
  * stored. kv.ts defines the layout, the kernel the codes.
  */
-import type { CachePlace } from "./attend-options.ts";
-import type { Buffer, Dispatch } from "./dispatch.ts";
+import type { CacheBuffers } from "./attend-options.ts";
+import type { Dispatch, PlannedBuffer } from "./dispatch.ts";
 import type { View } from "./forms.ts";
 import { bufferTokenBytes, vectorConstants } from "./kv.ts";
 import { packParams } from "./params.ts";
@@ -11,30 +11,30 @@ import { packParams } from "./params.ts";
 /** Rows of head vectors before norm and RoPE, each optional. */
 export interface Heads {
   readonly view: View;
-  readonly norm: { readonly weight: Buffer | null; readonly epsilon: number } | null;
+  readonly norm: { readonly weight: PlannedBuffer | null; readonly epsilon: number } | null;
   /** For a cache with one vector for key and value: the dispatch also computes takeTurned. Default: false. */
   readonly takes?: boolean;
 }
 
 /** The views of keys, values and queries are whole rows, or splits of one product. */
-export interface AppendOptions extends CachePlace {
+export interface AppendOptions extends CacheBuffers {
   readonly keys: Heads;
   /** epsilon: for a norm of each head without a weight; null: no norm. */
   readonly values: { readonly view: View; readonly epsilon: number | null };
   /**
    * angles: [maxTokens, 2, pairs] f32, cosines then sines, times the rope's magnitude. Keys and queries use the same.
    */
-  readonly rope: { readonly angles: Buffer; readonly pairs: number } | null;
+  readonly rope: { readonly angles: PlannedBuffer; readonly pairs: number } | null;
   /**
    * Queries that are normed and turned in this dispatch; out: [tokens, heads, headDim] f32. If `takes` is set: [tokens,
    * heads, keyDim of the cache], for each head its rotary dims, then all dims times the weight of the keys' norm.
    */
-  readonly queries: (Heads & { readonly heads: number; readonly out: Buffer }) | null;
-  readonly batch: Buffer;
+  readonly queries: (Heads & { readonly heads: number; readonly out: PlannedBuffer }) | null;
+  readonly batch: PlannedBuffer;
   /** 16 bytes, bound as a uniform if there is no norm weight. */
-  readonly spare: Buffer;
+  readonly spare: PlannedBuffer;
   /** A new activation, bound if no queries are written. */
-  scratch(label: string, bytes: number): Buffer;
+  scratch(label: string, bytes: number): PlannedBuffer;
 }
 
 /** Buffers of norm weights are bound as uniforms. */

@@ -3,7 +3,7 @@
  * scores.
  */
 import { type Cache, PAGE_SLOTS } from "../contract.ts";
-import type { Buffer, Mode } from "./dispatch.ts";
+import type { Mode, PlannedBuffer } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 
@@ -12,24 +12,24 @@ const PART_IDS = { all: 0, packed: 1, recent: 2 } as const;
 type PackedPart = keyof typeof PART_IDS;
 
 /** A cache's buffers. */
-export interface CachePlace {
+export interface CacheBuffers {
   readonly cache: Cache;
-  readonly cacheKeys: Buffer;
-  readonly cacheValues: Buffer;
+  readonly cacheKeys: PlannedBuffer;
+  readonly cacheValues: PlannedBuffer;
   /** Where the pool's tables begin in `batch`. */
   readonly table: number;
 }
 
-export interface AttendOptions extends CachePlace {
+export interface AttendOptions extends CacheBuffers {
   readonly traits: Traits;
   readonly mode: Mode;
   readonly heads: number;
   readonly scale: number;
   readonly softcap: number;
   /** [heads] f32: an additional score for each head, which has no value; null: none. */
-  readonly sinks: Buffer | null;
+  readonly sinks: PlannedBuffer | null;
   /** [tokens, heads, keyDim of the cache] f32. */
-  readonly queries: Buffer;
+  readonly queries: PlannedBuffer;
   /** `rq4` attends with rotated queries. true: appendKv has rotated them; false: attention rotates them. */
   readonly rotated: boolean;
   /**
@@ -42,10 +42,10 @@ export interface AttendOptions extends CachePlace {
   /** For a packed cache: positions at a text's beginning that are never packed. */
   readonly kept?: number;
   /** For a packed cache: the vectors that are not packed yet, as a cache of f16 in the pages of Graph.recent. */
-  readonly recent?: CachePlace | null;
-  readonly batch: Buffer;
+  readonly recent?: CacheBuffers | null;
+  readonly batch: PlannedBuffer;
   /** [tokens, heads * headDim] in `form`: f32, or q8 for few rows and f16 for many. */
-  readonly out: Buffer;
+  readonly out: PlannedBuffer;
   readonly form: Form;
   /** Most tokens of a step in this mode, and how many of them may attend in spans. */
   readonly maxTokens: number;
@@ -56,7 +56,7 @@ export interface AttendOptions extends CachePlace {
   readonly workgroups?: number;
   /** true: no subgroup matrices, even if the device has them; for measuring. */
   readonly plain?: boolean;
-  scratch(label: string, bytes: number): Buffer;
+  scratch(label: string, bytes: number): PlannedBuffer;
 }
 
 /** Whether attention rotates queries, and rotates its sums back. */

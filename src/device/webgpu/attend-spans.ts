@@ -5,13 +5,13 @@
  */
 import {
   type AttendOptions,
-  type CachePlace,
+  type CacheBuffers,
   rotates,
   type Seeing,
   scaling,
   visible,
 } from "./attend-options.ts";
-import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
+import type { Dispatch, PlannedBuffer, StepShape } from "./dispatch.ts";
 import { FORM_IDS, factorsAt } from "./forms.ts";
 import { packParams } from "./params.ts";
 
@@ -21,7 +21,7 @@ export interface Spans {
   /** Spans of a row that is the only one in its step. */
   readonly most: number;
   /** [rows][heads][spans][headDim + 4] f32: a head's sums, maximum, total and two zeros. */
-  readonly partials: Buffer;
+  readonly partials: PlannedBuffer;
   /** Spans of rows that share them, in a step. */
   count(rows: Seeing, step: StepShape): number;
 }
@@ -57,17 +57,17 @@ export function oneSpan(options: AttendOptions, tile: number): Spans {
 
 function spansOf(options: AttendOptions, tile: number, most: number, rows: number): Spans {
   const { heads, cache } = options;
-  const places = Math.max(sharedRoom(most), rows);
+  const results = Math.max(sharedRoom(most), rows);
   return {
     tile,
     most,
-    partials: options.scratch("partials", heads * places * (cache.headDim + 4) * 4),
+    partials: options.scratch("partials", heads * results * (cache.headDim + 4) * 4),
     count(seeing, { spanned, singles }) {
       const shares = spanned > singles.length;
       const room = shares ? Math.min(sharedRoom(most) / spanned, most / 6) : most / Math.max(1, spanned);
-      const places = Math.max(1, Math.floor(room));
+      const spans = Math.max(1, Math.floor(room));
       const tiles = Math.ceil(visible(options, seeing) / tile);
-      return Math.ceil(tiles / Math.max(1, Math.ceil(tiles / places)));
+      return Math.ceil(tiles / Math.max(1, Math.ceil(tiles / spans)));
     },
   };
 }
@@ -97,7 +97,7 @@ export function attendMergeParts(
 }
 
 /** The same for few rows: the merge itself attends to the vectors in `recent`, which are not packed. */
-export function attendMergeRecent(options: AttendOptions, packed: Spans, recent: CachePlace): Dispatch {
+export function attendMergeRecent(options: AttendOptions, packed: Spans, recent: CacheBuffers): Dispatch {
   const { partials } = packed;
   return mergeDispatch(
     options,
@@ -117,7 +117,7 @@ function partsConstants({ kept = 0 }: AttendOptions, packed: Spans) {
 /** found: the buffers that the variant reads. Bindings of others get `partials`. */
 function mergeDispatch(
   options: AttendOptions,
-  found: { readonly partials: Buffer; readonly [variable: string]: Buffer },
+  found: { readonly partials: PlannedBuffer; readonly [variable: string]: PlannedBuffer },
   values: { readonly [name: string]: number | boolean },
   recentTable = 0,
 ): Dispatch {

@@ -5,12 +5,12 @@
 import { PAGE_SLOTS } from "../contract.ts";
 import { keyDim } from "../kv.ts";
 import { attendDecode, decodeSpans } from "./attend-decode.ts";
-import { type AttendOptions, type CachePlace, rotates } from "./attend-options.ts";
+import { type AttendOptions, type CacheBuffers, rotates } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
 import { withShort } from "./attend-short.ts";
 import { attendMerge, attendMergeParts, attendMergeRecent, oneSpan } from "./attend-spans.ts";
 import { MOST_ALONE } from "./batch.ts";
-import { type Buffer, type Dispatch, spread } from "./dispatch.ts";
+import { type Dispatch, type PlannedBuffer, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, factorsAt, formBytes } from "./forms.ts";
 import { packParams } from "./params.ts";
 
@@ -43,7 +43,7 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
 }
 
 /** Rotates queries for a cache whose keys are rotated, or whose rotated values are also its keys. */
-function rotatedQueries(options: AttendOptions): { before: Dispatch[]; rotated: Buffer } {
+function rotatedQueries(options: AttendOptions): { before: Dispatch[]; rotated: PlannedBuffer } {
   const { cache, heads, queries, maxTokens } = options;
   const { headDim, turned } = cache;
   const out = options.scratch("rotated queries", formBytes("f32", maxTokens, heads * keyDim(cache)));
@@ -58,7 +58,7 @@ function rotatedQueries(options: AttendOptions): { before: Dispatch[]; rotated: 
  * own partials; a merge rotates the sums of packed values back and adds the others. With few rows, the merge itself
  * attends to the part that is not packed: as a dispatch of its own, with little work, it would keep the GPU waiting.
  */
-function packedDispatches(options: AttendOptions, recent: CachePlace): Dispatch[] {
+function packedDispatches(options: AttendOptions, recent: CacheBuffers): Dispatch[] {
   const { mode, maxTokens, maxSpanned, mostPositions } = options;
   const { recent: newestTokens, first } = options.cache.codec.packed!;
   const kept = first * PAGE_SLOTS;
@@ -112,9 +112,9 @@ interface RotateOptions {
   /** true: multiplies by the transpose. */
   readonly back: boolean;
   /** [tokens, heads, turned + headDim] f32. */
-  readonly x: Buffer;
+  readonly x: PlannedBuffer;
   /** f32 or f16. */
-  readonly out: Buffer;
+  readonly out: PlannedBuffer;
   readonly form: Form;
   readonly maxTokens: number;
 }

@@ -4,15 +4,15 @@
  */
 import type { Graph, Weight } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
-import type { Buffer } from "./dispatch.ts";
+import type { PlannedBuffer } from "./dispatch.ts";
 import type { WeightBlock } from "./matmul-options.ts";
 import { type MatrixOp, type Stage, weightOf } from "./stages.ts";
 import { codesRowBytes, partsOf, runsOf, scalesRowBytes, weightForm } from "./weights.ts";
 
 /** Rows [from, from + rows) of a matrix go to row `at` of these buffers. */
 export interface MatrixPlace {
-  readonly codes: Buffer;
-  readonly scales: Buffer | null;
+  readonly codes: PlannedBuffer;
+  readonly scales: PlannedBuffer | null;
   readonly from: number;
   readonly rows: number;
   readonly at: number;
@@ -20,7 +20,7 @@ export interface MatrixPlace {
 
 /** Values [from, from + count) of a vector go to float `at` of a buffer. */
 export interface VectorPlace {
-  readonly buffer: Buffer;
+  readonly buffer: PlannedBuffer;
   readonly from: number;
   readonly count: number;
   readonly at: number;
@@ -31,13 +31,13 @@ export type Placement =
   | { readonly kind: "matrix"; readonly places: readonly MatrixPlace[] }
   | { readonly kind: "vector"; readonly places: readonly VectorPlace[] };
 
-type Keep = (label: string, bytes: number) => Buffer;
+type Keep = (label: string, bytes: number) => PlannedBuffer;
 
 export class BlockPlan {
   readonly #blocks = new Map<string, WeightBlock>();
   readonly #matrices = new Map<number, MatrixPlace[]>();
   readonly #vectors = new Map<number, VectorPlace[]>();
-  readonly #tables = new Map<number, Buffer>();
+  readonly #tables = new Map<number, PlannedBuffer>();
 
   /** mostBytes: limit for one buffer and one binding. */
   constructor(graph: Graph, stages: readonly Stage[], mostBytes: number, keep: Keep) {
@@ -60,12 +60,12 @@ export class BlockPlan {
   }
 
   /** The buffer for a step's rows of a table. */
-  table(weight: Weight): Buffer {
+  table(weight: Weight): PlannedBuffer {
     return this.#tables.get(weight.id)!;
   }
 
   /** A vector that is read alone, such as a norm's weight. */
-  vector(weight: Weight): Buffer {
+  vector(weight: Weight): PlannedBuffer {
     return this.#vectors.get(weight.id)![0].buffer;
   }
 

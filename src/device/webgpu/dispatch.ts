@@ -4,8 +4,8 @@
  */
 import type { KernelSpec } from "./wgsl.ts";
 
-/** A buffer that the allocation will make. */
-export interface Buffer {
+/** A buffer that the allocation will make: its own, or as an activation part of another (slots.ts). */
+export interface PlannedBuffer {
   readonly id: number;
   readonly label: string;
   readonly bytes: number;
@@ -68,7 +68,7 @@ export interface Dispatch {
   readonly kernel: KernelSpec;
   readonly params: Uint32Array<ArrayBuffer>;
   /** By the variable's name in the WGSL. `params` and `step` are bound by the program. */
-  readonly buffers: Readonly<Record<string, Buffer>>;
+  readonly buffers: Readonly<Record<string, PlannedBuffer>>;
   /** null: this step does not need the dispatch. */
   workgroups(step: StepShape): Workgroups | null;
   /** Bytes of weights or cache that the step must access, for the share of bandwidth in profiles. */

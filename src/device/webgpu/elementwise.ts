@@ -4,7 +4,7 @@
  * files of the same names.
  */
 import type { Activation } from "../contract.ts";
-import { type Buffer, type Dispatch, rowCount, type StepShape, spread } from "./dispatch.ts";
+import { type Dispatch, type PlannedBuffer, rowCount, type StepShape, spread } from "./dispatch.ts";
 import { FORM_IDS, type Form, factorsAt, type View } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { packParams } from "./params.ts";
@@ -14,7 +14,7 @@ import type { KernelSpec } from "./wgsl.ts";
 export interface Target {
   readonly rows: "tokens" | "outputs";
   readonly cols: number;
-  readonly out: Buffer;
+  readonly out: PlannedBuffer;
   /** Rows that `out` has room for; results in f16 depend on it. */
   readonly maxRows: number;
 }
@@ -64,25 +64,25 @@ export function reduction({ subgroup }: Traits): "subgroup" | "shared" {
 }
 
 interface NormWeight {
-  readonly weight: Buffer | null;
+  readonly weight: PlannedBuffer | null;
   readonly epsilon: number;
 }
 
 export interface NormOptions extends Target {
-  readonly x: Buffer;
+  readonly x: PlannedBuffer;
   readonly groups: number;
   /** null: only the sum is needed. */
   readonly norm: NormWeight | null;
   readonly form: Form;
   /** The result in f32 in addition to `form`; null: not needed. */
-  readonly plain: Buffer | null;
+  readonly plain: PlannedBuffer | null;
   readonly added: Pick<View, "buffer" | "splits"> | null;
   /** `added` is a mixture's [rows, count, cols], and is summed with the weights of the picks. */
-  readonly combine: { readonly picks: Buffer; readonly count: number } | null;
+  readonly combine: { readonly picks: PlannedBuffer; readonly count: number } | null;
   readonly addedNorm: NormWeight | null;
   /** The factor of the sum. */
   readonly factor: number;
-  readonly sum: Buffer | null;
+  readonly sum: PlannedBuffer | null;
 }
 
 /**
@@ -104,8 +104,8 @@ function normThreads({ threads = NORM_THREADS }: Traits, cols: number, splits: n
 export function normDispatch(
   traits: Traits,
   options: NormOptions,
-  spare: Buffer,
-  unwritten: Buffer,
+  spare: PlannedBuffer,
+  unwritten: PlannedBuffer,
 ): Dispatch {
   const { x, rows, cols, groups, norm, added, combine, addedNorm, form, out } = options;
   const variant = reduction(traits);
@@ -207,7 +207,7 @@ export function gateDispatch(options: GateOptions): Dispatch {
   };
 }
 
-export function addDispatch({ rows, cols, out }: Target, a: Buffer, b: Buffer): Dispatch {
+export function addDispatch({ rows, cols, out }: Target, a: PlannedBuffer, b: PlannedBuffer): Dispatch {
   return {
     label: "add",
     kernel: { kernel: "add", values: { OUTPUTS: rows === "outputs" } },
@@ -217,7 +217,7 @@ export function addDispatch({ rows, cols, out }: Target, a: Buffer, b: Buffer): 
   };
 }
 
-export function softcapDispatch({ rows, cols, out }: Target, x: Buffer, cap: number): Dispatch {
+export function softcapDispatch({ rows, cols, out }: Target, x: PlannedBuffer, cap: number): Dispatch {
   return {
     label: "softcap",
     kernel: { kernel: "softcap", values: { OUTPUTS: rows === "outputs" } },
@@ -227,7 +227,12 @@ export function softcapDispatch({ rows, cols, out }: Target, x: Buffer, cap: num
   };
 }
 
-export function ropeDispatch(out: Buffer, x: Buffer, angles: Buffer, shape: RopeShape): Dispatch {
+export function ropeDispatch(
+  out: PlannedBuffer,
+  x: PlannedBuffer,
+  angles: PlannedBuffer,
+  shape: RopeShape,
+): Dispatch {
   const { heads, headDim, pairs } = shape;
   return {
     label: "rope",
@@ -243,9 +248,9 @@ export function ropeDispatch(out: Buffer, x: Buffer, angles: Buffer, shape: Rope
  * RoPE rotates.
  */
 export function takeTurnedDispatch(
-  out: Buffer,
-  x: Buffer,
-  weight: Buffer | null,
+  out: PlannedBuffer,
+  x: PlannedBuffer,
+  weight: PlannedBuffer | null,
   shape: RopeShape & { readonly turnedPairs: number },
 ): Dispatch {
   const { heads, headDim, turnedPairs } = shape;
@@ -270,7 +275,7 @@ export interface CopyOptions extends Target {
   readonly x: View;
   readonly form: Form;
   /** Set for takeOutputs: only rows that are outputs are copied. */
-  readonly batch?: Buffer;
+  readonly batch?: PlannedBuffer;
   readonly factor?: number;
 }
 
@@ -304,8 +309,8 @@ export function copyDispatch(options: CopyOptions): Dispatch {
 
 export interface CombineOptions extends Target {
   /** f32 rows without gaps. */
-  readonly x: Buffer;
-  readonly picks: Buffer;
+  readonly x: PlannedBuffer;
+  readonly picks: PlannedBuffer;
   readonly count: number;
   readonly form: Form;
 }

@@ -11,7 +11,14 @@
  * | any | prompt | other | groupPicks; matmulTile, tiles of one expert | f32 |
  * | quantized | prompt | 8x8x8 matrices of float32 | groupPicks; matmulTile8 | f32 |
  */
-import { type Buffer, type Dispatch, type Mode, rowCount, type StepShape, spread } from "./dispatch.ts";
+import {
+  type Dispatch,
+  type Mode,
+  type PlannedBuffer,
+  rowCount,
+  type StepShape,
+  spread,
+} from "./dispatch.ts";
 import { reduction } from "./elementwise.ts";
 import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
@@ -28,11 +35,11 @@ export interface RouteOptions {
   readonly picks: number;
   readonly normalise: boolean;
   /** [rows, experts] f32. */
-  readonly logits: Buffer;
+  readonly logits: PlannedBuffer;
   /** [experts] f32: factors on the weights; null: none. */
-  readonly weights: Buffer | null;
+  readonly weights: PlannedBuffer | null;
   /** [rows][picks ids, picks weights] f32. */
-  readonly out: Buffer;
+  readonly out: PlannedBuffer;
 }
 
 export function routeDispatch(options: RouteOptions): Dispatch {
@@ -63,7 +70,7 @@ export function routeDispatch(options: RouteOptions): Dispatch {
 
 /** A step's picks by expert, in tiles of one expert's entries. */
 export interface Sorted {
-  readonly buffer: Buffer;
+  readonly buffer: PlannedBuffer;
   readonly tile: number;
   /** The start of the list of entries, in words of the buffer. */
   readonly listAt: number;
@@ -77,9 +84,9 @@ export interface SortOptions {
   readonly experts: number;
   /** Picks of a row. */
   readonly count: number;
-  readonly picks: Buffer;
+  readonly picks: PlannedBuffer;
   readonly tile: number;
-  scratch(label: string, bytes: number): Buffer;
+  scratch(label: string, bytes: number): PlannedBuffer;
 }
 
 /** The maximum of tiles for `entries`: an expert's last one need not be full. */
@@ -122,19 +129,19 @@ export interface ExpertOptions {
   readonly experts: number;
   /** Picks of a row. */
   readonly count: number;
-  readonly picks: Buffer;
+  readonly picks: PlannedBuffer;
   readonly rows: "tokens" | "outputs";
   /** Maximum rows of a step. */
   readonly maxRows: number;
-  readonly x: { readonly form: Form; readonly buffer: Buffer };
+  readonly x: { readonly form: Form; readonly buffer: PlannedBuffer };
   /** All picks of a row read the same of x, which is [rows, cols]; otherwise it is [rows, count * cols]. */
   readonly shared: boolean;
   /** f32 [rows, count * rows of an expert]. */
-  readonly out: Buffer;
+  readonly out: PlannedBuffer;
   /** For prompts. */
   readonly sorted: Sorted | null;
   /** Bound where a kernel writes nothing. */
-  readonly spare: Buffer;
+  readonly spare: PlannedBuffer;
 }
 
 /** The form in which products of experts need their input; several rows count as a batch. */

@@ -2,7 +2,7 @@
  * The forms in which an activation is passed from one operation to the next, and views of float32 rows inside wider
  * buffers, with their sizes. In the kernels, lib/q8.wgsl defines the layout of q8 and lib/rowFactor.wgsl that of f16.
  */
-import type { Buffer } from "./dispatch.ts";
+import type { PlannedBuffer } from "./dispatch.ts";
 
 /** f32; f16 with a factor for each row, for subgroup matrices; q8 for integer dot products. */
 export type Form = "f32" | "f16" | "q8";
@@ -31,7 +31,7 @@ export function factorsAt(rows: number, cols: number): number {
  * `size` columns, which begin `stride` apart.
  */
 export interface View {
-  readonly buffer: Buffer;
+  readonly buffer: PlannedBuffer;
   readonly offset: number;
   readonly stride: number;
   readonly groups?: { readonly size: number; readonly stride: number };

@@ -3,8 +3,8 @@
  * keys, and stores keys and values in the cache. chains.ts decides when it is used.
  */
 import type { Heads } from "./append.ts";
-import type { CachePlace } from "./attend-options.ts";
-import type { Buffer, Dispatch } from "./dispatch.ts";
+import type { CacheBuffers } from "./attend-options.ts";
+import type { Dispatch, PlannedBuffer } from "./dispatch.ts";
 import { DEFAULT_THREADS } from "./gpu.ts";
 import { kvConstants, kvFormat } from "./kv.ts";
 import { bytesOf, type MatmulOptions } from "./matmul-options.ts";
@@ -15,15 +15,15 @@ import { formValues, groupsOf } from "./weights.ts";
 /** Rows of a head without norms in each workgroup: half of them from each half of the head. */
 const UNIT = 64;
 
-export interface MatmulAppendOptions extends MatmulOptions, CachePlace {
+export interface MatmulAppendOptions extends MatmulOptions, CacheBuffers {
   /** Query heads. The block has the rows of queries, then those of keys, then those of values. */
   readonly heads: number;
   /** Both with a weight, or both null. */
   readonly keyNorm: Heads["norm"];
   readonly queryNorm: Heads["norm"];
   /** [maxTokens, 2, headDim / 2] f32, as in appendKv. */
-  readonly angles: Buffer;
-  readonly batch: Buffer;
+  readonly angles: PlannedBuffer;
+  readonly batch: PlannedBuffer;
 }
 
 /** out: the queries, [heads, headDim] f32. */

@@ -3,7 +3,7 @@
  * matmulBatch for a batch, matmulMatrix for prompts, and the sum of products that divide columns among workgroups.
  * Pure.
  */
-import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
+import { type Dispatch, type PlannedBuffer, rowCount, spread } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import {
@@ -73,7 +73,10 @@ export function batchDispatches(options: MatmulOptions): Dispatch[] {
 }
 
 /** The buffer for products that are divided into splits. */
-function splitsBuffer({ block, maxRows, out, keepsSplits, scratch }: MatmulOptions, splits: number): Buffer {
+function splitsBuffer(
+  { block, maxRows, out, keepsSplits, scratch }: MatmulOptions,
+  splits: number,
+): PlannedBuffer {
   return splits === 1 || keepsSplits ? out : scratch("splits", splits * maxRows * block.rows * 4);
 }
 
@@ -170,7 +173,7 @@ const ANY_TOKENS: TokenShape = { tokens: 1, from: 1, to: Number.POSITIVE_INFINIT
 function sumDispatch(
   options: MatmulOptions,
   splits: number,
-  sums: { readonly buffer: Buffer; readonly room: number },
+  sums: { readonly buffer: PlannedBuffer; readonly room: number },
   serves = ANY_TOKENS,
 ): Dispatch {
   const { block, rows, out } = options;

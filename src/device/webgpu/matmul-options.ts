@@ -1,13 +1,13 @@
 /** The inputs for planning matrix products: weights in buffers, options, numbers of rows. */
-import { type Buffer, type Mode, rowCount, type StepShape } from "./dispatch.ts";
+import { type Mode, type PlannedBuffer, rowCount, type StepShape } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import type { BlockPart, WeightForm } from "./weights.ts";
 
 /** A part with its buffers. `scales` is null for floats. */
 export interface PlacedPart extends BlockPart {
-  readonly codes: Buffer;
-  readonly scales: Buffer | null;
+  readonly codes: PlannedBuffer;
+  readonly scales: PlannedBuffer | null;
 }
 
 /** Matrices with the same input, one below the other: weights.ts defines the contents of the parts. */
@@ -18,13 +18,13 @@ export interface WeightBlock {
   readonly rows: number;
   readonly parts: readonly PlacedPart[];
   /** [rows] f32, or null. */
-  readonly bias: Buffer | null;
+  readonly bias: PlannedBuffer | null;
 }
 
 export interface MatmulOptions {
   readonly traits: Traits;
   readonly block: WeightBlock;
-  readonly x: { readonly form: Form; readonly buffer: Buffer };
+  readonly x: { readonly form: Form; readonly buffer: PlannedBuffer };
   /**
    * In decode: x is not yet divided by the root of its mean square plus this epsilon; its groups contain their sums of
    * squares.
@@ -35,12 +35,12 @@ export interface MatmulOptions {
   /** Maximum rows of a step in this mode; x and out have space for them. */
   readonly maxRows: number;
   /** f32 [maxRows][block.rows]; keepsSplits: [splitsOf(options)][maxRows][block.rows], which its reader adds up. */
-  readonly out: Buffer;
+  readonly out: PlannedBuffer;
   readonly keepsSplits?: boolean;
   /** Bound where a kernel writes nothing. */
-  readonly spare: Buffer;
+  readonly spare: PlannedBuffer;
   /** A new activation. */
-  scratch(label: string, bytes: number): Buffer;
+  scratch(label: string, bytes: number): PlannedBuffer;
 }
 
 /** Tokens of one workgroup of a kernel, and the numbers of rows that it serves. */

@@ -3,7 +3,7 @@
  * or with the gate, that read its products.
  */
 import type { Activation } from "../contract.ts";
-import { type Buffer, type Dispatch, rowCount, spread } from "./dispatch.ts";
+import { type Dispatch, type PlannedBuffer, rowCount, spread } from "./dispatch.ts";
 import { ACTIVATION_IDS } from "./elementwise.ts";
 import { DEFAULT_THREADS } from "./gpu.ts";
 import { buffersOf, bytesOf, type MatmulOptions, type PlacedPart } from "./matmul-options.ts";
@@ -59,10 +59,10 @@ export type Join =
   /** sum = (addedTo + products) * factor; q8 of sum * gain, not yet normed (MatmulOptions.unscaled). */
   | {
       readonly kind: "addNorm";
-      readonly addedTo: Buffer;
-      readonly gain: Buffer | null;
+      readonly addedTo: PlannedBuffer;
+      readonly gain: PlannedBuffer | null;
       readonly factor: number;
-      readonly sum: Buffer;
+      readonly sum: PlannedBuffer;
     }
   /** activation(gate) * up, for rows of the block that begin there. */
   | {

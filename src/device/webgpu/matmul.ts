@@ -17,7 +17,7 @@
  * | quantized | prompt | 8x8x8 matrices of float32 | matmulTile8 | f32 |
  * | any | prompt | other | matmulTile | f32 |
  */
-import { type Buffer, type Dispatch, type Mode, rowCount } from "./dispatch.ts";
+import { type Dispatch, type Mode, type PlannedBuffer, rowCount } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import {
@@ -254,11 +254,11 @@ function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 export interface EmbedChosen {
   readonly block: WeightBlock;
   /** [texts] u32: the id that was chosen last for each text. */
-  readonly chosen: Buffer;
-  readonly batch: Buffer;
+  readonly chosen: PlannedBuffer;
+  readonly batch: PlannedBuffer;
   readonly scale: number;
   /** [tokens][cols] f32 */
-  readonly out: Buffer;
+  readonly out: PlannedBuffer;
 }
 
 /** out = table[id] * scale. Each part has a dispatch, which writes the tokens whose rows the part holds. */

@@ -7,7 +7,7 @@ import { turnedPairs } from "../rope-angles.ts";
 import { Activations, mostRows } from "./activations.ts";
 import { appendDispatch } from "./append.ts";
 import { attendDispatches } from "./attend.ts";
-import type { CachePlace } from "./attend-options.ts";
+import type { CacheBuffers } from "./attend-options.ts";
 import {
   addsSplits,
   type Chains,
@@ -183,7 +183,7 @@ export class ModeCompiler {
   }
 
   /** The cache to which vectors are appended. A packed cache has one of unpacked vectors, which are packed later. */
-  #appendedTo({ id }: Cache): CachePlace {
+  #appendedTo({ id }: Cache): CacheBuffers {
     return this.shared.recents[id] ?? this.shared.caches[id];
   }
 

@@ -4,13 +4,13 @@
  */
 import { PAGE_SLOTS } from "../contract.ts";
 import { heldDim } from "../kv.ts";
-import type { CachePlace } from "./attend-options.ts";
-import type { Buffer, Dispatch } from "./dispatch.ts";
+import type { CacheBuffers } from "./attend-options.ts";
+import type { Dispatch, PlannedBuffer } from "./dispatch.ts";
 import { bufferTokenBytes, kvBlock, layoutConstants } from "./kv.ts";
 import { packParams } from "./params.ts";
 
 /** from: the vectors that are not packed yet; to: the packed pages of the same layer. */
-export function packDispatch(from: CachePlace, to: CachePlace, batch: Buffer): Dispatch {
+export function packDispatch(from: CacheBuffers, to: CacheBuffers, batch: PlannedBuffer): Dispatch {
   const { cache } = to;
   const { kvHeads, headDim, pool } = cache;
   const keyDim = heldDim(cache, "keys");

@@ -6,11 +6,11 @@
  */
 import { checkFormats } from "../check.ts";
 import { type Cache, type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
-import type { CachePlace } from "./attend-options.ts";
+import type { CacheBuffers } from "./attend-options.ts";
 import { batchBytes, tableAt } from "./batch.ts";
 import { BlockPlan, type Placement } from "./blocks.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
-import { type Buffer, type Dispatch, MODES, type Mode } from "./dispatch.ts";
+import { type Dispatch, MODES, type Mode, type PlannedBuffer } from "./dispatch.ts";
 import { ofOneRow, stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
 import { cacheBufferBytes, gpuFormats, layerPageBytes, recentCache } from "./kv.ts";
@@ -23,25 +23,25 @@ export interface GpuProgram {
   /** Dispatches of each mode; none for a mode that no step of the graph has. */
   readonly modes: Readonly<Record<Mode, readonly Dispatch[]>>;
   /** Everything that is allocated: weights, caches, slots of activations, tables. */
-  readonly buffers: readonly Buffer[];
-  readonly batch: Buffer;
-  readonly angles: readonly Buffer[];
+  readonly buffers: readonly PlannedBuffer[];
+  readonly batch: PlannedBuffer;
+  readonly angles: readonly PlannedBuffer[];
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
   readonly caches: Shared["caches"];
   readonly recents: Shared["recents"];
   readonly states: Shared["states"];
   /** Holds a page while it is copied, because WebGPU does not copy within a buffer. */
-  readonly page: Buffer;
+  readonly page: PlannedBuffer;
   /** Counts submits (submits.ts). */
   readonly stamp: Dispatch;
-  /** The allocated buffer in which a planned buffer is placed. */
-  place(buffer: Buffer): Buffer;
+  /** Of `buffers` the one that holds this: itself, or for an activation the one that it shares. */
+  allocated(buffer: PlannedBuffer): PlannedBuffer;
   /** The buffer in which a value can be read after a step; undefined unless it is kept. */
-  kept(value: Value): Buffer | undefined;
+  kept(value: Value): PlannedBuffer | undefined;
   weight(weight: Weight): Placement;
   /** The buffer for the rows of a table that a step reads. */
-  table(weight: Weight): Buffer;
+  table(weight: Weight): PlannedBuffer;
 }
 
 type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
@@ -59,9 +59,9 @@ export function bufferBytes({ maxStorageBufferBindingSize, maxBufferSize }: Limi
 }
 
 export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuProgram {
-  const fixed: Buffer[] = [];
+  const fixed: PlannedBuffer[] = [];
   let count = 0;
-  const buffer = (label: string, bytes: number): Buffer => ({
+  const buffer = (label: string, bytes: number): PlannedBuffer => ({
     id: count++,
     label,
     bytes: aligned(Math.max(1, bytes)),
@@ -75,28 +75,28 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const blocks = new BlockPlan(graph, stages, mostBytes, keep);
-  const placeOf = (cache: Cache, what: string): CachePlace => ({
+  const buffersOf = (cache: Cache, what: string): CacheBuffers => ({
     cache,
     cacheKeys: keep(`${what}keys of layer ${cache.layer}`, cacheBufferBytes(cache, "keys")),
     cacheValues: keep(`${what}values of layer ${cache.layer}`, cacheBufferBytes(cache, "values")),
     table: tableAt(graph, cache.pool),
   });
-  const caches = graph.caches.map((cache) => placeOf(cache, ""));
+  const caches = graph.caches.map((cache) => buffersOf(cache, ""));
   const recents = graph.caches.map((cache) =>
-    cache.codec.packed ? placeOf(recentCache(cache, graph.recent!), "recent ") : null,
+    cache.codec.packed ? buffersOf(recentCache(cache, graph.recent!), "recent ") : null,
   );
   const states = graph.states.map(({ layer, values }) =>
     keep(`states of layer ${layer}`, graph.stateSlots * values * 4),
   );
-  const places = [...caches, ...recents.filter((place) => place !== null)];
-  const pages = places.flatMap(({ cache }) => [
+  const withPages = [...caches, ...recents.filter((own) => own !== null)];
+  const pages = withPages.flatMap(({ cache }) => [
     layerPageBytes(cache, "keys"),
     layerPageBytes(cache, "values"),
   ]);
   const page = keep("page", Math.max(0, ...pages));
   const result = (bytes: number) => Math.max(LEAST_RESULT_BYTES, bytes);
   const rowsOf = (value: Value) => (value.rows === "tokens" ? graph.maxTokens : graph.maxOutputs);
-  const kept = new Map<number, Buffer>();
+  const kept = new Map<number, PlannedBuffer>();
   for (const value of new Set([graph.logits, ...graph.labels.values()]))
     kept.set(
       value.id,
@@ -150,14 +150,14 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const slots = assignSlots(compiled, ({ id }) => !isFixed.has(id));
   const slotBuffers = slots.bytes.map((bytes, i) => buffer(`activations ${i}`, bytes));
   const buffers = [...fixed, ...slotBuffers];
-  const place = (planned: Buffer) => {
+  const allocated = (planned: PlannedBuffer) => {
     const slot = slots.slotOf.get(planned.id);
     return slot === undefined ? planned : slotBuffers[slot];
   };
 
   const sum = (list: readonly { bytes: number }[]) => list.reduce((all, { bytes }) => all + bytes, 0);
   const weightBytes = graph.weights.map((weight) => blocks.bytesOf(weight));
-  const bytesOf = (place: CachePlace | null) => (place ? place.cacheKeys.bytes + place.cacheValues.bytes : 0);
+  const bytesOf = (own: CacheBuffers | null) => (own ? own.cacheKeys.bytes + own.cacheValues.bytes : 0);
   const cacheBytes = caches.map((own, i) => bytesOf(own) + bytesOf(recents[i]));
   const activations = sum(slotBuffers) + sum([...kept.values()]);
   const dispatches = compiled.flat().length + sampling.all.length + 1;
@@ -185,7 +185,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
       total,
       largest: { label: largest.label, bytes: largest.bytes },
     },
-    place,
+    allocated,
     kept: (value) => kept.get(value.id),
     weight: (weight) => blocks.placement(weight),
     table: (weight) => blocks.table(weight),

@@ -3,7 +3,7 @@
  * buffer of all Params, and binds the variables of kernels to the planned buffers.
  */
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
-import type { Buffer, Dispatch, StepShape } from "./dispatch.ts";
+import type { Dispatch, PlannedBuffer, StepShape } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import { type Gpu, oneLine } from "./gpu.ts";
 import type { KernelSource } from "./kernel-source.ts";
@@ -19,7 +19,7 @@ export interface Ready {
 
 export interface BoundTo {
   /** The GPU's buffer for a planned one. */
-  readonly bufferOf: (planned: Buffer) => GPUBuffer;
+  readonly bufferOf: (planned: PlannedBuffer) => GPUBuffer;
   /** The step uniform. */
   readonly step: GPUBuffer;
 }

@@ -5,7 +5,7 @@
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import type { Value } from "../contract.ts";
-import type { Buffer, Dispatch } from "./dispatch.ts";
+import type { Dispatch, PlannedBuffer } from "./dispatch.ts";
 import type { View } from "./forms.ts";
 import { packParams } from "./params.ts";
 import type { Shared } from "./shared.ts";
@@ -14,7 +14,7 @@ import type { OpOf } from "./stages.ts";
 /** The f32 rows of a value in a buffer. */
 export interface Views {
   /** Rows without gaps between them. */
-  plain(value: Value): Buffer;
+  plain(value: Value): PlannedBuffer;
   /** Rows with contiguous columns. */
   flat(value: Value): View;
 }
@@ -23,7 +23,7 @@ export function recurrentDispatch(
   op: OpOf<"conv"> | OpOf<"gatedDelta">,
   shared: Pick<Shared, "traits" | "blocks" | "states" | "batch">,
   views: Views,
-  out: Buffer,
+  out: PlannedBuffer,
 ): Dispatch {
   const states = shared.states[op.state.id];
   return op.op === "conv"
@@ -39,8 +39,8 @@ function convDispatch(
   { kernel, activation, weight, x: { cols: channels } }: OpOf<"conv">,
   { blocks, batch }: Pick<Shared, "blocks" | "batch">,
   x: View,
-  states: Buffer,
-  out: Buffer,
+  states: PlannedBuffer,
+  out: PlannedBuffer,
 ): Dispatch {
   return {
     label: "conv",
@@ -64,8 +64,8 @@ function deltaDispatch(
   op: OpOf<"gatedDelta">,
   { traits, blocks, batch }: Pick<Shared, "traits" | "blocks" | "batch">,
   { plain, flat }: Views,
-  states: Buffer,
-  out: Buffer,
+  states: PlannedBuffer,
+  out: PlannedBuffer,
 ): Dispatch {
   const { keyHeads, valueHeads, keyDim, tiled, epsilon } = op;
   const valueDim = op.out.cols / valueHeads;

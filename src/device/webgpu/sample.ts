@@ -4,7 +4,7 @@
  * the usual top-k of 40 take two dispatches.
  */
 import type { Sampling } from "../contract.ts";
-import type { Buffer, Dispatch } from "./dispatch.ts";
+import type { Dispatch, PlannedBuffer } from "./dispatch.ts";
 import { packParams } from "./params.ts";
 
 /** lib/top.wgsl: lanes of a workgroup, and pairs that one workgroup can sort. */
@@ -23,10 +23,10 @@ export const SAMPLED_WORDS = 8;
 
 export interface SamplingPlan {
   /** [texts] u32: the id chosen last for each, plus one for rows of no text; then [rows]: the ids, or NOT_PROVEN. */
-  readonly chosen: Buffer;
+  readonly chosen: PlannedBuffer;
   /** [rows, MOST_KEPT] (bits of an f32 logit, id), largest first, as many as the tree keeps; past the end -Infinity. */
-  readonly candidates: Buffer;
-  readonly buffers: readonly Buffer[];
+  readonly candidates: PlannedBuffer;
+  readonly buffers: readonly PlannedBuffer[];
   /** The dispatches that choose an id for each of a step's rows; null: some of the options need the host. */
   dispatchesFor(samplings: readonly Sampling[]): readonly Dispatch[] | null;
   /** The dispatches after which `candidates` holds the `count` largest, at most MOST_KEPT. */
@@ -37,12 +37,12 @@ export interface SamplingPlan {
 
 /** logits: [outputs, vocab] f32. rows: maximum sampled in a step. make: plans a buffer. */
 export function planSampling(options: {
-  logits: Buffer;
+  logits: PlannedBuffer;
   vocab: number;
   texts: number;
   rows: number;
-  batch: Buffer;
-  make(label: string, bytes: number): Buffer;
+  batch: PlannedBuffer;
+  make(label: string, bytes: number): PlannedBuffer;
 }): SamplingPlan {
   const { vocab, texts, rows, batch, make } = options;
   const trees = new Map(KEEPS.map((keep) => [keep, levels(vocab, keep)]));

@@ -3,9 +3,9 @@
  * weights.
  */
 import type { Graph } from "../contract.ts";
-import type { CachePlace } from "./attend-options.ts";
+import type { CacheBuffers } from "./attend-options.ts";
 import type { BlockPlan } from "./blocks.ts";
-import type { Buffer } from "./dispatch.ts";
+import type { PlannedBuffer } from "./dispatch.ts";
 import type { Traits } from "./gpu.ts";
 
 export interface Shared {
@@ -13,21 +13,21 @@ export interface Shared {
   readonly traits: Traits;
   readonly blocks: BlockPlan;
   /** The step's lists and the page tables. */
-  readonly batch: Buffer;
+  readonly batch: PlannedBuffer;
   /** [texts] u32: the id chosen last for each. */
-  readonly chosen: Buffer;
+  readonly chosen: PlannedBuffer;
   /** By rope id: [maxTokens, 2, pairs] f32. */
-  readonly angles: readonly Buffer[];
+  readonly angles: readonly PlannedBuffer[];
   /** By cache id. */
-  readonly caches: readonly CachePlace[];
+  readonly caches: readonly CacheBuffers[];
   /** By cache id: the unpacked vectors of a packed cache; else null. */
-  readonly recents: readonly (CachePlace | null)[];
+  readonly recents: readonly (CacheBuffers | null)[];
   /** By state id: [stateSlots, values] f32. */
-  readonly states: readonly Buffer[];
+  readonly states: readonly PlannedBuffer[];
   /** By value id: logits and labelled values, f32 rows that stay readable. */
-  readonly kept: ReadonlyMap<number, Buffer>;
+  readonly kept: ReadonlyMap<number, PlannedBuffer>;
   /** Bound where a variant writes nothing. */
-  readonly spare: Buffer;
+  readonly spare: PlannedBuffer;
   /** A new activation. */
-  activation(label: string, bytes: number): Buffer;
+  activation(label: string, bytes: number): PlannedBuffer;
 }

@@ -3,7 +3,7 @@
  * buffer lives from the first dispatch that uses it to the last. Several programs share the same slots, since only one
  * runs at a time.
  */
-import type { Buffer, Dispatch } from "./dispatch.ts";
+import type { Dispatch, PlannedBuffer } from "./dispatch.ts";
 
 export interface Slots {
   /** Bytes of each slot. */
@@ -15,7 +15,7 @@ export interface Slots {
 /** `isShared`: whether a buffer is an activation; others (weights, caches, logits) have a place of their own. */
 export function assignSlots(
   programs: readonly (readonly Dispatch[])[],
-  isShared: (buffer: Buffer) => boolean,
+  isShared: (buffer: PlannedBuffer) => boolean,
 ): Slots {
   const slotOf = new Map<number, number>();
   const bytes: number[] = [];
@@ -48,8 +48,8 @@ function waste(slot: number, wanted: number): number {
   return slot >= wanted ? slot - wanted : 2 * (wanted - slot);
 }
 
-function livesOf(program: readonly Dispatch[], isShared: (buffer: Buffer) => boolean) {
-  const lives = new Map<number, { buffer: Buffer; first: number; last: number }>();
+function livesOf(program: readonly Dispatch[], isShared: (buffer: PlannedBuffer) => boolean) {
+  const lives = new Map<number, { buffer: PlannedBuffer; first: number; last: number }>();
   program.forEach((dispatch, i) => {
     for (const buffer of Object.values(dispatch.buffers)) {
       if (!isShared(buffer)) continue;

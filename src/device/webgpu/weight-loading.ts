@@ -6,7 +6,7 @@ import { dequantize } from "../../format/blocks.ts";
 import { notFinite } from "../../format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { MatrixPlace, Placement } from "./blocks.ts";
-import type { Buffer } from "./dispatch.ts";
+import type { PlannedBuffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Slab, type Slot, slabFile, slabPacked, slabRows } from "./pack-slab.ts";
 import type { WeightPacking } from "./pack-slots.ts";
@@ -17,7 +17,7 @@ export async function loadWeight(
   gpu: Gpu,
   placement: Placement,
   tensor: Tensor,
-  bufferOf: (planned: Buffer) => GPUBuffer,
+  bufferOf: (planned: PlannedBuffer) => GPUBuffer,
   packing: WeightPacking,
   onBytes: (bytes: number) => void = () => {},
 ): Promise<void> {
@@ -46,7 +46,7 @@ interface Matrix {
 async function loadRows(
   gpu: Gpu,
   matrix: Matrix,
-  bufferOf: (planned: Buffer) => GPUBuffer,
+  bufferOf: (planned: PlannedBuffer) => GPUBuffer,
   packing: WeightPacking,
   take: () => Slot | Promise<Slot>,
   onBytes: (bytes: number) => void,
@@ -87,7 +87,7 @@ async function loadSlab(
   slab: Slab,
   first: number,
   slot: Slot,
-  bufferOf: (planned: Buffer) => GPUBuffer,
+  bufferOf: (planned: PlannedBuffer) => GPUBuffer,
   packing: WeightPacking,
 ): Promise<void> {
   const { queue } = gpu.device;
@@ -107,7 +107,7 @@ async function loadSlab(
     const length = Math.min(first + slab.rows, place.from + place.rows) - start;
     if (length <= 0) continue;
     const at = place.at + start - place.from;
-    const write = (buffer: Buffer, words: Uint32Array<ArrayBuffer>, each: number) =>
+    const write = (buffer: PlannedBuffer, words: Uint32Array<ArrayBuffer>, each: number) =>
       queue.writeBuffer(bufferOf(buffer), at * each * 4, words, (start - first) * each, length * each);
     write(place.codes, codes, codesRowBytes(form, cols) / 4);
     if (place.scales) write(place.scales, scales, scalesWords);

@@ -6,7 +6,7 @@
 import { type Cache, PAGE_SLOTS } from "../../device/contract.ts";
 import { attendDispatches } from "../../device/webgpu/attend.ts";
 import { type AttendOptions, rotates, visible } from "../../device/webgpu/attend-options.ts";
-import type { Buffer, Dispatch } from "../../device/webgpu/dispatch.ts";
+import type { Dispatch, PlannedBuffer } from "../../device/webgpu/dispatch.ts";
 import { kvConstants, kvFormat } from "../../device/webgpu/kv.ts";
 import { packParams } from "../../device/webgpu/params.ts";
 
@@ -16,8 +16,8 @@ export const EXPANDABLE: readonly string[] = ["int4", "rq4"];
 export interface Expanded {
   /** f16, over the same pool. */
   readonly cache: Cache;
-  readonly keys: Buffer;
-  readonly values: Buffer;
+  readonly keys: PlannedBuffer;
+  readonly values: PlannedBuffer;
 }
 
 /** The dispatches of attendDispatches for the expanded cache, after its expansion. */

@@ -5,7 +5,7 @@
 
 import { type Batch, STEP_BYTES } from "../../device/webgpu/batch.ts";
 import { LEAST_RESULT_BYTES, storageUsage } from "../../device/webgpu/buffers.ts";
-import type { Buffer } from "../../device/webgpu/dispatch.ts";
+import type { PlannedBuffer } from "../../device/webgpu/dispatch.ts";
 import { USAGE } from "../../device/webgpu/flags.ts";
 import type { Gpu } from "../../device/webgpu/gpu.ts";
 import { NibbleError } from "../../format/errors.ts";
@@ -23,23 +23,23 @@ export class BenchBuffers {
     gpu.device.pushErrorScope("out-of-memory");
   }
 
-  readonly make = (label: string, bytes: number): Buffer => {
+  readonly make = (label: string, bytes: number): PlannedBuffer => {
     const size = Math.ceil(Math.max(LEAST_RESULT_BYTES, bytes) / 16) * 16;
     this.#made.push(this.gpu.device.createBuffer({ label, size, usage: storageUsage(size) }));
     this.#bytes += size;
     return { id: this.#made.length - 1, label, bytes: size };
   };
 
-  upload(label: string, data: Float32Array<ArrayBuffer>): Buffer {
+  upload(label: string, data: Float32Array<ArrayBuffer>): PlannedBuffer {
     const made = this.make(label, data.byteLength);
     this.gpu.device.queue.writeBuffer(this.of(made), 0, data);
     return made;
   }
 
-  readonly of = ({ id }: Buffer): GPUBuffer => this.#made[id];
+  readonly of = ({ id }: PlannedBuffer): GPUBuffer => this.#made[id];
 
   /** batch: the buffer that kernels read the step's lists from. */
-  writeStep(batch: Buffer, { uniform, lists, at }: Batch): void {
+  writeStep(batch: PlannedBuffer, { uniform, lists, at }: Batch): void {
     const { queue } = this.gpu.device;
     queue.writeBuffer(this.step, 0, uniform);
     queue.writeBuffer(this.of(batch), at * 4, lists);

@@ -8,9 +8,9 @@ import { packedBlocks } from "../../cache/layers.ts";
 import { type Cache, PAGE_SLOTS, type Pool } from "../../device/contract.ts";
 import { appendDispatch } from "../../device/webgpu/append.ts";
 import { attendDispatches } from "../../device/webgpu/attend.ts";
-import type { AttendOptions, CachePlace } from "../../device/webgpu/attend-options.ts";
+import type { AttendOptions, CacheBuffers } from "../../device/webgpu/attend-options.ts";
 import { type Batch, type BatchGraph, batchBytes, batchOf, tableAt } from "../../device/webgpu/batch.ts";
-import type { Buffer, Dispatch } from "../../device/webgpu/dispatch.ts";
+import type { Dispatch, PlannedBuffer } from "../../device/webgpu/dispatch.ts";
 import { type Form, formBytes } from "../../device/webgpu/forms.ts";
 import type { Gpu } from "../../device/webgpu/gpu.ts";
 import { cacheBufferBytes, recentCache } from "../../device/webgpu/kv.ts";
@@ -34,8 +34,8 @@ import { attendDequantized } from "./dequantize.ts";
 import { BenchBuffers } from "./webgpu-buffers.ts";
 
 interface Pair {
-  readonly keys: Buffer;
-  readonly values: Buffer;
+  readonly keys: PlannedBuffer;
+  readonly values: PlannedBuffer;
 }
 
 /** A cache's buffers; for a packed one also those of its unpacked vectors. */
@@ -46,7 +46,7 @@ interface Copy extends Pair {
 /** Unpacked vectors: the noise repeats after this many pages, and so do they. */
 const RECENT_PAGES = NOISE_TOKENS / PAGE_SLOTS;
 
-const buffersOf = ({ keys, values, recent }: Copy): Buffer[] => [
+const buffersOf = ({ keys, values, recent }: Copy): PlannedBuffer[] => [
   ...[keys, values],
   ...(recent ? [recent.keys, recent.values] : []),
 ];
@@ -60,8 +60,8 @@ export interface LayerRun {
 export class AttendLayers {
   readonly #buffers: BenchBuffers;
   readonly #noise: AttendNoise;
-  readonly #queries: Buffer;
-  readonly #spare: Buffer;
+  readonly #queries: PlannedBuffer;
+  readonly #spare: PlannedBuffer;
   readonly #copies = new Map<Cache, readonly Copy[]>();
   readonly #expanded: Pair | null;
   /** One text whose pages all jobs' caches have in the same places. */
@@ -69,7 +69,7 @@ export class AttendLayers {
   readonly #recent: Pool;
   /** Blocks before the step that are packed if a cache packs: the minimum over all jobs. */
   readonly #packed: number;
-  readonly #batch: Buffer;
+  readonly #batch: PlannedBuffer;
   /** What is timed. */
   readonly batch: Batch;
 
@@ -138,7 +138,7 @@ export class AttendLayers {
         const stride = cache.kvHeads * cache.headDim;
         const offset = (position % NOISE_TOKENS) * stride;
         const append = appendDispatch({
-          ...(recent ?? this.#placeOf(cache, first)),
+          ...(recent ?? this.#buffersOf(cache, first)),
           keys: { view: { buffer: keys, offset, stride }, norm: null },
           values: { view: { buffer: values, offset, stride }, epsilon: null },
           rope: null,
@@ -150,7 +150,7 @@ export class AttendLayers {
         this.#run(await this.#ready([append], first), this.#batchOf(position, tokens));
       }
       if (recent) {
-        const pack = packDispatch(recent, this.#placeOf(cache, first), this.#batch);
+        const pack = packDispatch(recent, this.#buffersOf(cache, first), this.#batch);
         this.#run(await this.#ready([pack], first), this.#packing(cache));
       }
       const encoder = device.createCommandEncoder();
@@ -232,14 +232,14 @@ export class AttendLayers {
     return this.#batchOf(this.step.position, 1, blocks);
   }
 
-  #placeOf(cache: Cache, { keys, values }: Pair): CachePlace {
+  #buffersOf(cache: Cache, { keys, values }: Pair): CacheBuffers {
     return { cache, cacheKeys: keys, cacheValues: values, table: 0 };
   }
 
   /** The unpacked vectors of a packed cache. */
-  #recentOf(cache: Cache, { recent }: Copy): CachePlace | null {
+  #recentOf(cache: Cache, { recent }: Copy): CacheBuffers | null {
     const table = tableAt(this.#graph, this.#recent);
-    return recent && { ...this.#placeOf(recentCache(cache, this.#recent), recent), table };
+    return recent && { ...this.#buffersOf(recentCache(cache, this.#recent), recent), table };
   }
 
   /**
@@ -253,7 +253,7 @@ export class AttendLayers {
     const options: AttendOptions = {
       traits: this.gpu.traits,
       mode: this.batch.mode,
-      ...this.#placeOf(cache, first),
+      ...this.#buffersOf(cache, first),
       recent: this.#recentOf(cache, first),
       heads,
       scale: cache.headDim ** -0.5,
@@ -281,7 +281,7 @@ export class AttendLayers {
   /** Bound to a copy of the cache in place of the first. */
   #ready(dispatches: readonly Dispatch[], first: Copy, copy = first): Promise<Ready[]> {
     const places = new Map(buffersOf(first).map((planned, i) => [planned, buffersOf(copy)[i]]));
-    const bufferOf = (planned: Buffer) => this.#buffers.of(places.get(planned) ?? planned);
+    const bufferOf = (planned: PlannedBuffer) => this.#buffers.of(places.get(planned) ?? planned);
     return makeReady(this.gpu, dispatches, { bufferOf, step: this.#buffers.step });
   }
 

@@ -15,7 +15,7 @@ import {
   batchOf,
   STEP_BYTES,
 } from "../../../src/device/webgpu/batch.ts";
-import type { Buffer, Dispatch, Mode } from "../../../src/device/webgpu/dispatch.ts";
+import type { Dispatch, Mode, PlannedBuffer } from "../../../src/device/webgpu/dispatch.ts";
 import type { Form } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import { blockBytes, cacheBufferBytes, kvFormat, recentCache } from "../../../src/device/webgpu/kv.ts";
@@ -53,15 +53,15 @@ function cacheOf({ format, kvHeads, headDim, turned = 0, pages, window = null }:
 export class AttendLayer {
   readonly cache: Cache;
   readonly #buffers = new Map<number, GPUBuffer>();
-  readonly #planned: Buffer[] = [];
+  readonly #planned: PlannedBuffer[] = [];
   readonly #graph: BatchGraph;
   /** By block. */
   readonly #pages: Uint32Array<ArrayBuffer>;
-  readonly #batch: Buffer;
+  readonly #batch: PlannedBuffer;
   readonly #step: GPUBuffer;
-  readonly keys: Buffer;
-  readonly values: Buffer;
-  readonly spare: Buffer;
+  readonly keys: PlannedBuffer;
+  readonly values: PlannedBuffer;
+  readonly spare: PlannedBuffer;
 
   constructor(
     readonly gpu: Gpu,
@@ -81,7 +81,7 @@ export class AttendLayer {
     this.spare = this.buffer("spare", 16);
   }
 
-  buffer(label: string, bytes: number, data?: ArrayBufferView<ArrayBuffer>): Buffer {
+  buffer(label: string, bytes: number, data?: ArrayBufferView<ArrayBuffer>): PlannedBuffer {
     const planned = { id: this.#planned.length, label, bytes };
     this.#planned.push(planned);
     // GPUBufferUsage: copies, uniform where it is small enough, storage.
@@ -92,7 +92,7 @@ export class AttendLayer {
     return planned;
   }
 
-  floats(label: string, data: Float32Array<ArrayBuffer>): Buffer {
+  floats(label: string, data: Float32Array<ArrayBuffer>): PlannedBuffer {
     return this.buffer(label, data.byteLength, data);
   }
 
@@ -162,7 +162,7 @@ export class AttendLayer {
 
   async #run(dispatches: readonly Dispatch[], { shape, uniform, lists, at }: Batch): Promise<void> {
     const { device } = this.gpu;
-    const bufferOf = ({ id }: Buffer) => this.#buffers.get(id)!;
+    const bufferOf = ({ id }: PlannedBuffer) => this.#buffers.get(id)!;
     const ready = await makeReady(this.gpu, dispatches, { bufferOf, step: this.#step });
     device.queue.writeBuffer(this.#step, 0, uniform);
     device.queue.writeBuffer(bufferOf(this.#batch), at * 4, lists);
@@ -171,7 +171,7 @@ export class AttendLayer {
     device.queue.submit([encoder.finish()]);
   }
 
-  async read(planned: Buffer): Promise<Uint8Array<ArrayBuffer>> {
+  async read(planned: PlannedBuffer): Promise<Uint8Array<ArrayBuffer>> {
     const { device } = this.gpu;
     const from = this.#buffers.get(planned.id)!;
     const back = device.createBuffer({ size: from.size, usage: 1 | 8 });
@@ -229,7 +229,7 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   const { heads, headDim, softcap = 0 } = shape;
   const cache = cacheOf(shape);
   let id = 0;
-  const buffer = (label: string, bytes: number): Buffer => ({ id: id++, label, bytes });
+  const buffer = (label: string, bytes: number): PlannedBuffer => ({ id: id++, label, bytes });
   const any = buffer("any", 16);
   const view = { buffer: any, offset: 0, stride: heads * headDim };
   const caches = { cacheKeys: any, cacheValues: any, batch: any, table: 0 };

@@ -55,7 +55,7 @@ describeGpu("an adapter with", () => {
     const { gpu } = await pretended(pretence);
     const { traits, bufferBytes } = await webgpuDevice(gpu);
     const graph = await graphOf(which);
-    const { modes, sampling, buffers, place, stamp } = compileGraph(graph, traits, pretence.limits);
+    const { modes, sampling, buffers, allocated, stamp } = compileGraph(graph, traits, pretence.limits);
     const largest = Math.max(...buffers.map(({ bytes }) => bytes));
     expect(largest).toBeLessThanOrEqual(bufferBytes!);
     // Words are counted in 32 bits.
@@ -63,7 +63,7 @@ describeGpu("an adapter with", () => {
     const all: Dispatch[] = [...MODES.flatMap((mode) => modes[mode]), ...sampling.all, stamp];
     for (const { kernel, buffers: bound } of all)
       for (const [variable, buffer] of Object.entries(bound)) {
-        expect(place(buffer).bytes, `${kernel.kernel}: ${variable}`).toBeLessThanOrEqual(bufferBytes!);
+        expect(allocated(buffer).bytes, `${kernel.kernel}: ${variable}`).toBeLessThanOrEqual(bufferBytes!);
       }
     for (const tokens of [1, 8, 64, 512]) {
       const run = { text: 0, position: 15_000, ids: new Uint32Array(tokens), outputs: 1 };

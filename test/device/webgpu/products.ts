@@ -1,7 +1,7 @@
 /** Runs planned dispatches on a Gpu with given contents of buffers: products against float64 sums, for tests and benches. */
 import type { Weight } from "../../../src/device/contract.ts";
 import { type Batch, batchOf } from "../../../src/device/webgpu/batch.ts";
-import type { Buffer, Dispatch } from "../../../src/device/webgpu/dispatch.ts";
+import type { Dispatch, PlannedBuffer } from "../../../src/device/webgpu/dispatch.ts";
 import { factorsAt, formBytes } from "../../../src/device/webgpu/forms.ts";
 import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import type { KernelSource } from "../../../src/device/webgpu/kernel-source.ts";
@@ -28,7 +28,7 @@ export class Buffers {
   #count = 0;
 
   /** A buffer that holds these words (padded to 16 bytes). */
-  of(label: string, words: Uint32Array | Float32Array): Buffer {
+  of(label: string, words: Uint32Array | Float32Array): PlannedBuffer {
     const bytes = Math.max(16, Math.ceil(words.byteLength / 16) * 16);
     const buffer = { id: this.#count++, label, bytes };
     const held = new Uint32Array(bytes / 4);
@@ -38,7 +38,7 @@ export class Buffers {
   }
 
   /** A buffer for results; it starts as ones, so that a word nobody wrote shows as NaN. */
-  empty(label: string, words: number): Buffer {
+  empty(label: string, words: number): PlannedBuffer {
     return this.of(label, new Uint32Array(words).fill(0xffffffff));
   }
 }
@@ -56,7 +56,7 @@ export async function runDispatches(
   { device, ...gpu }: { device: GPUDevice; pipeline: Gpu["pipeline"]; bindLayout: Gpu["bindLayout"] },
   dispatches: readonly Dispatch[],
   buffers: Buffers,
-  out: Buffer,
+  out: PlannedBuffer,
   { shape, uniform }: Pick<Batch, "shape" | "uniform">,
 ): Promise<Uint32Array> {
   device.pushErrorScope("validation");
@@ -67,7 +67,7 @@ export async function runDispatches(
     all.push(buffer);
     return buffer;
   };
-  const place = ({ id, bytes }: Buffer) => {
+  const place = ({ id, bytes }: PlannedBuffer) => {
     let buffer = made.get(id);
     if (!buffer) {
       buffer = create(bytes, USAGE.storage | USAGE.copySource | USAGE.copyTarget);

@@ -5,7 +5,7 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Sampling } from "../../../src/device/contract.ts";
 import { batchBytes, batchOf, candidatesBatch, STEP_BYTES } from "../../../src/device/webgpu/batch.ts";
-import type { Buffer, Dispatch, StepShape } from "../../../src/device/webgpu/dispatch.ts";
+import type { Dispatch, PlannedBuffer, StepShape } from "../../../src/device/webgpu/dispatch.ts";
 import type { Gpu } from "../../../src/device/webgpu/gpu.ts";
 import { encodePass, makeReady, type Ready } from "../../../src/device/webgpu/ready.ts";
 import { MOST_KEPT, NOT_PROVEN, planSampling, unpackCandidates } from "../../../src/device/webgpu/sample.ts";
@@ -28,7 +28,7 @@ interface Row {
 async function openSampler(gpu: Gpu, vocab: number, rows = 1) {
   const { device } = gpu;
   const made: GPUBuffer[] = [];
-  const make = (label: string, bytes: number): Buffer => {
+  const make = (label: string, bytes: number): PlannedBuffer => {
     made.push(device.createBuffer({ label, size: Math.ceil(bytes / 16) * 16, usage: STORAGE }));
     return { id: made.length - 1, label, bytes };
   };
@@ -38,7 +38,7 @@ async function openSampler(gpu: Gpu, vocab: number, rows = 1) {
   const batch = make("batch", batchBytes(graph));
   const plan = planSampling({ logits, vocab, texts, rows, batch, make });
   const step = device.createBuffer({ size: STEP_BYTES, usage: UNIFORM });
-  const bufferOf = ({ id }: Buffer) => made[id];
+  const bufferOf = ({ id }: PlannedBuffer) => made[id];
   const all = await makeReady(gpu, plan.all, { bufferOf, step });
   const ready = new Map<Dispatch, Ready>(plan.all.map((dispatch, i) => [dispatch, all[i]]));
   const sizes = { chosen: (texts + 1 + rows) * 4, candidates: rows * MOST_KEPT * 8 };

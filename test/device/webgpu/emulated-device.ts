@@ -2,11 +2,12 @@
 import { expect } from "vitest";
 import type { Device } from "../../../src/device/contract.ts";
 import { WebgpuAllocation } from "../../../src/device/webgpu/allocation.ts";
-import { type Gpu, MATRIX_WORKGROUP_BYTES, type Traits } from "../../../src/device/webgpu/gpu.ts";
+import { Gpu, MATRIX_WORKGROUP_BYTES, type Traits, traitsOf } from "../../../src/device/webgpu/gpu.ts";
 import type { KernelName } from "../../../src/device/webgpu/kernels.ts";
 import { compileGraph } from "../../../src/device/webgpu/program.ts";
 import { shaderText } from "../../../src/device/webgpu/wgsl.ts";
 import { softwareDevice } from "./gpu.ts";
+import { sharedGpu } from "./shared.ts";
 
 /** Workgroup memory of kernels with matrices. */
 const LIMITS = { maxComputeWorkgroupStorageSize: MATRIX_WORKGROUP_BYTES };
@@ -38,7 +39,8 @@ export function emulatedDevice(
 ): Pick<Device, "allocate"> {
   return {
     async allocate(graph) {
-      const gpu = await softwareDevice({ subgroups: false }, LIMITS);
+      const adapter = (await (await sharedGpu()).requestAdapter())!;
+      const gpu = await Gpu.open(adapter, traitsOf(adapter, { subgroups: false }), LIMITS);
       Object.defineProperty(gpu, "traits", { value: traits });
       gpu.pipeline = async (spec) => {
         const { kernel, libs, values } = spec;

@@ -13,6 +13,7 @@ import {
   type Traits,
   traitsOf,
 } from "../../../src/device/webgpu/gpu.ts";
+import { compilesLate } from "./late.ts";
 import { IS_POISONED, poisoned, ZEROING_TOGGLES } from "./poison.ts";
 import "./polling.ts";
 
@@ -28,9 +29,9 @@ export function describeGpu(name: string, body: () => void): void {
   else describe.skip(`${name} (no GPU: ${NO_GPU})`, body);
 }
 
-/** `navigator.gpu` of the Web, on SwiftShader. */
+/** `navigator.gpu` of the Web, on SwiftShader, which compiles what runs. */
 export async function softwareGpu(): Promise<GPU> {
-  return kept(IS_POISONED ? poisoned(await dawnGpu({}, ZEROING_TOGGLES)) : await dawnGpu());
+  return kept(compilesLate(IS_POISONED ? poisoned(await dawnGpu({}, ZEROING_TOGGLES)) : await dawnGpu()));
 }
 
 /** SwiftShader's adapter. An error, not null, when Dawn finds none. */

@@ -5,6 +5,7 @@ import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { caseError, gpuTolerance } from "../case-runs.ts";
 import { type DeviceCase, ordinaryCases } from "../device-cases.ts";
 import { describeGpu } from "./gpu.ts";
+import { compilesLate } from "./late.ts";
 import { poisoned, ZEROING_TOGGLES } from "./poison.ts";
 import { type Sharing, shareDevices } from "./sharing.ts";
 
@@ -25,7 +26,7 @@ afterAll(() => sharing?.end());
 
 describeGpu("over poisoned memory", () => {
   it.each(CASES.map((c) => [c.name, c] as const))("%s", async (_, testCase) => {
-    sharing ??= shareDevices(poisoned(await dawnGpu({}, ZEROING_TOGGLES)));
+    sharing ??= shareDevices(compilesLate(poisoned(await dawnGpu({}, ZEROING_TOGGLES))));
     const device = await webgpuDevice(sharing.gpu, { traits: { few: 4 } });
     expect(await caseError(testCase, device)).toBeLessThanOrEqual(gpuTolerance(testCase));
   });

@@ -11,7 +11,7 @@ export * from "./lab/journal-book.ts";
 export * from "./lab/llm.ts";
 export * from "./lab/lock.ts";
 export * from "./lab/losses.ts";
-export { formatOf, isCached } from "./lab/methods/cached.ts";
+export { checkGpuFormat, formatOf, isCached } from "./lab/methods/cached.ts";
 export * from "./lab/methods/method.ts";
 export * from "./lab/methods/methods.ts";
 export { loadMethod } from "./lab/methods/outside.ts";

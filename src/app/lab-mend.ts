@@ -3,7 +3,7 @@ import { userInfo } from "node:os";
 import { join } from "node:path";
 import { ArgumentError } from "../index.ts";
 import { identified, isPostgres, openBook, rebuildFolder, type Snapshot } from "../lab.ts";
-import { type LabOptions, print, withBook, withKnown } from "./lab-open.ts";
+import { type LabOptions, print, withKnown, withLab } from "./lab-open.ts";
 
 /** Experiments that are dead, each with its last error. */
 export async function showDead(options: LabOptions, signal: AbortSignal): Promise<void> {
@@ -41,7 +41,7 @@ export async function retry(
     throw new ArgumentError("experiments to retry", "none", "ids of `nibble lab dead`, or --all");
   if (ids.length > 0 && options.all)
     throw new ArgumentError("experiments to retry", ids.join(" "), "ids, or --all, and not both");
-  await withBook(options, signal, async (book) => {
+  await withLab(options, signal, async (book) => {
     const known = await book.snapshot();
     const wanted = new Set(options.all ? deadOf(known) : ids.map((start) => oneOf(known, start)));
     const at = new Date().toISOString();

@@ -1,6 +1,16 @@
 /** What the lab's verbs share: its folder, its methods, and one way to print. */
 import { AbortedError, ArgumentError } from "../index.ts";
-import { AwayError, type LabBook, loadMethod, Methods, openLab, readLab, type Snapshot } from "../lab.ts";
+import {
+  AwayError,
+  hasLab,
+  isPostgres,
+  type LabBook,
+  loadMethod,
+  Methods,
+  openLab,
+  readLab,
+  type Snapshot,
+} from "../lab.ts";
 import { write } from "./interrupt.ts";
 
 /** The place of a lab. */
@@ -31,6 +41,20 @@ export function withBook<T>(
   });
 }
 
+/** The same for a verb that takes part in a lab and makes none. ArgumentError where there is none, such as for a mistyped folder. */
+export function withLab<T>(
+  place: Place,
+  signal: AbortSignal,
+  part: (book: LabBook) => Promise<T>,
+): Promise<T> {
+  const { folder, db } = place;
+  if (!(db !== undefined && isPostgres(db)) && !hasLab(db ?? folder)) throw noLab(place);
+  return withBook(place, signal, part);
+}
+
+const noLab = ({ folder, db }: Place) =>
+  new ArgumentError(`the lab in ${db ?? folder}`, "empty", "one that `nibble lab run` has filled");
+
 /** If the user stops while the database is unreachable, the command stops; that it was unreachable is worth a line. */
 async function unlessAway<T>(signal: AbortSignal, part: () => Promise<T>): Promise<T> {
   try {
@@ -51,8 +75,7 @@ export async function withKnown<T>(
   part: (known: Snapshot) => Promise<T>,
 ): Promise<T> {
   const known = await unlessAway(signal, () => readLab(folder, { db, signal }));
-  if (known.entries.length === 0)
-    throw new ArgumentError(`the lab in ${db ?? folder}`, "empty", "one that `nibble lab run` has filled");
+  if (known.entries.length === 0) throw noLab({ folder, db });
   return part(known);
 }
 

@@ -1,6 +1,7 @@
 /** `nibble lab propose` and `note`: people and agents take part by the same entries as the search. */
 import { ArgumentError } from "../index.ts";
 import {
+  checkGpuFormat,
   type Entry,
   type Experiment,
   experimentId,
@@ -13,8 +14,9 @@ import {
   type Measured,
   modelNeed,
   type Snapshot,
+  type SpecEntry,
 } from "../lab.ts";
-import { type LabOptions, methodsOf, print, withBook } from "./lab-open.ts";
+import { type LabOptions, methodsOf, print, withLab } from "./lab-open.ts";
 
 export interface ProposeOptions extends LabOptions {
   on: string;
@@ -35,14 +37,12 @@ export async function propose(name: string, options: ProposeOptions, signal: Abo
     throw new ArgumentError("predict", predict ?? "none", "a ratio together with --over SPEC");
   if (predict !== undefined && !(predict > 0 && Number.isFinite(predict)))
     throw new ArgumentError("predict", predict, "a ratio above 0");
-  await withBook(options, signal, async (book) => {
+  await withLab(options, signal, async (book) => {
     const known = await book.snapshot();
     const model = findModelId(known, options.on);
     const spec = findSpec(known, name, methods);
     const compared = over === undefined ? null : findSpec(known, over, methods);
-    for (const { body, label } of compared ? [spec, compared] : [spec])
-      if (device === "gpu" ? formatOf(body) === null : isCached(body))
-        throw new ArgumentError("device", device, `${device === "gpu" ? "cpu" : "gpu"} for ${label}`);
+    for (const one of compared ? [spec, compared] : [spec]) checkDevice(one, device);
     const at = new Date().toISOString();
     if (compared?.id === spec.id) throw new ArgumentError("over", over, "another spec");
     const entries: Entry[] = [spec];
@@ -88,6 +88,14 @@ export async function propose(name: string, options: ProposeOptions, signal: Abo
   });
 }
 
+/** As `nibble lab run` checks the specs of a study, so that nothing waits that would fail. */
+function checkDevice({ body, label }: SpecEntry, device: Measured): void {
+  const format = formatOf(body);
+  if (device === "gpu" ? format === null : isCached(body))
+    throw new ArgumentError("device", device, `${device === "gpu" ? "cpu" : "gpu"} for ${label}`);
+  if (device === "gpu" && format !== null) checkGpuFormat(format);
+}
+
 /** What the model's other specs have been measured on: one run of each text, at the longest rung. */
 function wanted(known: Snapshot, spec: string, model: string, device: Measured): Experiment[] {
   const where = device === "gpu" ? ({ device } as const) : {};
@@ -115,7 +123,7 @@ export async function note(
   signal: AbortSignal,
 ): Promise<void> {
   if (body.trim() === "") throw new ArgumentError("the note", "empty", "text");
-  await withBook(options, signal, async (book) => {
+  await withLab(options, signal, async (book) => {
     const known = await book.snapshot();
     const evidence = options.evidence.map((name) => {
       const found = [...known.specs.keys(), ...known.experiments.keys()].filter((id) => id.startsWith(name));

@@ -9,7 +9,7 @@ import { type Estimate, estimateRatio, interval, type PairedText } from "./boots
 import { unpackLosses } from "./losses.ts";
 import { settled } from "./sequence.ts";
 import type { Snapshot } from "./snapshot.ts";
-import type { Measured, ModelEntry, ResultEntry } from "./types.ts";
+import type { Measured, ModelEntry, ResultEntry, TextEntry } from "./types.ts";
 
 export interface ContrastOptions {
   /** Default: the search's texts and those held out, together. */
@@ -97,7 +97,17 @@ interface Side {
   readonly result: ResultEntry;
 }
 
-/** By model: the texts that both have been measured on, over the positions that both have. */
+interface Place {
+  readonly model: string;
+  readonly text: string;
+  readonly a: Map<number, Side>;
+  readonly b: Map<number, Side>;
+}
+
+/**
+ * By model: the texts that both have been measured on, over the positions that both have. Of texts with one beginning, a
+ * shorter and a longer one, the first positions are the same measurement: they count as one text.
+ */
 function pairs(
   known: Snapshot,
   a: string,
@@ -105,7 +115,7 @@ function pairs(
   { split, models, devices = ["cpu", "cpu"] }: ContrastOptions,
 ) {
   /** By harness, model and text. */
-  const places = new Map<string, { model: string; a: Map<number, Side>; b: Map<number, Side> }>();
+  const places = new Map<string, Place>();
   for (const [id, result] of known.results) {
     const experiment = known.experiments.get(id)?.experiment;
     if (!experiment || (experiment.spec !== a && experiment.spec !== b)) continue;
@@ -116,31 +126,80 @@ function pairs(
     if (split && known.texts.get(text)?.split !== split) continue;
     if (known.state(id) !== "done") continue;
     const key = `${harness} ${model} ${text}`;
-    const place = places.get(key) ?? { model, a: new Map(), b: new Map() };
+    const place = places.get(key) ?? { model, text, a: new Map(), b: new Map() };
     places.set(key, place);
-    const side = isA ? place.a : place.b;
-    // A longer run has the positions of a shorter one.
-    if ((side.get(draw)?.rung ?? 0) < rung) side.set(draw, { draw, rung, result });
+    take(isA ? place.a : place.b, { draw, rung, result });
   }
   const found = new Map<string, { texts: PairedText[]; experiments: string[] }>();
-  for (const { model, ...sides } of places.values()) {
-    if (sides.a.size === 0 || sides.b.size === 0) continue;
-    // Two interventions share the random numbers of their draws, so that equal specs give equal results.
-    const common = [...sides.a.keys()].filter((draw) => sides.b.has(draw));
-    const chosen = (side: Map<number, Side>) =>
-      [...side.values()]
-        .filter(({ draw }) => common.length === 0 || common.includes(draw))
-        .sort((x, y) => x.draw - y.draw);
-    const [ofA, ofB] = [chosen(sides.a), chosen(sides.b)];
-    const positions = Math.min(...[...ofA, ...ofB].map(({ rung }) => rung));
-    const losses = (list: readonly Side[]) =>
-      list.map(({ result }) => unpackLosses(result).kl.subarray(0, positions));
+  for (const family of families(known, places)) {
+    const [best] = [...family, ...(family.length > 1 ? [merged(family)] : [])]
+      .flatMap((place) => paired(place) ?? [])
+      .sort((x, y) => y.positions - x.positions || y.draws - x.draws);
+    if (!best) continue;
+    const { model } = family[0];
     const into = found.get(model) ?? { texts: [], experiments: [] };
-    into.texts.push({ a: losses(ofA), b: losses(ofB) });
-    into.experiments.push(...[...ofA, ...ofB].map(({ result }) => result.experiment));
+    into.texts.push(best.text);
+    into.experiments.push(...best.experiments);
     found.set(model, into);
   }
   return found;
+}
+
+/** A longer run has the positions of a shorter one. */
+function take(sides: Map<number, Side>, side: Side): void {
+  if ((sides.get(side.draw)?.rung ?? 0) < side.rung) sides.set(side.draw, side);
+}
+
+/** Places by the beginning of their texts, the longest text of each first. */
+function families(known: Snapshot, places: ReadonlyMap<string, Place>): Place[][] {
+  const found = new Map<string, Place[][]>();
+  const tokens = ({ text }: Place) => known.texts.get(text)?.tokens ?? 0;
+  for (const [key, place] of [...places].sort(([, x], [, y]) => tokens(y) - tokens(x))) {
+    // Harness and model.
+    const kind = key.slice(0, key.lastIndexOf(" "));
+    const others = found.get(kind) ?? [];
+    found.set(kind, others);
+    const own = known.texts.get(place.text);
+    const family = others.find(([longest]) => own && begins(known.texts.get(longest.text), own));
+    if (family) family.push(place);
+    else others.push([place]);
+  }
+  return [...found.values()].flat();
+}
+
+/** Whether `whole` begins as `part`, and is measured from the same position on. */
+function begins(whole: TextEntry | undefined, part: TextEntry): boolean {
+  return whole?.from === part.from && part.ids.every((id, i) => whole.ids[i] === id);
+}
+
+function merged(family: readonly Place[]): Place {
+  const place: Place = { ...family[0], a: new Map(), b: new Map() };
+  for (const { a, b } of family) {
+    for (const side of a.values()) take(place.a, side);
+    for (const side of b.values()) take(place.b, side);
+  }
+  return place;
+}
+
+/** null: one side has not been measured there. */
+function paired({ a, b }: Place) {
+  if (a.size === 0 || b.size === 0) return null;
+  // Two interventions share the random numbers of their draws, so that equal specs give equal results.
+  const common = [...a.keys()].filter((draw) => b.has(draw));
+  const chosen = (side: Map<number, Side>) =>
+    [...side.values()]
+      .filter(({ draw }) => common.length === 0 || common.includes(draw))
+      .sort((x, y) => x.draw - y.draw);
+  const [ofA, ofB] = [chosen(a), chosen(b)];
+  const positions = Math.min(...[...ofA, ...ofB].map(({ rung }) => rung));
+  const losses = (list: readonly Side[]) =>
+    list.map(({ result }) => unpackLosses(result).kl.subarray(0, positions));
+  return {
+    positions,
+    draws: Math.min(ofA.length, ofB.length),
+    text: { a: losses(ofA), b: losses(ofB) } as PairedText,
+    experiments: [...ofA, ...ofB].map(({ result }) => result.experiment),
+  };
 }
 
 function compare(

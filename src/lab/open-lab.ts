@@ -20,6 +20,11 @@ export interface LabPlace extends OpenOptions {
   readonly shared?: boolean;
 }
 
+/** Whether a folder has a journal or a database of a lab. */
+export function hasLab(folder: string): boolean {
+  return [JOURNAL, DATABASE].some((name) => existsSync(join(folder, name)));
+}
+
 /** LockedError where another process works alone. */
 export async function openLab(folder: string, place: LabPlace = {}): Promise<LabBook> {
   const { db, shared = false, ...options } = place;

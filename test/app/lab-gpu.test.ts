@@ -63,6 +63,15 @@ describeGpu("a lab on a GPU", () => {
     const refused = await nibble(["lab", "propose", "kv4", "--on", "tiny", ...at]);
     expect([refused.code, refused.stderr]).toEqual([2, "nibble: --device is cpu; allowed: gpu for kv4\n"]);
 
+    // Keys of this kind can be described, and no GPU has kernels for them: the same refusal as `lab run`'s.
+    for (const more of [["k4r-v4r-n32"], ["rq4", "--over", "k4r-v4r-n32", "--predict", "0.5"]]) {
+      const none = await nibble(["lab", "propose", ...more, "--on", "tiny", "--device", "gpu", ...at]);
+      expect([none.code, none.stderr]).toEqual([
+        expect.any(Number),
+        expect.stringMatching(/^nibble: KV format k4r-v4r-n32 on the gpu device .*Supported: .*\n$/),
+      ]);
+    }
+
     const { rows } = await lab("work", "--device", "gpu", "--experiments", "1");
     expect(rows).toMatchObject([{ kind: "result", klMean: expect.any(Number) }]);
   }, 400_000);

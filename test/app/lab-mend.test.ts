@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { rebuild, retry, showDead } from "../../src/app/lab-mend.ts";
+import { note, propose } from "../../src/app/lab-propose.ts";
 import { writeReport } from "../../src/app/lab-report.ts";
 import { status } from "../../src/app/lab-verbs.ts";
 import { workInLab } from "../../src/app/lab-work.ts";
@@ -47,6 +48,10 @@ it("of a folder without a lab every verb says so, and makes nothing there", asyn
     () => writeReport(none, signal),
     () => status(none, signal),
     () => workInLab({ ...none, ...more }, signal),
+    () => retry([], { ...none, all: true }, signal),
+    () => note("a note", { ...none, kind: "insight", evidence: [], by: "human" }, signal),
+    () => propose("rq4", { ...none, on: "needle", device: "cpu", reason: "", by: "human" }, signal),
+    () => retry([], { ...none, db: none.folder, all: true }, signal),
   ])
     await expect(verb()).rejects.toThrow(`the lab in ${none.folder} is empty`);
   expect(existsSync(none.folder)).toBe(false);

@@ -102,13 +102,19 @@ describe("estimateRatio", () => {
 function lab(
   models: readonly { name: string; facts: ModelEntry["facts"]; texts: readonly PairedText[] }[],
   versionOf: (spec: string) => number = () => 1,
+  idsOf: (text: number) => number[] = (text) => [text, 5, 6],
 ): Snapshot {
   const entries: Entry[] = [A, B];
   for (const { name, facts, texts } of models) {
     entries.push({ kind: "model", id: name, at: AT, name, family: "f", facts });
     texts.forEach((text, t) => {
       const id = `${name} ${t}`;
-      const more = { name: id, split: "search", model: name, tokens: 100, from: 1, ids: [] } as const;
+      const ids = idsOf(t);
+      const more = {
+        ...({ name: id, split: "search", model: name, tokens: ids.length } as const),
+        from: 1,
+        ids,
+      };
       entries.push({ kind: "text", id, at: AT, ...more });
       for (const [side, spec] of [["a", A] as const, ["b", B] as const])
         text[side].forEach((kl, draw) => {
@@ -175,6 +181,33 @@ describe("contrast", () => {
     const [text] = world(5, { a: 0, b: 0 }, 3, 1);
     const known = lab([{ name: "one", facts: {}, texts: [{ a: [text.b[0]], b: text.b }] }]);
     expect(contrast(known, A.id, B.id).rows).toMatchObject([{ ratio: 1, low: 1, high: 1, p: 1, draws: 1 }]);
+  });
+
+  it("a shorter and a longer text of one beginning are one: the run with more positions counts", () => {
+    const [long, other] = world(7, { a: 0.3, b: 0 }, 1, 2);
+    const short = { a: long.a.map((kl) => kl.subarray(0, 24)), b: long.b.map((kl) => kl.subarray(0, 24)) };
+    const beginning = Array.from({ length: 40 }, (_, i) => i);
+    const of = (...texts: PairedText[]) =>
+      contrast(
+        lab([{ name: "one", facts: {}, texts }], undefined, (text) =>
+          text === 2 ? [9, 9, 9] : beginning.slice(0, text === 0 ? 25 : 40),
+        ),
+        A.id,
+        B.id,
+      ).rows[0];
+    const plain = contrast(lab([{ name: "one", facts: {}, texts: [long, other] }]), A.id, B.id).rows[0];
+    const figures = ({ ratio, error, texts, positions }: typeof plain) => ({
+      ratio,
+      error,
+      texts,
+      positions,
+    });
+    expect(figures(of(short, long, other))).toEqual(figures(plain));
+    expect(of(short, long, other)).toMatchObject({ texts: 2, positions: 128 });
+    // A was measured on one of them, B on the other: the positions that both have are the same ones.
+    const crossed = of({ a: short.a, b: [] }, { a: [], b: long.b }, { a: [], b: [] });
+    expect(crossed).toMatchObject({ texts: 1, positions: 24 });
+    expect(crossed.ratio).toBeCloseTo(of(short).ratio, 10);
   });
 
   it("by a fact: a permutation over models, where there are four a side", () => {

@@ -35,7 +35,7 @@ function lab(): Snapshot {
     entries.push({ kind: "model", id: `m${m}`, at: AT, name, family: "f", facts });
     for (const split of ["search", "holdout"] as const) {
       const text = `${m} ${split}`;
-      const more = { name: text, split, model: `m${m}`, tokens: 96, from: 32, ids: [] };
+      const more = { name: text, split, model: `m${m}`, tokens: 96, from: 32, ids: [m, split.length] };
       entries.push({ kind: "text", id: text, at: AT, ...more });
       for (const { id: spec } of SPECS)
         for (const draw of [0, 1, 2]) {

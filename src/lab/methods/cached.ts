@@ -4,7 +4,9 @@
  */
 import { FORMAT_NAMES, layerFormats } from "../../cache/format-layers.ts";
 import { parseFormat } from "../../cache/packing.ts";
+import { checkFormat } from "../../device/check.ts";
 import { PAGE_SLOTS } from "../../device/contract.ts";
+import { gpuFormats } from "../../device/webgpu/kv.ts";
 import { UnsupportedError } from "../../format/errors.ts";
 import { isPlain, type SpecDraft } from "../spec.ts";
 import type { Part, Spec } from "../types.ts";
@@ -51,6 +53,12 @@ export function cachedMethod(name: string): Method | null {
 /** Only a device that has the cache can measure it. */
 export function isCached({ keys, values }: Spec): boolean {
   return [keys, values].some(({ method }) => cachedMethod(method) !== null);
+}
+
+/** UnsupportedError for a format that no GPU has kernels for. Needs no GPU: all have the same ones. */
+export function checkGpuFormat(format: string): void {
+  const device = { name: "gpu", ...gpuFormats({ matrices: false }) };
+  for (const codec of layerFormats(format).codecs) checkFormat(codec, device);
 }
 
 /** The cache format of a spec. null: there is none, only rewriting can measure it. */

@@ -198,7 +198,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     const where = await mkdtemp(join(tmpdir(), "lab-trial-"));
     const result = await trial({ where, ...common, outage: (_, running) => ownerOf(where, running) });
     console.log("owner killed 4 times:", JSON.stringify(result));
-    console.log("rebuilt from the journal, entries:", await rebuildFolder(where));
+    console.log("rebuilt from the journal, entries:", (await rebuildFolder(where)).entries);
     await rm(where, { recursive: true });
   }
   if (which !== "folder") {

@@ -1,9 +1,8 @@
 /** `nibble lab dead`, `retry` and `rebuild`: experiments that failed for good, another try, and rebuilding a database. */
 import { userInfo } from "node:os";
-import { join } from "node:path";
 import { ArgumentError } from "../index.ts";
 import { identified, isPostgres, openBook, rebuildFolder, type Snapshot } from "../lab.ts";
-import { type LabOptions, print, withKnown, withLab } from "./lab-open.ts";
+import { type LabOptions, plural, print, withKnown, withLab } from "./lab-open.ts";
 
 /** Experiments that are dead, each with its last error. */
 export async function showDead(options: LabOptions, signal: AbortSignal): Promise<void> {
@@ -53,7 +52,7 @@ export async function retry(
       options,
       signal,
       () => [{ retried: [...wanted] }],
-      () => [`${wanted.size} experiments wait for another try.`],
+      () => [`${plural(wanted.size, "experiment")} will be tried again.`],
     );
   });
 }
@@ -85,11 +84,11 @@ export async function rebuild(options: LabOptions, signal: AbortSignal): Promise
     }
     return;
   }
-  const entries = await rebuildFolder(db ?? folder);
+  const { entries, old } = await rebuildFolder(db ?? folder);
   await print(
     options,
     signal,
     () => [{ entries }],
-    () => [`${entries} entries; the database before is in ${join(db ?? folder, "db.old")}.`],
+    () => [`${entries} entries${old === null ? "" : `; the database before is in ${old}`}.`],
   );
 }

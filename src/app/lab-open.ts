@@ -108,3 +108,5 @@ export function table(heads: readonly string[], rows: readonly (readonly string[
 
 export const digits = (x: number) =>
   x === 0 ? "0" : x >= 1000 || x < 0.0001 ? x.toExponential(2) : x.toPrecision(3);
+
+export const plural = (count: number, noun: string) => `${count} ${noun}${count === 1 ? "" : "s"}`;

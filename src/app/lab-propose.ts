@@ -16,7 +16,7 @@ import {
   type Snapshot,
   type SpecEntry,
 } from "../lab.ts";
-import { type LabOptions, methodsOf, print, withLab } from "./lab-open.ts";
+import { type LabOptions, methodsOf, plural, print, withLab } from "./lab-open.ts";
 
 export interface ProposeOptions extends LabOptions {
   on: string;
@@ -82,7 +82,7 @@ export async function propose(name: string, options: ProposeOptions, signal: Abo
       signal,
       () => [{ spec: spec.id, label: spec.label, added, experiments }],
       () => [
-        `${spec.label} (${spec.id.slice(0, 8)}): ${experiments} experiments wait for \`nibble lab run\``,
+        `${spec.label} (${spec.id.slice(0, 8)}): ${plural(experiments, "experiment")} for the next \`nibble lab run\``,
       ],
     );
   });

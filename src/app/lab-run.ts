@@ -31,8 +31,8 @@ import {
 import { write } from "./interrupt.ts";
 import { type LabOptions, withBook } from "./lab-open.ts";
 import { writeReportOf } from "./lab-report.ts";
+import { SoFar } from "./lab-so-far.ts";
 import { bestOf, scoreLines } from "./lab-verbs.ts";
-import { progress } from "./progress.ts";
 import { printable } from "./terminal.ts";
 
 export interface LabRunOptions extends LabOptions, Pick<RunnerOptions, "device" | "threads" | "offline"> {
@@ -73,7 +73,6 @@ export async function runLab(
   await withBook({ folder, db, shared: workers > 1 }, signal, async (book) => {
     // A lab whose database is elsewhere needs the folder for its report.
     makeLabFolder(folder);
-    const line = progress("lab", (done) => `${done} experiments`);
     const runner = await openRunner(names, ofRunner, signal);
     try {
       const { study: plan, entries, leftOut } = await setUp(runner, file, books, signal);
@@ -86,16 +85,21 @@ export async function runLab(
       if (isGrid && options.llm !== undefined)
         throw new ArgumentError("llm", options.llm, "a search; this study names its specs");
       const llm = llmOf(options, plan, runner.methods);
-      const search = new Search(book, plan, llm, options, isGrid);
+      const soFar = new SoFar(book, plan);
+      const warn = (text: string) => {
+        soFar.clear();
+        process.stderr.write(`nibble: ${text}\n`);
+      };
+      const search = new Search(book, plan, { ...options, llm, warn, isGrid });
       const onEvent = async (event: WorkEvent) => {
         if (event.kind !== "recorded") return;
         const { entry } = event;
         search.recorded++;
-        line.clear();
+        soFar.clear();
         if (entry.kind === "failure")
-          process.stderr.write(`nibble: experiment ${entry.experiment.slice(0, 8)} failed: ${entry.error}\n`);
+          warn(`experiment ${entry.experiment.slice(0, 8)} failed: ${entry.error}`);
         if (options.json) await write(`${JSON.stringify(shown(entry))}\n`, signal);
-        else line.show(search.recorded, search.recorded + 1);
+        else await soFar.show(search.recorded);
         await search.look();
       };
       const stop = AbortSignal.any([signal, search.over]);
@@ -111,7 +115,7 @@ export async function runLab(
         workers > 1
           ? await swarm({ ...common, count: workers, child: childOf(names, ofRunner, workers) })
           : await work({ ...common, runner, can: runner.can });
-      line.clear();
+      soFar.clear();
       const known = await book.snapshot();
       const report = join(folder, "report.html");
       await writeReportOf(known, report, runner.methods);
@@ -135,7 +139,6 @@ export async function runLab(
           signal,
         );
     } finally {
-      line.clear();
       await runner.close();
     }
   });
@@ -157,6 +160,13 @@ function llmOf({ llm, llmModel }: LabRunOptions, plan: Study, methods: Methods):
   return new LlmTurns(new LlmProposer(plan, methods, api));
 }
 
+interface SearchOptions extends Pick<LabRunOptions, "experiments" | "for"> {
+  readonly llm: LlmTurns | null;
+  /** A line for the user, not part of the results. */
+  readonly warn: (text: string) => void;
+  readonly isGrid: boolean;
+}
+
 /** When to propose, when to confirm, when to end. */
 class Search {
   readonly #book: LabBook;
@@ -167,14 +177,17 @@ class Search {
   readonly #confirmAt: number;
   readonly #over = new AbortController();
   readonly #llm: LlmTurns | null;
+  readonly #warn: (text: string) => void;
   #confirms = false;
   recorded = 0;
 
-  constructor(book: LabBook, study: Study, llm: LlmTurns | null, options: LabRunOptions, isGrid: boolean) {
+  constructor(book: LabBook, study: Study, options: SearchOptions) {
+    const { llm, warn, isGrid } = options;
     this.#book = book;
     this.#study = study.name;
     this.#proposer = new Proposer(study);
     this.#llm = llm;
+    this.#warn = warn;
     this.#most = options.experiments ?? Number.POSITIVE_INFINITY;
     const ms = options.for ?? (isGrid ? null : DEFAULT_MS);
     this.#confirmAt = ms === null ? Number.POSITIVE_INFINITY : performance.now() + ms * (1 - CONFIRMING);
@@ -200,7 +213,7 @@ class Search {
     if (this.#confirms) return this.#confirm();
     const known = await this.#book.snapshot();
     const { entries, refused } = (await this.#llm?.next(known, signal)) ?? { entries: [], refused: [] };
-    for (const reason of refused) process.stderr.write(`nibble: --llm: ${printable(reason)}\n`);
+    for (const reason of refused) this.#warn(`--llm: ${printable(reason)}`);
     const more = entries.length > 0 ? entries : this.#proposer.next(known);
     return more.length > 0 ? this.#add(more) : this.#confirm();
   }
@@ -240,7 +253,7 @@ async function readStudy(path: string): Promise<StudyFile> {
   try {
     found = JSON.parse(text);
   } catch (cause) {
-    throw new ArgumentError(path, (cause as Error).message, "a study as JSON");
+    throw new ArgumentError(path, `no JSON (${(cause as Error).message})`, "a study as JSON");
   }
   return checkStudy(found, path);
 }

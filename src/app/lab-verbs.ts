@@ -14,7 +14,7 @@ import {
   type Snapshot,
   scoresOf,
 } from "../lab.ts";
-import { digits, type LabOptions, methodsOf, print, table, withKnown } from "./lab-open.ts";
+import { digits, type LabOptions, methodsOf, plural, print, table, withKnown } from "./lab-open.ts";
 
 type Split = "search" | "holdout";
 
@@ -182,14 +182,19 @@ export async function status(options: LabOptions, signal: AbortSignal): Promise<
       signal,
       () => [found],
       () => [
-        `${known.specs.size} specs, ${known.models.size} models, ${known.texts.size} texts, ${known.notes.length} notes`,
+        [
+          plural(known.specs.size, "spec"),
+          plural(known.models.size, "model"),
+          plural(known.texts.size, "text"),
+          plural(known.notes.length, "note"),
+        ].join(", "),
         `experiments: ${Object.entries(states)
           .map(([state, count]) => `${count} ${state}`)
           .join(", ")}`,
         ...found.plateaus.map((body) => `plateau: ${body}`),
         ...predictions.map(
           ({ note, held, ratio }) =>
-            `prediction of ${note.author}: ${held === null ? "open" : `${held ? "held" : "failed"}, ratio ${digits(ratio!)}`}`,
+            `prediction of ${note.author} (${note.body}): ${held === null ? "open" : `${held ? "held" : "failed"}, ratio ${digits(ratio!)}`}`,
         ),
       ],
     );

@@ -69,7 +69,8 @@ export const LEAST_MODELS = 4;
 export function contrast(known: Snapshot, a: string, b: string, options: ContrastOptions = {}): Contrast {
   const { by = "model", alpha = 0.05 } = options;
   const { devices: [ofA, ofB] = ["cpu", "cpu"] } = options;
-  if (a === b && ofA === ofB) throw new ArgumentError("the two specs", a.slice(0, 8), "two, or two devices");
+  if (a === b && ofA === ofB)
+    throw new ArgumentError("the second spec", "the first one", "another, or --device gpu/cpu");
   const facts = new Set(["model", ...[...known.models.values()].flatMap((one) => Object.keys(one.facts))]);
   if (!facts.has(by)) throw new ArgumentError("by", by, [...facts].join(", "));
   const rows: ContrastRow[] = [];

@@ -95,9 +95,13 @@ async function reconcile(store: Store, journal: Journal): Promise<void> {
 
 /**
  * Rebuilds a folder's database from its journal; the old one is kept as `db.old`. LockedError while a process
- * has it open, ArgumentError for a folder without a journal. Returns the number of entries.
+ * has it open, ArgumentError for a folder without a journal. Returns the number of entries, and where the old one is, if there
+ * was one.
  */
-export async function rebuildFolder(folder: string, options: OpenOptions = {}): Promise<number> {
+export async function rebuildFolder(
+  folder: string,
+  options: OpenOptions = {},
+): Promise<{ entries: number; old: string | null }> {
   if (!existsSync(join(folder, JOURNAL)))
     throw new ArgumentError(
       `the lab in ${folder}`,
@@ -105,20 +109,22 @@ export async function rebuildFolder(folder: string, options: OpenOptions = {}): 
       "one that `nibble lab run` has filled",
     );
   const lock = await takeLabLock(folder, "journal");
+  let isMoved = true;
+  const [database, old] = [DATABASE, `${DATABASE}.old`].map((name) => join(folder, name));
   try {
     // A journal that cannot be read is an error before anything is moved.
     await (await Journal.open(join(folder, JOURNAL))).close();
-    const [database, old] = [join(folder, DATABASE), join(folder, `${DATABASE}.old`)];
     await rm(old, { recursive: true, force: true });
     await rename(database, old).catch((error) => {
       if (error.code !== "ENOENT") throw error;
+      isMoved = false;
     });
   } finally {
     await lock.release();
   }
   const book = await openBook(folder, options);
   try {
-    return (await book.store.ids()).size;
+    return { entries: (await book.store.ids()).size, old: isMoved ? old : null };
   } finally {
     await book.close();
   }

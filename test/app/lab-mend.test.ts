@@ -70,11 +70,15 @@ it("shows the dead, gives one another three tries, and refuses what has not fail
   );
   await expect(retry(["zz"], options, signal)).rejects.toThrow("0 begin so");
   expect(await printed(retry([dead.slice(0, 8)], options, signal))).toBe(
-    "1 experiments wait for another try.\n",
+    "1 experiment will be tried again.\n",
   );
   expect(await printed(showDead(options, signal))).toBe("No experiment is dead.\n");
   const book = await openLab(folder);
   expect(await book.claim("w", [])).toMatchObject({ id: dead, attempt: 4 });
   await expect(rebuild(options, signal)).rejects.toThrow("it runs alone");
   await book.close();
-});
+  expect(await printed(rebuild(options, signal))).toMatch(/^\d+ entries\.\n$/);
+  expect(await printed(rebuild(options, signal))).toMatch(
+    /^\d+ entries; the database before is in .*db\.old\.\n$/,
+  );
+}, 60_000);

@@ -79,7 +79,7 @@ it("runs a study, goes on where it was, compares, takes part and merges", async 
     .digest("hex");
   mine[2] = mine[2].replace("HASH", digest.slice(0, 12));
   const proposed = await nibble([...mine, ...at]);
-  expect(proposed.stdout).toMatch(/4 experiments wait/);
+  expect(proposed.stdout).toMatch(/4 experiments for the next/);
 
   writeFileSync(file("exported.jsonl"), journal());
   const merged = await nibble(["lab", "import", file("exported.jsonl"), "--folder", file("other"), "--json"]);
@@ -111,7 +111,7 @@ it("refuses what it cannot do before any model is opened", async () => {
     [["rebuild", "--folder", file("none")], 2, "without a journal"],
     [["retry", "--all", "zz", ...at], 2, "ids, or --all, and not both"],
     [["import", file("nothing.jsonl"), ...at], 1, "nothing.jsonl: no entry"],
-    [["contrast", "rq4", "rq4", ...at], 2, "the two specs is a4bc3038"],
+    [["contrast", "rq4", "rq4", ...at], 2, "the second spec is the first one"],
     [["contrast", "rq4", "polar", "--by", "nix", ...at], 2, "--by is nix; allowed: model, family"],
     [["best", "--bits", "-1", ...at], 2, "--bits is -1"],
     [["propose", "rq4", "--on", "tiny", "--predict", "-1", "--over", "polar", ...at], 2, "--predict is -1"],

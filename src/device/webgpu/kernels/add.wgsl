@@ -1,4 +1,4 @@
-// add: out = a + b, one value a thread.
+// add: out = a + b, one value per thread.
 // lib: step
 // <values>
 const OUTPUTS: bool = false;

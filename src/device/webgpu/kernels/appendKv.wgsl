@@ -12,38 +12,38 @@ const INT4: bool = true;
 const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
-// Of a key so many numbers are held: HEAD_DIM, or where one vector serves as key and value the dims that turn.
+// Dims that the cache holds of a key: HEAD_DIM, or only those that RoPE rotates if one vector is both key and value.
 const KEY_DIM: u32 = 64u;
 const KEY_WORDS: u32 = 80u;
 const KEY_SCALES_AT: u32 = 64u;
-// Whether keys come whole, so that those are taken here, and queries likewise: KEY_DIM numbers, then all dims times the weight of
-// the keys' norm, 0 where they turn.
+// Keys come with all their dims, of which this kernel takes KEY_DIM. Queries, likewise, become KEY_DIM numbers followed by all dims
+// times the weight of the keys' norm (0 for rotated dims).
 const TAKES_KEYS: bool = false;
 const TAKES_QUERIES: bool = false;
-// Pairs of dims that turn; 0: no rotary embedding.
+// Pairs of dims that RoPE rotates; 0: no RoPE.
 const PAIRS: u32 = 32u;
 const NORM_KEYS: bool = false;
 const NORM_VALUES: bool = false;
 const NORM_QUERIES: bool = false;
-// HEAD_DIM / 4, or 1 where the norm has no weight or there is none.
+// HEAD_DIM / 4; 1 if there is no norm or it has no weight.
 const KEY_NORM_WORDS: u32 = 1u;
 const QUERY_NORM_WORDS: u32 = 1u;
-// The inputs are the sums of N splits of a product.
+// Each input is the sum of N splits of a product.
 const SPLITS: u32 = 1u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
-// Of a query.
+// Numbers of a query.
 const QUERY_DIM: u32 = select(HEAD_DIM, KEY_DIM + HEAD_DIM, TAKES_QUERIES);
-// Tokens at a time, 32 lanes each.
+// Tokens that are handled at a time, each by 32 lanes.
 const ROWS: u32 = 4u;
 const SIZE: u32 = 128u;
-// Of rotated codes.
+// For rotated codes.
 const CODE_BITS: u32 = 4u;
 
 struct Params {
-  // Of the inputs, in floats: where token 0 begins, and from token to token.
+  // Of each input, in floats: where token 0 begins, and the distance from one token to the next.
   keysAt: u32,
   keysStride: u32,
   valuesAt: u32,
@@ -65,7 +65,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read> queriesIn: array<f32>;
 // [tokens][cos, sin][PAIRS]
 @group(0) @binding(5) var<storage, read> angles: array<f32>;
-// Uniform, since 8 storage buffers are all that every device has.
+// Uniform, because some devices have only 8 storage buffers.
 @group(0) @binding(6) var<uniform> keyNorm: array<vec4<f32>, KEY_NORM_WORDS>;
 @group(0) @binding(7) var<uniform> queryNorm: array<vec4<f32>, QUERY_NORM_WORDS>;
 @group(0) @binding(8) var<storage, read_write> keys: array<u32>;
@@ -79,16 +79,16 @@ var<workgroup> vectors: array<f32, ROWS * 512u>;
 // rq4: bits of a block's scales.
 var<workgroup> scales: array<u32, 32>;
 var<workgroup> sums: array<f32, SIZE>;
-// By token of the block: the factor of its values.
+// For each token of the block: the factor of its values.
 var<workgroup> valueFactors: array<f32, 32>;
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let piece = pieceAt(workgroup.x);
-  // Tokens of the block that the piece has.
+  // The block's tokens that are in this piece.
   let begin = piece.position % 32u;
   let stop = begin + piece.rows;
-  // The step's row of the block's token 0. It may be below 0 (the piece begins later), but is not once a token is added.
+  // The step's row for token 0 of the block. It may be negative, as the piece may begin later, but adding a token makes it valid.
   let first = piece.row - begin;
   let table = params.table + piece.table;
   let block = piece.position / 32u;
@@ -104,7 +104,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-// Keys or queries: normed, rotated by position, then quantized into the cache or passed on.
+// Keys or queries: normalized, rotated by position, then stored in the cache or passed on.
 fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, block: u32, local: u32) {
   let row = local / 32u;
   let lane = local % 32u;
@@ -116,7 +116,7 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
     // The step's row.
     let t = first + token;
     var sum = 0.0;
-    // Angles of the first pairs are on their way with the vector.
+    // The first pairs' angles are loaded together with the vector.
     // each K 0..1
     var turn{K} = vec2<f32>();
     if (live && lane + {32 * K}u < PAIRS) { turn{K} = angleAt(t, lane + {32 * K}u); }
@@ -197,7 +197,7 @@ fn storeTurned(first: u32, begin: u32, stop: u32, head: u32, isQuery: bool, bloc
   }
 }
 
-// Cosine and sine.
+// The cosine and sine of an angle.
 fn angleAt(t: u32, pair: u32) -> vec2<f32> {
   return vec2<f32>(angles[t * 2u * PAIRS + pair], angles[t * 2u * PAIRS + PAIRS + pair]);
 }
@@ -216,7 +216,7 @@ fn rotateQuery(mine: u32, lane: u32) {
   hadamardRow(mine, lane, HEAD_DIM);
 }
 
-// The dims that turn, of all pairs the first ones, then the second ones, to the beginning of a key's row.
+// Moves the rotated dims (the first of every pair, then the second) to the beginning of a key's row.
 fn takeKey(mine: u32, lane: u32) {
   for (var start = 0u; start < KEY_DIM / 2u; start += 32u) {
     let i = start + lane;
@@ -240,7 +240,7 @@ fn takeQuery(at: u32, mine: u32, lane: u32) {
   }
 }
 
-// A word of two tokens' scales with those of the step.
+// A word of two tokens' scales, with those that this step computes put in.
 fn withScales(known: u32, begin: u32, stop: u32, pair: u32) -> u32 {
   let low = pair * 2u >= begin && pair * 2u < stop;
   let high = pair * 2u + 1u >= begin && pair * 2u + 1u < stop;

@@ -1,42 +1,45 @@
-// attendPrompt: a chunk's queries over the cache of any format, in f32 arithmetic without matrices; of a packed cache
-// over one of its parts. The rows of a
-// workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
-// tokens: keys expanded 32 dims at a time into workgroup memory and multiplied, online softmax by rows, values likewise.
+// attendPrompt: the queries of a chunk attend to a cache of any format, or to one part of a packed cache; f32 arithmetic, no matrices.
+// The rows of a workgroup are the query heads of one KV head, token by token, so that they share what is read. For each block of 32
+// tokens, keys are expanded into workgroup memory, 32 dims at a time, and multiplied; then online softmax by rows; then values, like
+// keys.
 // lib: step, batch, tiles, spans, promptWork, softcap, kvCodes, planes, channels, promptDims, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+// 0: keys and values are separate. Otherwise one vector is key and value: the cache holds TURNED rotated dims as keys and HEAD_DIM
+// dims as values, and a key consists of both.
 const TURNED: u32 = 0u;
 // include: cacheValues
-// Queries of a workgroup: 16, 32 or 64, so that a thread's sums, ROWS / 8 * groups of 32 dims, stay within 32.
+// Queries of a workgroup: 16, 32 or 64, chosen so that a thread has at most 32 sums: ROWS / 8 for each group of 32 dims.
 const ROWS: u32 = 64u;
 const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
-// f16 for subgroup matrices; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
+// The output is f16, for subgroup matrices; otherwise f32. No weighted sum exceeds the values in the cache, so the rows' factors are
+// 1.
 const OUT_F16: bool = false;
-// Over a span of the positions each, z counts them, into partials that attendMerge joins; TILE and MOST_SPANS are attendDecode's.
+// Each workgroup attends to one span of the positions (its number is z) and writes partials, which attendMerge joins. TILE and
+// MOST_SPANS are those of attendDecode.
 const SPANS: bool = false;
 const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// Used by lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 // </values>
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
-// Of what is held as keys.
+// Dims that the cache holds of a key.
 const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
 const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
 const QUERY_DIM: u32 = TURNED + HEAD_DIM;
-// Rows of one thread, of 16 x 16 threads; the other axis has two tokens or dims a thread.
+// Rows of each of 16 x 16 threads; along the other axis a thread has two tokens or dims.
 const MINE: u32 = ROWS / 16u;
 const STRIDE: u32 = 33u;
 // Threads that share a row of scores.
 const SHARE: u32 = 256u / ROWS;
-// Of rotated codes.
+// For rotated codes.
 const MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 const MASKED_SCORE: f32 = -1e30;
 
@@ -45,7 +48,7 @@ const MASKED_SCORE: f32 = -1e30;
 @group(0) @binding(2) var<storage, read> queries: array<f32>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [tokens][heads][HEAD_DIM]; SPANS: [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// [tokens][heads][HEAD_DIM]; SPANS: [spanned][heads][spans], each of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> out: array<u32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 // [heads]
@@ -85,7 +88,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let seen = max(work.lastQuery + 1u, positionAt(work.gap, first)) - positionAt(work.gap, first);
     var scores = array<f32, MINE * 2u>();
     for (var group = 0u; group < KEY_GROUPS + select(0u, GROUPS, TURNED > 0u); group++) {
-      // Values that end keys.
+      // Values that are also the end of keys.
       let isValue = group >= KEY_GROUPS;
       workgroupBarrier();
       for (var i = local; i < ROWS * 32u; i += 256u) {
@@ -149,7 +152,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 
   if (SPANS) {
-    // Of a span without blocks.
+    // For a span without blocks.
     workgroupBarrier();
   }
   for (var i = 0u; i < MINE; i++) {
@@ -175,7 +178,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let a = sums[(group * MINE + i) * 2u] * inverse;
       let b = sums[(group * MINE + i) * 2u + 1u] * inverse;
       if (OUT_F16) {
-        // A word holds neighbours, which two threads have.
+        // A word holds two neighbouring dims, which two threads compute.
         workgroupBarrier();
         left[y * 32u + x] = a;
         left[y * 32u + x + 16u] = b;
@@ -195,7 +198,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-// Scores of `left` -> weights, with the running maximum and total of each row.
+// Turns the scores in `left` into weights, and updates each row's running maximum and total.
 fn softmax(local: u32) {
   let row = local / SHARE;
   let firstToken = local % SHARE * (32u / SHARE);
@@ -215,7 +218,7 @@ fn softmax(local: u32) {
   var total = 0.0;
   for (var i = 0u; i < 32u / SHARE; i++) {
     let s = left[row * STRIDE + firstToken + i];
-    // A row that sees nothing of its first blocks (another row's window begins earlier) has no maximum yet.
+    // A row may see nothing of the first blocks, if another row's window begins earlier: it has no maximum yet.
     let weight = select(0.0, exp2(s - top), s > MASKED_SCORE);
     total += weight;
     left[row * STRIDE + firstToken + i] = weight;

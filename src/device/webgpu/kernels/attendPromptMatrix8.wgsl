@@ -16,11 +16,12 @@ const HEAD_DIM: u32 = 64u;
 const SPLIT: u32 = 1u;
 const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
-// Over a span of the positions each, z counts them, into partials that attendMerge joins; TILE and MOST_SPANS are attendDecode's.
+// Each workgroup attends to one span of the positions (its number is z) and writes partials, which attendMerge joins. TILE and
+// MOST_SPANS are those of attendDecode.
 const SPANS: bool = false;
 const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// Used by lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 // </values>
@@ -31,17 +32,18 @@ const ROWS: u32 = 16u * SUBGROUPS / SPLIT;
 const TOKENS: u32 = 16u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const KEY_GROUPS: u32 = GROUPS;
-// 8 dims each, of a subgroup.
+// Pieces of 8 dims per subgroup.
 const PIECES: u32 = HEAD_DIM / 8u / SPLIT;
-// 4-bit codes; else f16.
+// The cache holds 4-bit codes; otherwise f16.
 const CODED: bool = INT4 || RQ4;
-// Of rotated codes.
+// For rotated codes.
 const MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 const MASKED_SCORE: f32 = -1e30;
-/// By how much a score may exceed its maximum before that is raised, as an exponent of 2.
+/// How far a score, as an exponent of 2, may exceed its maximum before the maximum is raised.
 const HEADROOM: f32 = 20.0;
 
-// In vec4s, with a gap against bank conflicts: of keys (and values of f16) a token's dims, of values a dim's tokens, of scores a row's.
+// Lengths of rows in vec4s, with a gap to avoid bank conflicts: a token's dims for keys (and f16 values), a dim's tokens for values, a
+// row's tokens for scores.
 const KEY_STRIDE: u32 = HEAD_DIM / 4u + 1u;
 const VALUE_STRIDE: u32 = TOKENS / 4u + 1u;
 const SCORE_STRIDE: u32 = TOKENS / 4u + 1u;
@@ -53,7 +55,7 @@ struct Params {
   table: u32,
   // 0: all positions.
   window: u32,
-  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
+  // Includes log2(e), since powers are of 2. With a soft cap: scale / cap, and cap * log2(e).
   scale: f32,
   cap: f32,
 }
@@ -64,7 +66,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [tokens][heads][HEAD_DIM]; SPANS: [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// [tokens][heads][HEAD_DIM]; SPANS: [spanned][heads][spans], each of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 // [heads]
@@ -74,13 +76,13 @@ alias Left = subgroup_matrix_left<f32, 8, 8>;
 alias Right = subgroup_matrix_right<f32, 8, 8>;
 alias Result = subgroup_matrix_result<f32, 8, 8>;
 
-// Keys [token][dim], then values [dim][token], or [token][dim] where they are f16.
+// Keys [token][dim], then values [dim][token], or [token][dim] if they are f16.
 var<workgroup> tile: array<vec4<f32>, TILE_FOURS>;
-// Of each subgroup, [row][token]: scores of its dims, then weights; 8 dims of queries and of O on their way, [row][dim].
+// For each subgroup: scores from its dims, then weights, [row][token]; in between 8 dims of queries or of O, [row][dim].
 var<workgroup> scores: array<vec4<f32>, SUBGROUPS * SCORE_FOURS>;
-// Of values, by group of dims: scales of 16 tokens, then what is added.
+// For each group of dims of values: the scales of 16 tokens, then their offsets.
 var<workgroup> ranges: array<vec4<f32>, select(1u, select(GROUPS, 1u, RQ4) * 8u, CODED)>;
-// Of each four dims of keys: scales, and what is added.
+// For each four dims of keys: scales, and offsets.
 var<workgroup> channels: array<vec4<f32>, select(1u, GROUPS * 16u, CHANNEL)>;
 var<workgroup> growths: vec4<u32>;
 
@@ -96,7 +98,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   // The first piece of this subgroup's dims.
   let slice = subgroup % SPLIT * PIECES;
   let own = subgroup * SCORE_FOURS;
-  // Two lanes a row, each with eight tokens, or half of a piece. Rows past the end are done like the last one.
+  // Two lanes per row, each with eight tokens or half of a piece. Rows past the end repeat the last one.
   let line = local % 32u / 2u;
   let half = local % 2u;
   let mine = line * SCORE_STRIDE;
@@ -105,7 +107,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let head = kvHead * GROUP + row % GROUP;
   let rowAt = (work.run.token + row / GROUP) * KV_HEADS * GROUP + head;
 
-  // Of rows 0..7 and 8..15.
+  // For rows 0..7 and 8..15.
   // each P 0..7
   var q{P}: Left;
   var r{P}: Left;
@@ -119,16 +121,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   q{P} = subgroupMatrixLoad<Left, row_major>(&scores, own, SCORE_STRIDE);
   r{P} = subgroupMatrixLoad<Left, row_major>(&scores, own + 8u * SCORE_STRIDE, SCORE_STRIDE);
   // end
-  // A row's maximum is the same in both lanes, sums a lane's own.
+  // Both lanes of a row have the same maximum; each has its own sum.
   var maxScore = MASKED_SCORE;
   var sumExp = 0.0;
 
   for (var first = work.start; first < work.end; first += TOKENS) {
     let position = positionAt(work.gap, first);
-    // Of the block's tokens, by any row.
+    // The number of the block's tokens that any row sees.
     let seen = max(work.lastQuery + 1u, position / 32u * 32u) - position / 32u * 32u;
     let block = blockOf(work.table, position / 32u, KV_HEADS, kvHead);
-    // Of the block's tokens the first 16, or the others.
+    // 0: the block's first 16 tokens; 1: the others.
     let side = position % 32u / TOKENS;
     if (CHANNEL && side == 0u) {
       stageChannels(block * KEY_WORDS + KEY_SCALES_AT, local);
@@ -140,7 +142,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     workgroupBarrier();
 
-    // S = Q K', of this subgroup's dims.
+    // S = Q K', for this subgroup's dims.
     // each T 0..1
     var s{T} = Result();
     var t{T} = Result();
@@ -166,9 +168,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let own8 = max(max(four.x, four.y), max(four.z, four.w));
     let highest = max(own8, subgroupShuffleXor(own8, 1u));
     noteGrowth(highest > maxScore + HEADROOM, subgroup, local % 32u);
-    // All products with keys are done.
+    // All products with keys are done, so values may take their memory.
     stageValues(block * VALUE_WORDS, side, seen, local);
-    // Everyone has read the scores once this is known.
+    // After this call, all threads have read the scores.
     if (anyGrowth()) {
       let next = max(maxScore, highest);
       let rescale = exp2(maxScore - next);
@@ -180,7 +182,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         // end
       }
     }
-    // Masked scores weigh nothing, whatever the maximum.
+    // Masked scores have the weight 0, whatever the maximum.
     let lowWeights = select(vec4<f32>(), exp2(low - maxScore), low > vec4<f32>(MASKED_SCORE));
     let highWeights = select(vec4<f32>(), exp2(high - maxScore), high > vec4<f32>(MASKED_SCORE));
     sumExp += dot(lowWeights + highWeights, vec4<f32>(1.0));
@@ -202,7 +204,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // end
   }
 
-  // The rows to the output, or to the span's partials.
+  // Write the rows to the output, or to the span's partials.
   sumExp += subgroupShuffleXor(sumExp, 1u);
   if (HAS_SINKS) {
     sumExp += sinkWeight(sinks[head], maxScore);
@@ -218,12 +220,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   // each P 0..7 if PIECES > P
   storePiece(&sum{P}, &more{P}, own);
-  // Rows past the end hold copies of the last one: they write the same.
+  // Rows past the end repeat the last one and write the same.
   out[outAt + (slice + {P}u) * 2u + half] = scores[own + mine + half] * factor;
   // end
 }
 
-// Four tokens' scores of a row from `at` on, from all slices of its dims.
+// Scores of four tokens from `at` on, for one row: the sum over all slices of its dims.
 fn fourScores(at: u32, query: u32, position: u32) -> vec4<f32> {
   var four = scores[at];
   if (SPLIT > 1u) {

@@ -1,8 +1,9 @@
-// attendShort: one token's query over an int4 cache that is short, in one dispatch: where the context is, spans, partial sums and their
-// merge cost more than attention itself, and so does code that runs once (lab/LOG.md, 2026-11-28). A workgroup does a group of 32 dims
-// of one head's output for one row; scores, which all groups of a head need, each makes again. 256 positions at a time: a thread scores
-// one, int8 query against codes, as attendDecode does; then four threads share a dim, each with the tokens of one word of a block, twice.
-// What the next positions need is loaded as soon as its place is free; what a thread holds has a name, as in attendDecodeMatrix.
+// attendShort: one token's queries attend to a short int4 cache, in one dispatch. If the context is short, spans, partial sums and
+// their merge cost more than attention itself, and so does code that runs once (lab/LOG.md, 2026-11-28). A workgroup computes 32 dims
+// of one head's output for one row; all workgroups of a head compute its scores again. It handles 256 positions at a time: each thread
+// scores one, int8 query against codes as in attendDecode; then four threads share a dim, and each takes the tokens of one word in two
+// blocks. Data of the next positions is loaded as soon as its registers are free. Registers have names, not indices, as in
+// attendDecodeMatrix.
 // lib: step, batch, spans, lanes, dots, q8, softcap, sinks
 // <values>
 // Query heads of a KV head.
@@ -15,7 +16,7 @@ const VALUE_SCALES_AT: u32 = 64u;
 const SUBGROUP: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
-// Whether the output is q8, else f32.
+// The output is q8; otherwise f32.
 const AS_Q8: bool = false;
 // </values>
 
@@ -24,10 +25,10 @@ const KEPT: u32 = 0u;
 const WORKGROUP: u32 = 256u;
 const LANES: u32 = 32u;
 const ROWS: u32 = WORKGROUP / LANES;
-// Of 32 dims: 4 at most.
+// Groups of 32 dims: 4 at most.
 const GROUPS: u32 = HEAD_DIM / 32u;
 const MASKED: f32 = -1e30;
-// A dot product with it sums four codes.
+// A dot product with this sums four codes.
 const ONES: u32 = 0x01010101u;
 
 struct Params {
@@ -39,7 +40,7 @@ struct Params {
   window: u32,
   // Groups of 32 in a row of the output: the planes of q8.
   outGroups: u32,
-  // As attendDecode has them.
+  // As in attendDecode.
   scale: f32,
   cap: f32,
 }
@@ -57,14 +58,14 @@ struct Params {
 // [heads]
 @group(0) @binding(7) var<storage, read> sinks: array<f32>;
 
-// By dim, as int8 in a word; then [group]: dims 0..15, dims 16..31.
+// For each dim, as int8 in a word; then [group]: dims 0..15, dims 16..31.
 var<workgroup> queryBytes: array<u32, HEAD_DIM>;
 var<workgroup> queryCodes: array<vec4<u32>, 2u * GROUPS>;
-// [group]: scale; what centring the keys' codes leaves; sum.
+// [group]: scale; the correction for centred keys' codes; sum.
 var<workgroup> queryScales: array<vec3<f32>, GROUPS>;
 var<workgroup> rowMost: array<f32, ROWS>;
 var<workgroup> rowTotals: array<vec2<f32>, ROWS>;
-// By token, times the scale of its values; in the end sums of a thread each.
+// For each token, times the scale of its values; at the end one sum per thread.
 var<workgroup> weights: array<f32, WORKGROUP>;
 var<workgroup> sums: array<f32, 32>;
 var<workgroup> outCodes: array<u32, 8>;
@@ -79,7 +80,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let table = params.table + single.table;
   let spans = spansOf(last, last, single.packed, ALL, params.window, 32u, 1u);
   let lastBlock = last / 32u;
-  // Of the tokens that a thread weighs: a dim and a word of its codes, every other block.
+  // The thread's share of values: one word of the codes of one dim, in every other block.
   let word = local % 4u;
   let dim = dimGroup * 32u + local / 4u % 32u;
   let part = local / 128u;
@@ -104,7 +105,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var value{B} = values[(block{B} * VALUE_WORDS + dim) * 4u + word];
   // end
 
-  // The query as int8 with one scale for each 32 dims; a row of threads has a group.
+  // The query as int8 with one scale for each 32 dims; each row of threads does one group.
   let largest = lanesMax(abs(queryDim), local);
   let rounded = round(queryDim * select(0.0, 127.0 / largest, largest > 1e-30));
   let exact = lanesSum(queryDim, local);
@@ -125,7 +126,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   var most = MASKED;
   var total = 0.0;
-  // Of values' zeros.
+  // The sum of values' zeros.
   var middle = 0.0;
   var sum = 0.0;
   for (var first = spans.first; first < spans.end; first += WORKGROUP) {
@@ -147,7 +148,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (local % LANES == 0u) {
       rowMost[local / LANES] = rowsMost;
     }
-    // Weights of the last tokens have been read after this barrier.
+    // After this barrier, no thread reads the last tokens' weights.
     workgroupBarrier();
     var next = most;
     for (var i = 0u; i < ROWS; i++) {
@@ -158,7 +159,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let weight = exp2(score - next);
     let scaleZero = unpack2x16float(valueRange);
     valueRange = values[rangeAt(nextBlock, dimGroup, nextToken)];
-    // What lies in slots that the query does not see may be no number.
+    // Slots that the query does not see may hold anything, NaN too.
     total = total * rescale + select(0.0, weight, visible);
     middle = middle * rescale + select(0.0, weight * scaleZero.y, visible);
     weights[local] = select(0.0, weight * scaleZero.x, visible);
@@ -200,7 +201,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     return;
   }
-  // q8 as lib/q8.wgsl has it.
+  // q8 as in lib/q8.wgsl.
   var largestBits = vec4<u32>(0u);
   for (var i = 0u; i < 8u; i++) {
     largestBits = max(largestBits, q8Magnitudes(vec4<f32>(sums[i * 4u], sums[i * 4u + 1u], sums[i * 4u + 2u], sums[i * 4u + 3u])));
@@ -220,7 +221,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-// Where the scale and zero of a token's values lie, in words of 4 bytes.
+// The word of 4 bytes that holds the scale and zero of a token's values.
 fn rangeAt(block: u32, group: u32, token: u32) -> u32 {
   return (block * VALUE_WORDS + VALUE_SCALES_AT) * 4u + group * 32u + token % 32u;
 }
@@ -229,7 +230,7 @@ fn wordOf(dim: u32) -> u32 {
   return queryBytes[dim] | (queryBytes[dim + 1u] << 8u) | (queryBytes[dim + 2u] << 16u) | (queryBytes[dim + 3u] << 24u);
 }
 
-// A token's keys of a group against the query.
+// The product of a token's key with the query, for one group of dims.
 fn scoreOf(codes: vec4<u32>, range: u32, group: u32) -> f32 {
   let scales = queryScales[group];
   let scaleZero = unpack2x16float(range);
@@ -238,7 +239,7 @@ fn scoreOf(codes: vec4<u32>, range: u32, group: u32) -> f32 {
   return scaleZero.x * (scales.x * f32(dots) + scales.y) + scaleZero.y * scales.z;
 }
 
-// Eight codes of a dim times their tokens' weights: those of four tokens from `at` on, and of as many 16 further.
+// Eight codes of a dim times their tokens' weights: four tokens from `at` on, and the four that are 16 further.
 fn weighed(codes: u32, at: u32) -> f32 {
   let low = vec4<f32>(weights[at], weights[at + 1u], weights[at + 2u], weights[at + 3u]);
   let high = vec4<f32>(weights[at + 16u], weights[at + 17u], weights[at + 18u], weights[at + 19u]);

@@ -1,5 +1,5 @@
-// conv: a channel's last KERNEL inputs times its taps, over each run's tokens and those before it, which lie in the slot that
-// the run reads; the last KERNEL - 1 inputs go to the slot that it writes. One thread a row and channel.
+// conv: a causal convolution. Each output is the sum of a channel's last KERNEL inputs times its taps. Inputs before a run come from
+// the slot that the run reads, and its last KERNEL - 1 inputs go to the slot that it writes. One thread per row and channel.
 // lib: step, batch, activation
 // <values>
 const KERNEL: u32 = 4u;
@@ -8,7 +8,7 @@ const HAS_SILU: bool = true;
 
 struct Params {
   channels: u32,
-  // In floats; the stride is from one token's row to the next.
+  // In floats; a stride is the distance from one token's row to the next.
   xOffset: u32,
   xStride: u32,
 }
@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var i = 1u; i < step.runs && row >= run.first + run.tokens; i++) {
     run = runAt(i);
   }
-  // Of the run's inputs, after the PAST ones before it.
+  // The row's index among the run's inputs.
   let index = row - run.first;
   var sum = 0.0;
   for (var j = 0u; j < KERNEL; j++) {
@@ -51,7 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (index + PAST >= run.tokens) {
     states[stateAt(run.writeSlot, index + PAST - run.tokens, channel)] = inputAt(run, index + PAST, channel);
   }
-  // In a shorter run some inputs before it stay.
+  // A run shorter than PAST keeps some of the inputs before it.
   if (index == 0u) {
     for (var p = 0u; p + run.tokens < PAST; p++) {
       states[stateAt(run.writeSlot, p, channel)] = inputAt(run, p + run.tokens, channel);
@@ -59,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 }
 
-// 0 to PAST - 1: from before the run.
+// Inputs 0 to PAST - 1 are those before the run.
 fn inputAt(run: Run, index: u32, channel: u32) -> f32 {
   if (index >= PAST) {
     return x[params.xOffset + (run.first + index - PAST) * params.xStride + channel];

@@ -1,4 +1,4 @@
-// Measures how fast a kernel can read and write: a large buffer into another, 16 bytes at a time.
+// Measures how fast a kernel can read and write: copies a large buffer to another, 16 bytes at a time.
 // <values>
 const LOADS: u32 = 16u;
 // </values>

@@ -1,13 +1,13 @@
-// copyRows: rows of `cols` values out of a wider or longer buffer, in the form that the next operation reads. Serves
+// copyRows: copies rows of `cols` values from a wider or longer buffer, in the form that the next operation reads. Used for
 // takeOutputs (the rows that reach the output), slice, scale, one part of a concatenated product, and changes of form.
 // lib: step, batch, formed, q8, q8Threads, narrow, rowFactor
 // <values>
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.
 const OUT_FORM: u32 = 0u;
 const OUTPUTS: bool = false;
-// Rows of the copy are the rows of x that reach the output.
+// The copied rows are the rows of x that reach the output.
 const TAKES: bool = false;
-// How the columns of x lie (lib/formed.wgsl: placed).
+// How the columns of x are arranged (`placed` in lib/formed.wgsl).
 const X_SIZE: u32 = 0u;
 const X_STRIDE: u32 = 0u;
 // Values times `factor`.
@@ -17,7 +17,7 @@ const WORKGROUP: u32 = 64u;
 
 struct Params {
   cols: u32,
-  // In floats; the stride is from one token's row to the next.
+  // In floats; a stride is the distance from one token's row to the next.
   offset: u32,
   stride: u32,
   factor: f32,

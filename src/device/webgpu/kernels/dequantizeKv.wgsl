@@ -1,23 +1,23 @@
-// dequantizeKv: the 4-bit keys and values that a step sees, expanded to an f16 cache of the same pages (kv.ts has the
-// layouts); those of rq4 stay rotated. The first half of dequantize-then-attend, the baseline of `nibble bench attend`; no model runs it.
-// A workgroup does one block of 32 token slots of one KV head, keys (z = 0) or values (z = 1): 20 bytes in for each 64
-// out, all loads and stores 16 bytes a lane and neighbouring, so that it is bound by memory.
+// dequantizeKv: expands the 4-bit keys and values that a step sees to an f16 cache of the same pages (layouts: kv.ts); those of rq4
+// stay rotated. This is the first half of dequantize-then-attend, the baseline of `nibble bench attend`; no model runs it. A workgroup
+// does one block of 32 token slots of one KV head, keys (z = 0) or values (z = 1). It reads 20 bytes for each 64 that it writes; each
+// lane loads and stores 16 bytes next to its neighbours', so that memory is the bound.
 // lib: step, batch, kvCodes, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;
 const RQ4: bool = false;
-// Of the codes: 16-byte words of a block, and the word at which its scales begin.
+// 16-byte words of a block, and the word at which its scales begin.
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
 // </values>
 
 const WORKGROUP: u32 = 128u;
-// Of rq4.
+// For rq4.
 const MIDDLE: f32 = 7.5;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const CHUNKS: u32 = HEAD_DIM / 8u;
 const OUT_WORDS: u32 = CHUNKS * 32u;
-// Values in workgroup memory: [quad of tokens][dim % 8][dim / 8], with a gap against bank conflicts.
+// Values in workgroup memory: [quad of tokens][dim % 8][dim / 8], with a gap to avoid bank conflicts.
 const STRIDE: u32 = GROUPS * 4u + 1u;
 
 struct Params {
@@ -54,7 +54,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-// A thread takes a token's group of 32 dims: one word of codes becomes four of halves.
+// Each thread takes one token's group of 32 dims: one word of codes becomes four words of halves.
 fn expandKeys(at: u32, out: u32, local: u32) {
   for (var i = local; i < GROUPS * 32u; i += WORKGROUP) {
     let group = i / 32u;
@@ -71,8 +71,8 @@ fn expandKeys(at: u32, out: u32, local: u32) {
   }
 }
 
-// A word holds one dim of 32 tokens, and eight dims of one token are wanted: through workgroup memory. A thread takes eight
-// dims of four tokens.
+// A word holds one dim of 32 tokens, but eight dims of one token are written, so values go through workgroup memory. Each thread takes
+// eight dims of four tokens.
 fn expandValues(at: u32, out: u32, local: u32) {
   for (var dim = local; dim < GROUPS * 32u; dim += WORKGROUP) {
     let word = values[at + dim];

@@ -1,12 +1,12 @@
-// Rows of a table of any weight form, by id, times a number: out [tokens][cols] f32. Large tables lie in several buffers
-// ("parts"); ids outside of this part's rows are left to the other parts' dispatches.
+// embed: rows of a table of any weight form, by id, times a number: out [tokens][cols] f32. A large table has several buffers
+// ("parts"); ids outside this part's rows are left to the other parts' dispatches.
 // lib: step, batch, weight, codes
 
 // <values>
 // include: weightValues
 // </values>
 
-// Instead of an id: contract.ts.
+// Stands for an id that the device has chosen (contract.ts).
 const CHOSEN: u32 = 0xffffffffu;
 
 struct Params {
@@ -26,7 +26,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
-// One workgroup a token and 1024 values; an invocation expands four values: word `quad % 4` of a half group.
+// One workgroup per token and 1024 values. Each invocation expands four values: word `quad % 4` of half a group.
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);

@@ -1,6 +1,6 @@
-// expertMatmul over many rows: experts' weights of any form times tiles of 32 of their entries (groupPicks.wgsl), through f16
-// subgroup matrices with f32 sums. A subgroup of a workgroup owns 32 rows of one expert and all entries of the tile, so
-// that each weight is expanded once; tiles of one expert follow each other and find its weights in the GPU's cache.
+// expertMatmul for many rows: experts' weights of any form times tiles of 32 entries (groupPicks.wgsl), by f16 subgroup matrices with
+// f32 sums. Each subgroup owns 32 rows of one expert and all entries of the tile, so that each weight is expanded once. Tiles of one
+// expert follow each other and find its weights in the GPU's cache.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: weight, codes, weightTile, weightHalves, narrow
 
@@ -9,13 +9,13 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 const SUBGROUP: u32 = 32u;
 const SUBGROUPS: u32 = 4u;
 const PICKS: u32 = 2u;
-// Picks of a token read the same row of x.
+// All picks of a token read the same row of x.
 const SHARED: bool = true;
 const HAS_BIAS: bool = false;
 // </values>
 
 struct Params {
-  // Of an expert.
+  // Rows of one expert.
   rows: u32,
   groups: u32,
   // Rows of all experts before these buffers, and in them.
@@ -23,7 +23,7 @@ struct Params {
   partRows: u32,
   // Where the list of entries begins in `sorted`.
   listAt: u32,
-  // The item of `x` where the factors of its rows begin, one a token (lib/rowFactor.wgsl).
+  // The item of `x` where the factors of its rows begin, one per token (lib/rowFactor.wgsl).
   factorsAt: u32,
 }
 
@@ -32,23 +32,23 @@ struct Params {
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 // [tokens, or entries][groups * 32] f16, then [tokens] factors
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-// Of all experts.
+// For the rows of all experts.
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 // [entries][rows]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
-// groupPicks.wgsl
+// From groupPicks.wgsl.
 @group(0) @binding(7) var<storage, read> sorted: array<u32>;
 
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
 const TILE_ROWS: u32 = SUBGROUPS * 32u;
 const TILE_TOKENS: u32 = 32u;
-// Items of eight f16, one more than a row has, against bank conflicts (matmulMatrix).
+// In items of eight f16: one more than a row has, to avoid bank conflicts (see matmulMatrix).
 const STRIDE: u32 = 5u;
 var<workgroup> weightTile: array<vec4<u32>, TILE_ROWS * STRIDE>;
 var<workgroup> xTile: array<vec4<u32>, TILE_TOKENS * STRIDE>;
-// Of the tile; past its end the last one again.
+// Entries of the tile; after its end, the last one is repeated.
 var<workgroup> entries: array<u32, TILE_TOKENS>;
-// Of the expert, in the buffers and among all.
+// The expert's first row in these buffers, and among all rows.
 var<private> partRow: u32;
 var<private> firstOfExpert: u32;
 
@@ -75,10 +75,10 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
   let firstRow = place.y * TILE_ROWS;
   let mine = local / SUBGROUP * 32u;
-  // Half of a tile may be empty.
+  // The second half of a tile may be empty.
   let isLong = count > 16u;
 
-  // By 16 entries and 16 rows.
+  // Each has 16 entries and 16 rows.
   var acc00: Result;
   var acc01: Result;
   var acc10: Result;
@@ -87,7 +87,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   for (var group = 0u; group < params.groups; group++) {
     workgroupBarrier();
     store(&loads, group, local);
-    // The next tile is loaded while this one is multiplied. The last loads repeat a tile and are not used.
+    // The next tile is loaded while this one is multiplied. The last loads repeat a tile; their results are not used.
     loads = load(firstRow, 0u, TILE_TOKENS - 1u, min(group + 1u, params.groups - 1u), local);
     workgroupBarrier();
     // Columns 0..15, then 16..31.
@@ -133,7 +133,7 @@ fn xRowOf(token: u32) -> u32 {
   return select(entries[token], entries[token] / PICKS, SHARED);
 }
 
-// Writes a fragment to the entries' rows of `out`, through the weights' tile, which is free by now.
+// Writes a fragment to the entries' rows of `out`, through the weights' tile, which is no longer needed.
 fn write(fragment: Result, firstRow: u32, first: u32, count: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();

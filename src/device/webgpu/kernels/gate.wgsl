@@ -3,14 +3,14 @@
 // lib: step, activation, formed, q8, q8Threads, narrow, rowFactor
 // <values>
 const ACTIVATION: u32 = 0u;
-// Columns of `up` that a value of `gate` covers.
+// Columns of `up` for each value of `gate`.
 const EACH: u32 = 1u;
-// How the columns of either lie (lib/formed.wgsl: placed).
+// How their columns are arranged (`placed` in lib/formed.wgsl).
 const GATE_SIZE: u32 = 0u;
 const GATE_STRIDE: u32 = 0u;
 const UP_SIZE: u32 = 0u;
 const UP_STRIDE: u32 = 0u;
-// Either is the sum of N splits of a product.
+// Each is the sum of N splits of a product.
 const GATE_SPLITS: u32 = 1u;
 const UP_SPLITS: u32 = 1u;
 // 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8.
@@ -21,7 +21,7 @@ const WORKGROUP: u32 = 64u;
 
 struct Params {
   cols: u32,
-  // In floats; the stride is from one token's row to the next.
+  // In floats; a stride is the distance from one token's row to the next.
   gateOffset: u32,
   gateStride: u32,
   upOffset: u32,

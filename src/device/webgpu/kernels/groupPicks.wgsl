@@ -1,10 +1,10 @@
-// groupPicks: a step's picks by expert, for products of many rows, so that an expert's weights are read once for all of its
-// picks (expertMatmul). Entry row * PICKS + pick is a row of the product's output, [rows * PICKS, ...]. One workgroup.
+// groupPicks: sorts a step's picks by expert, for products of many rows (expertMatmul), so that an expert's weights are read once for
+// all of its picks. Entry row * PICKS + pick is a row of the product's output, [rows * PICKS, ...]. One workgroup.
 // lib: step, picks
 // <values>
 const EXPERTS: u32 = 8u;
 const PICKS: u32 = 2u;
-// Entries of a tile.
+// Entries per tile.
 const TILE: u32 = 32u;
 const OUTPUTS: bool = false;
 // </values>
@@ -18,7 +18,8 @@ struct Params {
 @group(0) @binding(1) var<uniform> step: Step;
 // [rows][PICKS ids, PICKS weights]
 @group(0) @binding(2) var<storage, read> picks: array<f32>;
-// Tiles, 0, 0, 0; of each tile its expert, where its entries begin in the list, how many they are, 0; then entries by expert.
+// Number of tiles, 0, 0, 0; for each tile its expert, where its entries begin in the list, their number, 0; then the entries by
+// expert.
 @group(0) @binding(3) var<storage, read_write> sorted: array<u32>;
 
 var<workgroup> counts: array<atomic<u32>, EXPERTS>;

@@ -1,7 +1,7 @@
-// matmulAppend: the products of q, k and v of one token, as in matmulVector, and what appendKv does with them: norms of heads, RoPE
-// of queries and keys, keys and values into the cache. It saves a dispatch per layer, which costs a single token as much as its work
-// (lab/LOG.md, 2026-11-29). A workgroup owns 64 rows of a head, 32 and those that RoPE rotates with them, half a head further: both
-// are whole groups of int4. With norms it owns a whole head. The order of heads is q, k, v.
+// matmulAppend: the products q, k and v of one token, as in matmulVector, and what appendKv does with them: norms of heads, RoPE of
+// queries and keys, storing keys and values in the cache. It saves a dispatch per layer, which costs a single token as much as its
+// work (lab/LOG.md, 2026-11-29). A workgroup owns 64 rows of a head: 32, and the 32 that RoPE rotates with them, half a head further.
+// Both are whole groups of int4. With norms it owns a whole head. The order of heads is q, k, v.
 // lib: step, batch, weight, codes, teamSum, half, int4, nibbleCodes, dot16
 
 // <values>
@@ -9,23 +9,23 @@
 const WORKGROUP: u32 = 128u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
-// Rows of weights per workgroup: 64 or HEAD_DIM; per team: half of them in either half of a head.
+// Rows of weights per workgroup: 64 or HEAD_DIM. A team has half of its rows in each half of a head.
 const UNIT: u32 = 64u;
 const ROWS: u32 = 16u;
-// x is divided by the root of its mean square.
+// x is divided by its root mean square.
 const NORMED: bool = false;
 const HEADS: u32 = 4u;
 const KV_HEADS: u32 = 2u;
 // A multiple of 64.
 const HEAD_DIM: u32 = 64u;
-// Keys and queries are normed, by heads.
+// Each head of keys and queries is normalized.
 const HEAD_NORMS: bool = false;
 // HEAD_DIM / 4, or 1 without norms.
 const NORM_WORDS: u32 = 1u;
 const HAS_BIAS: bool = false;
-// All rows / 4, or 1.
+// Rows of all heads / 4; 1 without a bias.
 const BIAS_WORDS: u32 = 1u;
-// Of the cache; else it is f16.
+// The cache is int4; otherwise f16.
 const INT4: bool = true;
 const BLOCK_WORDS: u32 = 80u;
 const SCALES_AT: u32 = 64u;
@@ -63,7 +63,7 @@ struct Params {
 @group(0) @binding(11) var<uniform> queryNorm: array<vec4<f32>, NORM_WORDS>;
 @group(0) @binding(12) var<uniform> bias: array<vec4<f32>, BIAS_WORDS>;
 
-// The workgroup's products, those of the head's second half from HALF_UNIT on.
+// The workgroup's products; those of the head's second half begin at HALF_UNIT.
 var<workgroup> made: array<f32, UNIT>;
 var<workgroup> squareSums: array<f32, 32>;
 
@@ -73,7 +73,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let lane = local % TEAM;
   let team = local / TEAM;
   let head = place.x / (HEAD_DIM / UNIT);
-  // In the first half of the head.
+  // The first dim, in the first half of the head.
   let firstDim = place.x % (HEAD_DIM / UNIT) * HALF_UNIT;
   let isValue = head >= HEADS + KV_HEADS;
   let groups = params.groups;
@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     rows[r] = head * HEAD_DIM + firstDim + team * EACH + r % EACH + r / EACH * HALF_HEAD;
   }
 
-  // What threads need in the end is loaded together with the weights.
+  // What threads need at the end is loaded together with the weights.
   let dim = firstDim + local % HALF_UNIT + local / HALF_UNIT % 2u * HALF_HEAD;
   var turn = vec2<f32>(1.0, 0.0);
   var block = 0u;
@@ -173,7 +173,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   if (local < UNIT) {
     let own = made[local];
     let other = made[local ^ HALF_UNIT];
-    // The cosine, and in the first half the negative sine.
+    // Times the cosine, and the sine, which is negative for the first half.
     turned = own * turn.x + other * select(turn.y, -turn.y, local < HALF_UNIT);
   }
   if (head < HEADS) {
@@ -196,7 +196,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 }
 
-// The head in `made`, whole.
+// Normalizes the head in `made`.
 fn normHead(isQuery: bool, local: u32) {
   if (local < 32u) {
     var sum = 0.0;
@@ -229,7 +229,7 @@ fn storeKey(block: u32, token: u32, dim: u32, local: u32) {
     }
     return;
   }
-  // Four threads per group have the first dims of words.
+  // In each group, four threads have the first dim of a word.
   if (local % 32u >= 16u || local % 4u != 0u) {
     return;
   }
@@ -245,7 +245,7 @@ fn storeKey(block: u32, token: u32, dim: u32, local: u32) {
   }
 }
 
-// held: the word that the dim's codes of eight tokens share.
+// held: the present word, which has the codes of this dim for eight tokens.
 fn storeValue(block: u32, token: u32, dim: u32, held: u32, local: u32) {
   if (!INT4) {
     if (local % 2u == 0u) {

@@ -1,6 +1,6 @@
-// Weights of any form times up to 32 tokens of f16 activations, through f16 subgroup matrices with f32 sums: steps of several
-// texts that generate. A workgroup owns 128 rows, a subgroup 32 of them and all tokens, so that each weight is read and expanded
-// once; columns are split over workgroups until they fill a GPU, and sumSplits adds the splits.
+// Weights of any form times up to 32 tokens of f16 activations, by f16 subgroup matrices with f32 sums: for steps in which several
+// texts generate. A workgroup owns 128 rows, a subgroup 32 of them and all tokens, so that each weight is read and expanded once.
+// Columns are split over enough workgroups to fill a GPU, and sumSplits adds the splits.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightTile, weightHalves, narrow
 
@@ -8,7 +8,7 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 // include: weightValues
 const SUBGROUP: u32 = 32u;
 const OUTPUTS: bool = false;
-// Parts of the columns. 1: the sums are the product.
+// Number of splits of the columns. 1: the sums are the product.
 const SPLITS: u32 = 1u;
 const HAS_BIAS: bool = false;
 // </values>
@@ -21,11 +21,11 @@ const SUBGROUPS: u32 = 4u;
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
 const TILE_ROWS: u32 = 128u;
 const TILE_TOKENS: u32 = 32u;
-// Items of eight f16, one more than a row has, against bank conflicts (matmulMatrix).
+// In items of eight f16: one more than a row has, to avoid bank conflicts (see matmulMatrix).
 const STRIDE: u32 = 5u;
 var<workgroup> weightTile: array<vec4<u32>, TILE_ROWS * STRIDE>;
 var<workgroup> xTile: array<vec4<u32>, TILE_TOKENS * STRIDE>;
-// Of the tile's tokens.
+// For the tile's tokens.
 var<workgroup> factors: array<f32, TILE_TOKENS>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
@@ -43,12 +43,12 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let firstGroup = params.groups * place.z / SPLITS;
   let endGroup = params.groups * (place.z + 1u) / SPLITS;
 
-  // The loop's barriers come before its use.
+  // Barriers of the loop below come before these are read.
   for (var i = local; i < TILE_TOKENS; i += WORKGROUP) {
     factors[i] = bitcast<f32>(x[params.factorsAt + min(firstToken + i, tokens - 1u)].x);
   }
 
-  // By 16 tokens and 16 rows.
+  // Each has 16 tokens and 16 rows.
   var acc00: Result;
   var acc01: Result;
   var acc10: Result;
@@ -97,7 +97,7 @@ fn xRowOf(token: u32) -> u32 {
   return token;
 }
 
-// Writes a fragment to `out`, through the weights' tile, which is free by now; offset: its first token of the tile.
+// Writes a fragment to `out`, through the weights' tile, which is no longer needed. offset: the fragment's first token in the tile.
 fn write(fragment: Result, split: u32, firstRow: u32, firstToken: u32, offset: u32, tokens: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();

@@ -1,6 +1,6 @@
-// f32, f16 and bf16 weights times few tokens of f32 activations, summed in f32. A team of TEAM invocations owns ROWS
-// rows; a lane takes 16 bytes of each row at a time. Rows of weights are padded with zeros to whole groups of 32.
-// Of experts (expertMatmul): the rows of one expert for each entry of `picks`, which are rows of out; a token is an entry.
+// f32, f16 and bf16 weights times a few tokens of f32 activations, summed in f32. A team of TEAM invocations owns ROWS rows; a lane
+// takes 16 bytes of each row at a time. Rows of weights are padded with zeros to whole groups of 32. With experts (expertMatmul), each
+// entry of `picks` is multiplied with its expert's rows and is a row of out.
 // lib: step, weight, teamSum, picks
 
 // <values>
@@ -11,16 +11,16 @@ const WORKGROUP: u32 = 128u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
 const ROWS: u32 = 2u;
-// Tokens of a workgroup.
+// Tokens per workgroup.
 const TOKENS: u32 = 1u;
 const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
 // cols is a multiple of 4, so that a token begins with a whole vec4.
 const ALIGNED: bool = true;
-// Experts of the weights, with `rows` each; 0: it is one matrix. Then TOKENS is 1.
+// Number of experts, with `rows` rows each; TOKENS is then 1. 0: one matrix.
 const EXPERTS: u32 = 0u;
 const PICKS: u32 = 1u;
-// Picks of a token read the same row of x.
+// All picks of a token read the same row of x.
 const SHARED: bool = false;
 // </values>
 
@@ -29,9 +29,9 @@ struct Params {
   cols: u32,
   groups: u32,
   outCols: u32,
-  // Of `out`, where row 0 goes.
+  // The column of `out` for row 0.
   firstColumn: u32,
-  // Of experts: rows of all of them before this buffer, and in it.
+  // For experts: rows of all experts before this buffer, and in it.
   partFirst: u32,
   partRows: u32,
 }
@@ -47,7 +47,7 @@ struct Params {
 // [tokens][PICKS ids, PICKS weights]
 @group(0) @binding(6) var<storage, read> picks: array<f32>;
 
-// vec4s of a group of 32 weights, and values of a vec4.
+// vec4s per group of 32 weights, and values per vec4.
 const CHUNKS: u32 = select(4u, 8u, CODES == F32);
 const CHUNK: u32 = 32u / CHUNKS;
 

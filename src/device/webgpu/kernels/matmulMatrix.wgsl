@@ -1,16 +1,16 @@
-// Weights of any form times many tokens of f16 activations, through f16 subgroup matrices with f32 sums. A workgroup owns
-// 128 rows x 32 tokens a subgroup; weights are expanded to f16 in workgroup memory, 32 columns at a time.
-// out = x [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x
-// have factors (lib/rowFactor.wgsl); a tile in which they are not all 1 is written like tiles at the edge. z counts splits of
-// columns, each with a product of its own, which sumSplits adds up.
+// Weights of any form times many tokens of f16 activations, by f16 subgroup matrices with f32 sums. A workgroup owns 128 rows and, per
+// subgroup, 32 tokens; weights are expanded to f16 in workgroup memory, 32 columns at a time. out = x [tokens x cols] times weight
+// [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x have factors (lib/rowFactor.wgsl); a
+// tile in which they are not all 1 is written like tiles at the edge. z is the split of the columns; each split has its own product,
+// and sumSplits adds them.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightTile, weightHalves, narrow
 
 // <values>
 // include: weightValues
 const SUBGROUP: u32 = 32u;
-// Subgroups of a workgroup, each with 32 tokens of its own and all 128 rows: offsets of weights in the tile are constants, which
-// Dawn need not guard with an `if` around each load (lab/LOG.md: 93 -> 160 TFLOP/s on H100, 2026-11-23).
+// Each subgroup has its own 32 tokens and all 128 rows, so that offsets of weights in the tile are constants: Dawn puts an `if` around
+// each matrix load with a variable offset (lab/LOG.md: 93 -> 160 TFLOP/s on H100, 2026-11-23).
 const SUBGROUPS: u32 = 4u;
 const HAS_BIAS: bool = false;
 // Rows are the step's outputs, not its tokens.
@@ -24,12 +24,12 @@ const OUTPUTS: bool = false;
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
 const TILE_ROWS: u32 = 128u;
 const TILE_TOKENS: u32 = SUBGROUPS * 32u;
-// Items of eight f16; a row of a tile is 32 columns and one item more, so that the eight rows that a matrix load takes at once
-// lie in different banks.
+// In items of eight f16. A row of a tile has 32 columns and one more item, so that the eight rows that a matrix load takes at once are
+// in different banks.
 const STRIDE: u32 = 5u;
 var<workgroup> weightTile: array<vec4<u32>, TILE_ROWS * STRIDE>;
 var<workgroup> xTile: array<vec4<u32>, TILE_TOKENS * STRIDE>;
-// Whether a factor of the tile is not 1.
+// Whether any factor of the tile differs from 1.
 var<workgroup> scaledRows: atomic<u32>;
 var<workgroup> isScaled: u32;
 
@@ -41,14 +41,14 @@ alias Result = subgroup_matrix_result<f32, 16, 16>;
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
         @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
-  // Workgroups that run together share weights: tokens vary fastest.
+  // Tokens vary fastest, so that workgroups that run together share weights.
   let firstToken = place.x * TILE_TOKENS;
   let firstRow = place.y * TILE_ROWS;
   let subgroup = local / SUBGROUP;
   let xAt = subgroup * 32u * STRIDE;
   noteFactors(firstToken, local);
 
-  // By rows and tokens. Not an array: arrays that loops index live in memory, not in registers (28 -> 97 TFLOP/s).
+  // Rows by tokens. Not an array: an array that a loop indexes is in memory, not in registers (28 -> 97 TFLOP/s).
   // each R 0..7
   var acc{R}0: Result; var acc{R}1: Result;
   // end
@@ -58,8 +58,8 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) count:
   for (var group = place.z * splitGroups; group < end; group++) {
     workgroupBarrier();
     store(&loads, group, local);
-    // The next tile is loaded while this one is multiplied. The last loads repeat a tile and are not used. Before the
-    // barrier: 242 -> 250 TFLOP/s for q4_0; floats, of which there are more, are loaded after it: 169 -> 209.
+    // The next tile is loaded while this one is multiplied. The last loads repeat a tile; their results are not used. Loading before
+    // the barrier: 242 -> 250 TFLOP/s for q4_0. Floats, which are more bytes, are loaded after it: 169 -> 209.
     let following = min(group + 1u, end - 1u);
     if (CODES < F32) {
       loads = load(firstRow, firstToken, params.tokens - 1u, following, local);
@@ -116,7 +116,7 @@ fn factorOfToken(token: u32) -> f32 {
   return bitcast<f32>(x[params.factorsAt + token].x);
 }
 
-/// Whether the step's tokens of the tile have factors; the result is read after the barriers of the groups.
+/// Notes whether the tile's tokens of this step have factors; the result is read after the groups' barriers.
 fn noteFactors(firstToken: u32, local: u32) {
   let live = min(select(step.tokens, step.outputs, OUTPUTS), params.tokens);
   if (local == 0u) {
@@ -130,7 +130,7 @@ fn noteFactors(firstToken: u32, local: u32) {
   }
 }
 
-/// Writes a fragment at the edge of `out`, with factors or with a bias: through the weights' tile, which is free by now.
+/// Writes a fragment at the edge of `out`, or with factors or a bias, through the weights' tile, which is no longer needed.
 fn writeEdge(fragment: Result, base: u32, firstRow: u32, firstToken: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();

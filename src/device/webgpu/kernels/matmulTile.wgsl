@@ -1,6 +1,6 @@
-// Any weights times many tokens of f32 activations, for devices without subgroup matrices. A workgroup owns 64 rows x 32 tokens,
-// an invocation 4 x 4 of them; weights are expanded 32 columns at a time into workgroup memory. Of experts (expertMatmul): 32
-// entries of one expert, as groupPicks has sorted them, for tokens.
+// Weights of any type times many tokens of f32 activations, for devices without subgroup matrices. A workgroup owns 64 rows x 32
+// tokens, an invocation 4 x 4 of them; weights are expanded into workgroup memory, 32 columns at a time. With experts (expertMatmul),
+// a workgroup has 32 entries of one expert, in the order of groupPicks, instead of tokens.
 // lib: weight, codes, fourWeights
 
 // <values>
@@ -10,7 +10,7 @@ const HAS_BIAS: bool = false;
 const ALIGNED: bool = true;
 // The weights are experts with `rows` each; out is [entries][rows].
 const EXPERTS: bool = false;
-// Entries of a token that read its row of x; 1: each has its own.
+// How many entries of a token read the same row of x; 1: each has its own.
 const SHARED: u32 = 1u;
 // </values>
 
@@ -18,12 +18,12 @@ struct Params {
   rows: u32,
   cols: u32,
   groups: u32,
-  // Tokens that x and out have room for.
+  // Tokens for which x and out have room.
   tokens: u32,
   outCols: u32,
-  // Of `out`, where row 0 goes.
+  // The column of `out` for row 0.
   firstColumn: u32,
-  // Of experts: rows of all of them before these buffers, and in them; where the list of entries begins in `sorted`.
+  // For experts: rows of all experts before these buffers, and in them; where the list of entries begins in `sorted`.
   partFirst: u32,
   partRows: u32,
   listAt: u32,
@@ -33,7 +33,7 @@ struct Params {
 
 const TILE_ROWS: u32 = 64u;
 const TILE_TOKENS: u32 = 32u;
-// By column, then by row or token: [32][64] and [32][32]. 12 KiB.
+// [column][row] and [column][token], 12 KiB.
 var<workgroup> weightTile: array<f32, 32u * TILE_ROWS>;
 var<workgroup> xTile: array<f32, 32u * TILE_TOKENS>;
 
@@ -41,7 +41,7 @@ var<workgroup> xTile: array<f32, 32u * TILE_TOKENS>;
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
   let firstRow = place.x * TILE_ROWS;
-  // Tokens, or places in the list.
+  // Tokens, or positions in the list.
   var firstToken = place.y * TILE_TOKENS;
   var lastToken = params.tokens - 1u;
   var base = 0u;
@@ -70,9 +70,9 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
 
   for (var group = 0u; group < params.groups; group++) {
     workgroupBarrier();
-    // Two invocations a row: elements 0..15 and 16..31.
+    // Two invocations per row: elements 0..15 and 16..31.
     expand(base + min(firstRow + local / 2u, params.rows - 1u), group, local % 2u, local / 2u);
-    // Four invocations a token, eight columns each.
+    // Four invocations per token, eight columns each.
     for (var i = 0u; i < 2u; i++) {
       let col = local % 4u * 8u + i * 4u;
       let values = xAt(xRow, group * 32u + col);
@@ -111,7 +111,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 }
 
-/// Half a group of a row into the tile's place for that row.
+/// Expands half a group of a row into the tile. place: the row's index in the tile.
 fn expand(row: u32, group: u32, half: u32, place: u32) {
   let scale = halfScale(row, group, half);
   for (var w = 0u; w < 4u; w++) {

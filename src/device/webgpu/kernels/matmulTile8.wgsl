@@ -1,7 +1,7 @@
-// Quantized weights times many tokens of f32 activations by 8x8x8 subgroup matrices of float32, which Metal has. A workgroup is one
-// subgroup of 32 and owns 32 rows x 32 tokens, in 16 matrices; of each 32 columns a lane expands a row of weights and copies a
-// token into workgroup memory. Each register of a lane has a name: indexed in a loop, they would live in memory. Of experts
-// (expertMatmul): 32 entries of one expert, as groupPicks has sorted them, for tokens.
+// Quantized weights times many tokens of f32 activations, by 8x8x8 subgroup matrices of float32, which Metal has. A workgroup is one
+// subgroup of 32 and owns 32 rows x 32 tokens, in 16 matrices. For each 32 columns, a lane expands one row of weights and copies one
+// token into workgroup memory. Each register of a lane has a name: an array that a loop indexes would be in memory. With experts
+// (expertMatmul), a workgroup has 32 entries of one expert, in the order of groupPicks, instead of tokens.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: weight, codes, fourWeights, floatCodes
 
@@ -10,19 +10,19 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 const HAS_BIAS: bool = false;
 // The weights are experts with `rows` each; out is [entries][rows].
 const EXPERTS: bool = false;
-// Entries of a token that read its row of x; 1: each has its own.
+// How many entries of a token read the same row of x; 1: each has its own.
 const SHARED: u32 = 1u;
 // </values>
 
 struct Params {
   rows: u32,
   groups: u32,
-  // Tokens that x and out have room for.
+  // Tokens for which x and out have room.
   tokens: u32,
   outCols: u32,
-  // Of `out`, where row 0 goes.
+  // The column of `out` for row 0.
   firstColumn: u32,
-  // Of experts: rows of all of them before these buffers, and in them; where the list of entries begins in `sorted`.
+  // For experts: rows of all experts before these buffers, and in them; where the list of entries begins in `sorted`.
   partFirst: u32,
   partRows: u32,
   listAt: u32,
@@ -34,9 +34,9 @@ alias Left = subgroup_matrix_left<f32, 8, 8>;
 alias Right = subgroup_matrix_right<f32, 8, 8>;
 alias Result = subgroup_matrix_result<f32, 8, 8>;
 
-// Rows of 32 floats, in vec4s, with a gap against bank conflicts.
+// Rows of 32 floats, in vec4s, with a gap to avoid bank conflicts.
 const STRIDE: u32 = 9u;
-// [row][column]; at last products [token][row].
+// [row][column]; at the end products [token][row].
 var<workgroup> weightTile: array<vec4<f32>, 32u * STRIDE>;
 // [token][column]
 var<workgroup> xTile: array<vec4<f32>, 32u * STRIDE>;
@@ -45,7 +45,7 @@ var<workgroup> xTile: array<vec4<f32>, 32u * STRIDE>;
 fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   prepareCodes(lane);
   let firstRow = place.x * 32u;
-  // Tokens, or places in the list.
+  // Tokens, or positions in the list.
   var firstToken = place.y * 32u;
   var count = params.tokens - firstToken;
   var base = 0u;

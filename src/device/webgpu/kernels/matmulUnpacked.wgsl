@@ -1,7 +1,7 @@
-// Packed weights times few rows of f32 activations, by float arithmetic: for GPUs on which integer dot products are emulated
-// (Apple's). A team of TEAM invocations owns four rows of weights; lane i takes the groups i, i + TEAM, ... of each. Codes
-// become floats once for all tokens. Sums have names, as in matmulFew. Of experts (expertMatmul): the rows of one expert for each
-// entry of `picks`, which are rows of out.
+// Packed weights times a few rows of f32 activations, in float arithmetic: for GPUs that emulate integer dot products (Apple's). A
+// team of TEAM invocations owns four rows of weights; lane i takes the groups i, i + TEAM, ... of each. Codes become floats once for
+// all tokens. Sums have names, as in matmulFew. With experts (expertMatmul), each entry of `picks` is multiplied with its expert's
+// rows and is a row of out.
 // lib: step, weight, codes, teamSum, floatCodes, picks, nibbleCodes, scalesAt
 
 // <values>
@@ -9,29 +9,29 @@
 const WORKGROUP: u32 = 32u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
-// Tokens of a workgroup: 1 to 4.
+// Tokens per workgroup: 1 to 4.
 const TOKENS: u32 = 1u;
 const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
-// Experts of the weights, with `rows` each; 0: it is one matrix.
+// Number of experts, with `rows` rows each; 0: one matrix.
 const EXPERTS: u32 = 0u;
 const PICKS: u32 = 1u;
-// Picks of a token that read its row of x; 1: each has its own.
+// How many picks of a token read the same row of x; 1: each has its own.
 const SHARED: u32 = 1u;
 // </values>
 
-// Nibbles are the codes themselves; others become int8 first.
+// Nibbles are used as they are; other codes become int8 first.
 const DIRECT: bool = CODES == NIBBLES;
-// Subtracted from codes before they are multiplied; where groups have an offset, that includes it.
+// Subtracted from codes before they are multiplied. 0 if groups have an offset, which includes it.
 const MIDDLE: f32 = select(BIAS, 0.0, HAS_OFFSET);
 
 struct Params {
   rows: u32,
   groups: u32,
   outCols: u32,
-  // Of `out`, where row 0 goes.
+  // The column of `out` for row 0.
   firstColumn: u32,
-  // Of experts: rows of all of them before these buffers, and in them.
+  // For experts: rows of all experts before these buffers, and in them.
   partFirst: u32,
   partRows: u32,
 }
@@ -42,14 +42,14 @@ struct Params {
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 // [tokens][groups * 32]
 @group(0) @binding(4) var<storage, read> x: array<vec4<f32>>;
-// [outCols], or of all experts
+// [outCols], or the rows of all experts
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
 // [tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 // [tokens][PICKS ids, PICKS weights]
 @group(0) @binding(7) var<storage, read> picks: array<f32>;
 
-// A part of a group of four rows as floats: DIRECT the eight codes of word w, else four of word w of either half.
+// Part of a group of four rows, as floats. DIRECT: the eight codes of word w; otherwise four of word w of each half.
 struct Part {
   a0: vec4<f32>,
   a1: vec4<f32>,
@@ -61,7 +61,7 @@ struct Part {
   b3: vec4<f32>,
 }
 
-// Of four rows: sums of a group's codes times activations, by place.
+// For four rows: sums of a group's codes times activations, by the code's position in its word.
 struct Sums {
   row0: vec4<f32>,
   row1: vec4<f32>,
@@ -69,7 +69,7 @@ struct Sums {
   row3: vec4<f32>,
 }
 
-// Codes of one row's group, and the same for rows that repeat.
+// The codes of a group of one row.
 struct Words {
   low: vec4<u32>,
   high: vec4<u32>,
@@ -84,7 +84,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let firstToken = place.z * TOKENS;
   // Tokens and rows past the end repeat the last one and are not written.
   var lastToken = select(step.tokens, step.outputs, OUTPUTS) - 1u;
-  // Of weights and bias.
+  // The first row of weights and bias.
   var base = 0u;
   var biasAt = params.firstColumn;
   if (EXPERTS > 0u) {
@@ -122,12 +122,12 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     var sums1 = Sums();
     var sums2 = Sums();
     var sums3 = Sums();
-    // Of the tokens' activations: sums of a group's halves.
+    // Sums of the tokens' activations, for each half of the group.
     var halves0 = vec2<f32>();
     var halves1 = vec2<f32>();
     var halves2 = vec2<f32>();
     var halves3 = vec2<f32>();
-    // Written out: codes indexed at run time would live in memory.
+    // Written out, because codes indexed at run time would be in memory.
     let at = group * 8u;
     let part0 = partOf(words0, words1, words2, words3, 0u);
     sums0 = product(part0, sums0, x[x0 + at + 0u], x[x0 + at + 4u], &halves0);
@@ -221,7 +221,7 @@ fn product(part: Part, sums: Sums, low: vec4<f32>, high: vec4<f32>, halves: ptr<
     byHalves(part.a2 * a, part.b2 * b, sums.row2), byHalves(part.a3 * a, part.b3 * b, sums.row3));
 }
 
-// Where nibbles stand: the first half's in x and z, the second's in y and w.
+// Nibbles of a group's first half are in x and z, those of the second in y and w.
 fn byHalves(low: vec4<f32>, high: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
   return sum + vec4<f32>(low.x + low.y, high.x + high.y, low.z + low.w, high.z + high.w);
 }

@@ -1,10 +1,10 @@
-// Packed weights times one token of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the
-// groups i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum a row and token.
-// Of experts (expertMatmul): the rows of one expert for each entry of `picks`, which are rows of x and out.
-// Joined with the operation that reads the products (JOIN), a workgroup owns 32 of them, a group of q8: ADD_NORM adds them to a
-// row, stores the sum, and the sum times the next norm's weight as q8; GATE does the same with gate and up. The result of
-// ADD_NORM is not yet divided by the root of the row's mean square, which is unknown until all workgroups are done: each group
-// stores its sum of squares, and the products that read it (NORMED) add those up and divide. (RMSNorm, arXiv 1910.07467)
+// Packed weights times one token of q8 activations (lib/q8.wgsl). A team of TEAM invocations owns ROWS rows; lane i takes the groups
+// i, i + TEAM, ... of each, so that a team reads whole cache lines. Integer dot products, one f32 sum per row and token. With experts
+// (expertMatmul), each entry of `picks` is multiplied with its expert's rows, and is a row of x and out. JOIN: the kernel also does
+// the operation that reads the products, and a workgroup owns 32 of them, one group of q8. ADD_NORM adds them to a row and stores the
+// sum, and as q8 the sum times the next norm's weight. GATE stores activation(gate) * up as q8. The result of ADD_NORM is not yet
+// divided by the row's root mean square, which is unknown until all workgroups are done: each group stores its sum of squares, and the
+// products that read it (NORMED) add these and divide. (RMSNorm, arXiv 1910.07467)
 // lib: weight, codes, teamSum, picks, q8, activation, nibbleCodes, dot16
 
 // <values>
@@ -16,41 +16,41 @@ const ROWS: u32 = 4u;
 // Groups of a row that a lane loads before it computes.
 const UNROLL: u32 = 1u;
 const HAS_BIAS: bool = false;
-// Experts of the weights, with `rows` each; 0: it is one matrix.
+// Number of experts, with `rows` rows each; 0: one matrix.
 const EXPERTS: u32 = 0u;
 const PICKS: u32 = 1u;
-// x is divided by the root of its mean square.
+// x is divided by its root mean square.
 const NORMED: bool = false;
 // 0: nothing, 1: ADD_NORM, 2: GATE.
 const JOIN: u32 = 0u;
 // ADD_NORM: the norm has a weight.
 const HAS_GAIN: bool = false;
-// GATE: of lib/activation.wgsl.
+// GATE: one of lib/activation.wgsl.
 const ACTIVATION: u32 = 0u;
 // </values>
 
 const ADD_NORM: u32 = 1u;
 const GATE: u32 = 2u;
-// Of `out`, of a team.
+// Columns of `out` per team.
 const EACH: u32 = select(ROWS, ROWS / 2u, JOIN == GATE);
 
 struct Params {
   rows: u32,
   groups: u32,
   outCols: u32,
-  // Of `out`, where row 0 goes.
+  // The column of `out` for row 0.
   firstColumn: u32,
-  // Of experts: rows of all of them before these buffers, and in them; groups of a token of x, and of a pick's (0: all picks
-  // read the same).
+  // For experts: rows of all experts before these buffers, and in them; groups of x per token, and per pick (0: all picks read the
+  // same).
   partFirst: u32,
   partRows: u32,
   xGroups: u32,
   pickGroups: u32,
   // NORMED
   epsilon: f32,
-  // ADD_NORM: of the sum.
+  // ADD_NORM: the factor of the sum.
   factor: f32,
-  // GATE: the first rows of both, and what bounds their products.
+  // GATE: the first rows of gate and up, and the limit of the clamped gate.
   gateRow: u32,
   upRow: u32,
   limit: f32,
@@ -60,17 +60,17 @@ struct Params {
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> scales: array<u32>;
 @group(0) @binding(4) var<storage, read> x: array<vec4<u32>>;
-// [outCols], or of all experts
+// [outCols], or the rows of all experts
 @group(0) @binding(5) var<storage, read> bias: array<f32>;
-// [outCols], or [entries][rows], f32; joined: [rows] q8.
+// [outCols], or [entries][rows], f32; JOIN: [rows] q8.
 @group(0) @binding(6) var<storage, read_write> out: array<u32>;
-// [tokens][PICKS ids, PICKS weights]; ADD_NORM: [rows], what the products are added to.
+// [tokens][PICKS ids, PICKS weights]; ADD_NORM: [rows], to which the products are added.
 @group(0) @binding(7) var<storage, read> picks: array<f32>;
 // ADD_NORM, [rows]: the norm's weight, and the sum.
 @group(0) @binding(8) var<storage, read> gain: array<f32>;
 @group(0) @binding(9) var<storage, read_write> sum: array<f32>;
 
-// Joined: the workgroup's products, of GATE all of gate before those of up; then what becomes q8, and (ADD_NORM) squares.
+// JOIN: the workgroup's products (GATE: those of gate, then those of up); then the values that become q8, and (ADD_NORM) squares.
 var<workgroup> made: array<f32, 64>;
 var<workgroup> codeSums: array<i32, 8>;
 
@@ -80,7 +80,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   let lane = local % TEAM;
   let firstRow = ((place.x + place.y * 65535u) * (WORKGROUP / TEAM) + local / TEAM) * EACH;
   let groups = params.groups;
-  // Of weights, bias, x and out.
+  // The first rows of weights, bias, x and out.
   var base = 0u;
   var biasAt = params.firstColumn;
   var outAt = params.firstColumn;
@@ -107,7 +107,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
     }
   }
 
-  // Loaded early: their latency is long.
+  // Loaded early, to hide their latency.
   var addedTo = 0.0;
   var weight = 1.0;
   if (JOIN == ADD_NORM) {
@@ -219,7 +219,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 }
 
-// The 32 values in `made`, as a group of q8, a thread for each word of codes.
+// Stores the 32 values in `made` as a group of q8; one thread per word of codes.
 fn storeGroup(group: u32, groups: u32, local: u32) {
   let first = 4u * group;
   var largest = vec4<u32>(0u);

@@ -1,15 +1,15 @@
-// packKv: whole pages of a packed cache, from f16 vectors to codes: keys by channel, values rotated, bit for
-// bit as src/cache/codec-channel.ts and codec-rotated.ts have them. A workgroup does one page of one KV head: x counts the
-// step's blocks to pack, y is [keys of each KV head, values of each KV head].
+// packKv: encodes whole pages of f16 vectors for a packed cache, keys by channel and values rotated, with the same bits as
+// src/cache/codec-channel.ts and codec-rotated.ts. A workgroup does one page of one KV head: x is the block among those that the step
+// packs, y is [keys of each KV head, values of each KV head].
 // lib: step, batch, half, rotation, hadamard, encode
 // <values>
 const KV_HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 const KEY_BITS: u32 = 4u;
 const VALUE_BITS: u32 = 4u;
-// Numbers that are held of a key.
+// Dims that the cache holds of a key.
 const KEY_DIM: u32 = 64u;
-// Of a page that is not packed, of values and of keys.
+// Words of a page that is not packed: of its values, and of its keys.
 const BLOCK_WORDS: u32 = 256u;
 const KEY_BLOCK_WORDS: u32 = 256u;
 const KEY_WORDS: u32 = 80u;
@@ -20,14 +20,14 @@ const VALUE_SCALES_AT: u32 = 64u;
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
-// Tokens at a time, 32 lanes each.
+// Tokens that are handled at a time, each by 32 lanes.
 const ROWS: u32 = 4u;
 const SIZE: u32 = 128u;
-// Of rotated codes.
+// For rotated codes.
 const CODE_BITS: u32 = VALUE_BITS;
 const RQ4: bool = true;
 const MOST_KEY_CODE: u32 = (1u << KEY_BITS) - 1u;
-// 3 bits: where the third words begin in a block, as lib/planes.wgsl reads them.
+// 3 bits: where the third words begin in a block (lib/planes.wgsl).
 const KEY_HIGHS_AT: u32 = (KEY_GROUPS + 1u) / 2u * 32u;
 const VALUE_HIGHS_AT: u32 = GROUPS * 16u;
 const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
@@ -50,12 +50,12 @@ struct Params {
 
 // Vectors of ROWS tokens.
 var<workgroup> vectors: array<f32, ROWS * HEAD_DIM>;
-// Of each dim of keys its scale, and its zero in the bits above.
+// For each dim of keys its scale, and in the bits above it its zero.
 var<workgroup> channels: array<u32, KEY_GROUPS * 32u>;
 // Bits of the tokens' scales.
 var<workgroup> scales: array<u32, 32>;
 
-// Of a scale its 8 bits.
+// The 8 bits of a scale.
 struct Channel {
   scale: u32,
   zero: i32,
@@ -64,7 +64,7 @@ struct Channel {
 @compute @workgroup_size(SIZE)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let pack = packAt(workgroup.x);
-  // No later row sees it, and its page may belong to another text.
+  // No later row sees this block, and its page may already belong to another text.
   if (params.window > 0u && pack.position >= pack.block * 32u + 31u + params.window) {
     return;
   }
@@ -83,7 +83,7 @@ fn halfOf(word: u32, index: u32) -> f32 {
 }
 
 fn keyAt(source: u32, token: u32, d: u32) -> f32 {
-  // Clamped to what the largest scales hold.
+  // Clamped to what the largest scale can represent.
   return clamp(halfOf(recentKeys[source + (d / 8u * 32u + token) * 4u + d % 8u / 2u], d), -32000.0, 32000.0);
 }
 
@@ -106,7 +106,7 @@ fn packKeys(source: u32, to: u32, local: u32) {
   for (var i = local; i < KEY_GROUPS * 16u; i += SIZE) {
     keys[to + KEY_SCALES_AT * 4u + i] = channels[i * 2u] | (channels[i * 2u + 1u] << 16u);
   }
-  // A thread does a group of a token.
+  // Each thread does one group of one token.
   for (var item = local; item < KEY_GROUPS * 32u; item += SIZE) {
     let token = item % 32u;
     let group = item / 32u;
@@ -131,7 +131,7 @@ fn packKeys(source: u32, to: u32, local: u32) {
   }
 }
 
-// With code `i` of 32. 4 bits: in the low half of byte i, or the high one of byte i - 16. 3 bits: as lib/planes.wgsl says.
+// Adds code `i` of 32. 4 bits: in the low half of byte i, or the high half of byte i - 16. 3 bits: see lib/planes.wgsl.
 fn withCode(codes: vec4<u32>, code: u32, i: u32, bits: u32) -> vec4<u32> {
   var more = codes;
   if (bits == 3u) {
@@ -152,11 +152,11 @@ fn keyCode(source: u32, token: u32, d: u32) -> u32 {
   return u32(ratio(keyAt(source, token, d), channels[d] & 0xffu) - extractBits(i32(channels[d]), 8u, 8u));
 }
 
-// x / scale, rounded: scale is M 2^e with M from 8 to 15.
+// x / scale, rounded; scale is M 2^e with M from 8 to 15.
 fn ratio(x: f32, scale: u32) -> i32 {
   let mantissa = 8 + i32(scale & 7u);
   let w = i32(round(x * powerOfTwo(22 - i32(scale >> 3u))));
-  // Whole numbers are divided; the quotient is above -256.
+  // A division of integers, exact; 256 is added and subtracted to keep the quotient positive.
   return (2 * w + (16 + 256 * 32) * mantissa) / (32 * mantissa) - 256;
 }
 
@@ -165,7 +165,7 @@ fn channelOf(low: f32, high: f32) -> Channel {
   let range = high - low;
   let largest = max(abs(low), abs(high));
   let need = max(range / f32(MOST_KEY_CODE), largest / 128.0);
-  // One below what an inexact division gives; 2^-14 is the first.
+  // One less than what an inexact division gives; the first scale is 2^-14.
   var scale = u32(max(8, i32(bitcast<u32>(need) >> 20u) - 112 * 8 - 1));
   for (; scale < 0xf7u; scale++) {
     let value = halfValue(scale << 7u);
@@ -180,7 +180,7 @@ fn channelOf(low: f32, high: f32) -> Channel {
   return Channel(scale, ratio(low, scale));
 }
 
-// A thread gathers the codes of its dims from the rows.
+// Each thread gathers the codes of its dims from the rows.
 fn packValues(source: u32, to: u32, local: u32) {
   let row = local / 32u;
   let lane = local % 32u;

@@ -1,4 +1,4 @@
-// Measures how fast a kernel can read: a large buffer once, 16 bytes a load, LOADS loads in flight an invocation.
+// Measures how fast a kernel can read: reads a large buffer once, 16 bytes per load, with LOADS loads of each invocation in flight.
 // <values>
 const LOADS: u32 = 16u;
 // </values>

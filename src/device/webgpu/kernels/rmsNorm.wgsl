@@ -1,11 +1,11 @@
-// rmsNorm, with the addition and norm before it in a block: out = norm(x + norm(added) * addedWeight) * weight. The sum is
-// written too (the residual stream); without HAS_ADD x is normed as it is. One workgroup a row; `out` in the form that the
-// next operation reads. (RMSNorm, arXiv 1910.07467)
+// rmsNorm, with the addition and the norm that precede it in a block: out = norm(x + norm(added) * addedWeight) * weight. The sum, the
+// residual stream, is also written. Without HAS_ADD, x is normalized as it is. One workgroup per row; `out` has the form that the next
+// operation reads. (RMSNorm, arXiv 1910.07467)
 // lib: step, workgroupSum, q8, q8Threads, narrow, rowFactor
 // <values>
 const SUBGROUP: u32 = 1u;
 const HAS_ADD: bool = false;
-// `added` is the sum of N experts' products by the weights in `picks` (combine.wgsl); 0: it is one product.
+// `added` is the sum of N experts' products, weighted by `picks` (combine.wgsl); 0: it is one product.
 const PICKS: u32 = 0u;
 // `added` is the sum of N splits of a product.
 const SPLITS: u32 = 1u;
@@ -15,12 +15,12 @@ const HAS_ADDED_WEIGHT: bool = false;
 const HAS_WEIGHT: bool = true;
 // false: the sum is the result.
 const HAS_NORM: bool = true;
-// 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8; those two of whole rows only.
+// 0: f32, 1: f16 (lib/rowFactor.wgsl), 2: q8. f16 and q8 only for whole rows.
 const OUT_FORM: u32 = 0u;
 // Also store the result in f32.
 const HAS_PLAIN: bool = false;
 const WORKGROUP: u32 = 256u;
-// vec4s a thread, an even number.
+// vec4s per thread, an even number.
 const EACH: u32 = 8u;
 // Rows are the step's outputs, not its tokens.
 const OUTPUTS: bool = false;
@@ -31,9 +31,9 @@ struct Params {
   cols: u32,
   epsilon: f32,
   addedEpsilon: f32,
-  // Of the sum.
+  // The factor of the sum.
   factor: f32,
-  // Vectors in each token's row (heads), 1 for a whole row.
+  // Vectors (heads) in each token's row; 1: the row is one vector.
   groups: u32,
   // f16: the 16-byte word of `out` where the rows' factors begin.
   factorsAt: u32,
@@ -61,11 +61,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let count = params.cols / 4u;
   let at = row * count;
-  // A thread owns its vec4s from the first load to the result: one read and one write.
+  // A thread keeps its vec4s from the first load to the result: one read and one write.
   var values: array<vec4<f32>, EACH>;
   var inverse = 0.0;
   if (SPLITS > 1u) {
-    // All threads' loads of four splits are on their way at once; past the end they repeat the last one.
+    // All threads load four splits at once; after the last split, loads repeat it.
     for (var split = 0u; split < SPLITS; split += 4u) {
       for (var j = 0u; j < EACH; j++) {
         let here = row * count + min(place(lane, j), count - 1u);
@@ -165,7 +165,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 }
 
-// What is added at a place of a row of `count` vec4s; splits: their sum, where it is one.
+// The vec4 of `added` at index i of a row of `count` vec4s. splits: its value if it is a sum of splits.
 fn addedAt(row: u32, count: u32, i: u32, splits: vec4<f32>) -> vec4<f32> {
   if (SPLITS > 1u) {
     return splits;
@@ -192,7 +192,7 @@ fn fourSplits(split: u32, at: u32) -> vec4<f32> {
   return sum;
 }
 
-// Where a thread's j-th vec4 lies in the row: next to those of the other threads, in twos where two make a word of halves.
+// The index in the row of a thread's j-th vec4: next to those of the other threads, in twos if two make a word of halves.
 fn place(lane: u32, j: u32) -> u32 {
   if (OUT_FORM == 1u) {
     return (lane + j / 2u * WORKGROUP) * 2u + j % 2u;

@@ -1,5 +1,5 @@
-// rope: pairs (i, i + pairs) of each head are rotated by the step's angles; dims past 2 * pairs stay. One output value a thread.
-// angles [tokens, 2, pairs]: cosines, then sines, of each position (the host makes them in float64).
+// rope: rotates the pairs (i, i + pairs) of each head by the step's angles; dims from 2 * pairs on stay. One output value per thread.
+// angles [tokens, 2, pairs]: cosines, then sines, of each position (the host computes them in float64).
 // lib: step
 
 struct Params {
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     return;
   }
   let angle = (i / cols) * 2u * pairs + dim % pairs;
-  // The other of the pair, with the sign that its sine has here.
+  // The other dim of the pair, with the sign of its sine.
   var other = 0.0;
   if (dim < pairs) {
     other = -x[i + pairs];

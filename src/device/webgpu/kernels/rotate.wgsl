@@ -1,13 +1,13 @@
-// rotate: head vectors by the rotation of rq4, or back by its transpose. For cases where no other kernel does it: queries that
-// appendKv does not handle, and the sums of attendPrompt. A row of 32 threads does one vector in workgroup memory.
+// rotate: multiplies head vectors by the rotation of rq4, or by its transpose. For cases in which no other kernel does it: queries
+// that appendKv does not handle, and the sums of attendPrompt. A row of 32 threads does one vector in workgroup memory.
 // lib: step, rotation, hadamard, narrow
 // <values>
 const HEAD_DIM: u32 = 64u;
-// Of queries where one vector serves as key and value: the numbers before those of the value, rotated by themselves, or not.
+// If one vector is both key and value: the numbers of a query before those for the value. They are rotated separately.
 const TURNED: u32 = 0u;
 const ROTATES_TURNED: bool = false;
 const BACK: bool = false;
-// 0: f32; 1: f16, for sums of values, which float16 holds: the rows' factors are 1.
+// 0: f32; 1: f16, for sums of values, which float16 can represent, so the rows' factors are 1.
 const OUT_FORM: u32 = 0u;
 // </values>
 
@@ -70,7 +70,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-// The first numbers of a query, into the place of a row's others.
+// Rotates the first numbers of a query, in the memory of the row's other numbers.
 fn rotateTurned(begin: u32, live: bool, local: u32) {
   let mine = local / LANES * HEAD_DIM;
   let lane = local % LANES;
@@ -89,6 +89,6 @@ fn rotateTurned(begin: u32, live: bool, local: u32) {
       out[begin + d] = bitcast<u32>(value);
     }
   }
-  // The others take its place.
+  // The other numbers follow in the same memory.
   workgroupBarrier();
 }

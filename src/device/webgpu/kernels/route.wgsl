@@ -1,5 +1,5 @@
-// route: softmax over a row's experts, and the PICKS largest, largest first, ties by the lower id. One workgroup a row. Each
-// expert counts those that come before it, which is its place: no place is given twice, and none is left out.
+// route: softmax over a row's experts, and the PICKS largest, largest first; ties: lowest id first. One workgroup per row. Each
+// expert's rank is the number of experts before it, so no rank occurs twice and none is left out.
 // lib: step, workgroupSum
 // <values>
 const SUBGROUP: u32 = 1u;
@@ -19,7 +19,7 @@ const OUTPUTS: bool = false;
 // [rows][PICKS ids, PICKS weights] f32
 @group(0) @binding(4) var<storage, read_write> out: array<u32>;
 
-// Logits as whole numbers in the same order, NaN at the ends.
+// Logits as integers in the same order, NaN at the ends.
 var<workgroup> keys: array<u32, EXPERTS>;
 var<workgroup> places: array<u32, PICKS>;
 
@@ -35,7 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   var strange = 0.0;
   for (var e = lane; e < EXPERTS; e += WORKGROUP) {
-    // -0 is 0.
+    // -0 counts as 0.
     var bits = bitcast<u32>(logits[row * EXPERTS + e]);
     bits = select(bits, 0u, bits == 0x80000000u);
     // NaN, and +infinity, whose weight would be infinity / infinity.
@@ -44,7 +44,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     keys[e] = select(bits ^ 0x80000000u, ~bits, bits >= 0x80000000u);
   }
-  // Barriers are inside: the keys are there.
+  // This has barriers, after which the keys are complete.
   let isStrange = workgroupSum(strange, lane) > 0.0;
   for (var e = lane; e < EXPERTS; e += WORKGROUP) {
     let key = keys[e];
@@ -60,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let largest = logits[row * EXPERTS + places[0]];
   var sum = 0.0;
   if (NORMALISE) {
-    // The sum over all experts would cancel out.
+    // With NORMALISE, the sum over all experts would cancel out, so only picks are added.
     if (lane < PICKS) {
       sum = exp(logits[row * EXPERTS + places[lane]] - largest);
     }

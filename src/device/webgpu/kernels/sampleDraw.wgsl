@@ -1,8 +1,8 @@
-// The end of the tree, a workgroup a row: the KEEP largest of all logits, cut by top-k, top-p and min-p, and one of them drawn, as
-// engine/sample.ts does it: cuts look at the untempered distribution, and ids lie most likely first under the uniform
-// number. The id goes where the text's next row finds it.
-// Returns NOT_PROVEN where top-k is off and the cut may lie beyond the KEEP largest, and where a logit is NaN or infinite or
-// all are -Infinity; the host then reads the logits, and the id is any valid one.
+// The end of the tree, one workgroup per row: takes the KEEP largest of all logits, cuts them by top-k, top-p and min-p, and draws
+// one, as engine/sample.ts does: cuts apply to the distribution without temperature, and the uniform number selects from ids in the
+// order of their likelihood. The id is stored where the text's next row reads it. The result is NOT_PROVEN if top-k is off and the cut
+// may be beyond the KEEP largest, if a logit is NaN or infinite, or if all are -Infinity; the host then reads the logits, and the
+// stored id is any valid one.
 // lib: step, batch, top
 
 // <values>
@@ -12,24 +12,24 @@ const KEEP: u32 = 64u;
 const NOT_PROVEN = 0xffffffffu;
 
 struct Params {
-  // Pairs of the last level for each row.
+  // Pairs of the last level per row.
   count: u32,
   perThread: u32,
-  // Chunks of the first level for each row.
+  // Chunks of the first level per row.
   chunks: u32,
   texts: u32,
 }
 
-// A row's options, as sample.ts packs them after the row of logits and the text.
+// A row's options, in the order in which sample.ts writes them after the row of logits and the text.
 struct Choice {
-  // 0: the largest.
+  // 0: the largest logit is chosen.
   temperature: f32,
   topP: f32,
   minP: f32,
-  // 0: all words.
+  // 0: off.
   topK: u32,
   seed: u32,
-  // Which of the seed's uniform numbers it takes.
+  // The index of the seed's uniform number to use.
   draw: u32,
 }
 
@@ -40,7 +40,7 @@ struct Choice {
 @group(0) @binding(4) var<storage, read> sums: array<vec2<f32>>;
 // [rows, 256] (bits of the logit, id), largest first; those beyond the candidates have -Infinity.
 @group(0) @binding(5) var<storage, read_write> candidates: array<vec2<u32>>;
-// [texts]: the id; one more for rows without a text. Then [rows]: the id, or NOT_PROVEN.
+// [texts] ids, and one more for rows without a text. Then [rows]: the id, or NOT_PROVEN.
 @group(0) @binding(6) var<storage, read_write> chosen: array<u32>;
 
 var<workgroup> through: array<f32, 256>;
@@ -58,7 +58,7 @@ fn elementAt(index: u32) -> vec2<u32> {
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   sampled = group.x;
-  // Barriers depend on it: a compiler cannot know that a private value is uniform.
+  // Not private: barriers depend on it, and a compiler cannot know that a private value is uniform.
   let at = step.sampledAt + 8u * group.x;
   let choice = Choice(
     bitcast<f32>(batch[at + 2u]), bitcast<f32>(batch[at + 3u]), bitcast<f32>(batch[at + 4u]),
@@ -89,12 +89,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (choice.topK == 0u) {
     total = sumOfAll(largest, lane);
   }
-  // All weights of the first place that is cut, and of those after it, are out.
+  // The first weight that is cut, and all after it, are left out.
   let isCut = lane >= most || (lane > 0u && (sumBefore >= choice.topP * total || weight < choice.minP));
   let left = firstLane(isCut, min(most, 256u), lane);
   let isProven = choice.topK != 0u || left < count || count < KEEP;
 
-  // Compared before the division: temperatures near 0 would overflow.
+  // Compared before the division, which would overflow for temperatures near 0.
   let isTiny = below < -100.0 * choice.temperature;
   let tempered = select(exp(select(below / choice.temperature, 0.0, isTiny)), 0.0, isTiny || lane >= left);
   scan(tempered, lane);
@@ -134,7 +134,7 @@ fn sumOfAll(largest: f32, lane: u32) -> f32 {
   return workgroupUniformLoad(&through[255]);
 }
 
-// The first lane for which it holds, or `none`.
+// The first lane for which `holds` is true, or `none`.
 fn firstLane(holds: bool, none: u32, lane: u32) -> u32 {
   if (lane == 0u) {
     atomicStore(&smallest, none);
@@ -150,7 +150,7 @@ fn firstLane(holds: bool, none: u32, lane: u32) -> u32 {
   return workgroupUniformLoad(&smallestFound);
 }
 
-// In [0, 1): device/uniform.ts is the same generator; of its 32 bits an f32 holds the upper 24.
+// A number in [0, 1), by the same generator as device/uniform.ts. An f32 holds the upper 24 of its 32 bits.
 fn uniformNumber(seed: u32, draw: u32) -> f32 {
   var z = seed + 0x9e3779b9u * (draw + 1u);
   z = (z ^ (z >> 16u)) * 0x85ebca6bu;

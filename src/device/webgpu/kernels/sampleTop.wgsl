@@ -1,6 +1,6 @@
-// One level of a tree: each workgroup keeps the KEEP largest of 256 x perThread logits, sorted. The first level reads
-// logits [vocab] f32, as bits, and gives each chunk's share of the softmax's sum as well; later levels read what the level
-// before kept. -Infinity is no candidate, NaN the largest.
+// One level of a tree: each workgroup keeps the KEEP largest of 256 x perThread logits, sorted. The first level reads logits [vocab]
+// f32, as bits, and also computes each chunk's share of the softmax's sum; later levels read what the previous level kept. -Infinity
+// is not a candidate, NaN counts as the largest.
 // lib: step, batch, top
 
 // <values>
@@ -9,7 +9,7 @@ const FIRST: bool = true;
 // </values>
 
 struct Params {
-  // Elements of the input for each row: words, or kept pairs.
+  // Elements of the input per row: logits, or kept pairs.
   count: u32,
   perThread: u32,
 }
@@ -18,11 +18,11 @@ struct Params {
 @group(0) @binding(1) var<uniform> step: Step;
 // [outputs, vocab]
 @group(0) @binding(2) var<storage, read> logits: array<u32>;
-// [rows, count] (key, id), of later levels.
+// [rows, count] (key, id): the input of later levels.
 @group(0) @binding(3) var<storage, read> before: array<vec2<u32>>;
 // [rows, chunks, KEEP]; key 0: none.
 @group(0) @binding(4) var<storage, read_write> kept: array<vec2<u32>>;
-// [rows, chunks] (largest logit, sum of exp(logit - largest)) of the first level with KEEP 256.
+// [rows, chunks] (largest logit, sum of exp(logit - largest)): written by the first level with KEEP 256.
 @group(0) @binding(5) var<storage, read_write> sums: array<vec2<f32>>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
@@ -73,7 +73,7 @@ fn main(
       }
     }
     if (lane == 0u) {
-      // A chunk without candidates weighs 0 relative to the smallest logit.
+      // A chunk without candidates has a sum of 0, relative to the smallest logit.
       sums[chunk] = select(vec2<f32>(-3.4e38, 0.0), vec2<f32>(largest, partial[0]), count > 0u);
     }
   }

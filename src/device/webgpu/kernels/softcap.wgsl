@@ -1,4 +1,4 @@
-// softcap: out = cap * tanh(x / cap), one value a thread.
+// softcap: out = cap * tanh(x / cap), one value per thread.
 // lib: step
 // <values>
 const OUTPUTS: bool = false;

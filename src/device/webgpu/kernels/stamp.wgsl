@@ -1,5 +1,5 @@
-// Counts the submits that ran to their end: the last dispatch of one. A driver that stops work which takes too long leaves the
-// count behind, whatever it reports.
+// stamp: the last dispatch of a submit; counts the submits that ran to their end. If a driver stops work that takes too long, the
+// count shows it, whatever the driver reports.
 
 @group(0) @binding(2) var<storage, read_write> out: array<u32>;
 

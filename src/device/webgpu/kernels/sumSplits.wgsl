@@ -1,4 +1,4 @@
-// sumSplits: the product of matmulBatch from its splits of columns, with the bias. One output value a thread.
+// sumSplits: adds the splits of a product's columns, and the bias. One output value per thread.
 // lib: step
 
 // <values>
@@ -9,7 +9,7 @@ const HAS_BIAS: bool = false;
 
 struct Params {
   cols: u32,
-  // Tokens that a split has room for.
+  // Tokens for which a split has room.
   tokens: u32,
 }
 

@@ -1,5 +1,5 @@
-// takeTurned: of each head of x the dims that turn by position, the first of all pairs, then the second ones; of queries then all
-// dims times a weight, 0 where they turn. One output value a thread.
+// takeTurned: takes from each head of x the dims that RoPE rotates: the first of every pair, then the second. Queries are followed by
+// all dims times a weight, which is 0 for rotated dims. One output value per thread.
 // lib: step
 // <values>
 const HAS_WEIGHT: bool = true;
@@ -8,7 +8,7 @@ const HAS_WEIGHT: bool = true;
 struct Params {
   heads: u32,
   headDim: u32,
-  // From the first number of a pair to the second, and how many pairs turn.
+  // The distance from the first dim of a pair to the second, and the number of pairs that RoPE rotates.
   pairs: u32,
   turnedPairs: u32,
 }

@@ -1,5 +1,5 @@
-// How a cache packs keys and values (kv.ts): int4, rq4, or keys by channel, with a scale and a zero for each dim of a page. Lengths
-// and places are in words of 16 bytes, of one head's page.
+// How a cache stores keys and values (kv.ts): int4, rq4, or keys by channel, with a scale and a zero for each dim of a page. Lengths
+// and offsets are in words of 16 bytes, within one head's page.
 const INT4: bool = true;
 const RQ4: bool = false;
 const CHANNEL: bool = false;

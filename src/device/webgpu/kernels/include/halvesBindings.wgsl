@@ -1,11 +1,11 @@
-// Of products of weights with rows of f16 (halves) through subgroup matrices. Each declares `out` as binding 6.
+// Params and bindings of products of weights with rows of f16 (halves) by subgroup matrices. Each kernel declares `out` as binding 6.
 struct Params {
   rows: u32,
   groups: u32,
-  // Tokens that x, and each split of `out`, have room for.
+  // Tokens for which x and each split of `out` have room.
   tokens: u32,
   outCols: u32,
-  // Of `out`, where row 0 goes.
+  // The column of `out` for row 0.
   firstColumn: u32,
   // The item of `x` where the rows' factors begin (lib/rowFactor.wgsl).
   factorsAt: u32,

@@ -1,10 +1,10 @@
-// What attendPrompt is told, with matrices and without.
+// Params of attendPrompt, with and without matrices.
 struct Params {
   // Where the pool's tables begin in `batch`.
   table: u32,
   // 0: all positions.
   window: u32,
-  // With log2(e), since powers are of 2; with a soft cap instead scale / cap, and cap * log2(e).
+  // Includes log2(e), since powers are of 2. With a soft cap: scale / cap, and cap * log2(e).
   scale: f32,
   cap: f32,
   // f16: the item of `out` where the rows' factors begin.

@@ -1,4 +1,4 @@
-// Of products of packed weights with rows of q8 (lib/q8.wgsl). Each declares `out` as binding 6.
+// Bindings of products of packed weights with rows of q8 (lib/q8.wgsl). Each kernel declares `out` as binding 6.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> codes: array<vec4<u32>>;

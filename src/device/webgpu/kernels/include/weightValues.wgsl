@@ -1,4 +1,4 @@
-// How weights are packed (lib/weight.wgsl); a table of codes, four a word (lib/codes.table.wgsl).
+// How weights are packed (lib/weight.wgsl), and a table of codes, four to a word (lib/codes.table.wgsl).
 const CODES: u32 = 0u;
 const SCALES: u32 = 0u;
 const BIAS: f32 = 8.0;

@@ -1,5 +1,5 @@
-// What gates do. silu: g * sigmoid(g) * u; geluTanh: the tanh form of GELU (arXiv 1606.08415) times u; sigmoid: u * sigmoid(g);
-// swigluOai (gpt-oss): g * sigmoid(1.702 g) * (u + 1), after g <= limit and |u| <= limit (0: no limit).
+// Gates. silu: g * sigmoid(g) * u; geluTanh: the tanh form of GELU (arXiv 1606.08415) times u; sigmoid: u * sigmoid(g); swigluOai
+// (gpt-oss): g * sigmoid(1.702 g) * (u + 1), with g and |u| limited to `limit` first (0: no limit).
 const SILU: u32 = 0u;
 const GELU_TANH: u32 = 1u;
 const SIGMOID: u32 = 2u;

@@ -1,12 +1,13 @@
-// Values of appendKv on their way into a block of the cache, in its format: a word holds codes of several tokens of one dim. The
-// kernel declares what is named in capitals, `params`, the bindings and the workgroup's arrays; it appends int4, int4Rows and encode.
+// Stores appendKv's values in a block of the cache, in its format: a word holds the codes of several tokens for one dim. The kernel
+// declares the constants, `params`, the bindings and the workgroup's arrays; it appends int4, int4Rows and encode.
 
 fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local: u32) {
   let base = params.valuesAt + kvHead * HEAD_DIM;
   if (NORM_VALUES) {
     findValueFactors(first, begin, stop, base, local);
   }
-  // Few tokens by rows of threads, which read a value once; many, as prompts have, with a thread for a token's group.
+  // A few tokens are done by rows of threads, which read each value once; many tokens, as in prompts, with one thread per token and
+  // group.
   if (RQ4 || (INT4 && (SPLITS > 1u || stop - begin <= ROWS))) {
     storeValueRows(first, begin, stop, block, base, local);
     return;
@@ -58,7 +59,7 @@ fn storeValues(first: u32, begin: u32, stop: u32, kvHead: u32, block: u32, local
   }
 }
 
-// A token's value at a place of the input.
+// A token's value, at this offset of the input.
 fn valueAt(at: u32, token: u32) -> f32 {
   if (NORM_VALUES) {
     return summedValue(at) * valueFactors[token];
@@ -74,7 +75,7 @@ fn summedValue(at: u32) -> f32 {
   return x;
 }
 
-// One over the root mean square of each token's vector.
+// 1 / the root mean square of each token's vector.
 fn findValueFactors(first: u32, begin: u32, stop: u32, base: u32, local: u32) {
   let row = local / 32u;
   for (var start = begin; start < stop; start += ROWS) {
@@ -101,12 +102,12 @@ fn findValueFactors(first: u32, begin: u32, stop: u32, base: u32, local: u32) {
 
 const DIMS_EACH: u32 = (HEAD_DIM + SIZE - 1u) / SIZE;
 
-// A thread gathers the codes of its dims from the rows, four words each, and writes them once.
+// Each thread gathers the codes of its dims from the rows, four words each, and writes them once.
 fn storeValueRows(first: u32, begin: u32, stop: u32, block: u32, base: u32, local: u32) {
   let row = local / 32u;
   let lane = local % 32u;
   let mine = row * HEAD_DIM;
-  // What the first token's word holds is on its way with the vectors.
+  // The word of the first token, which may have earlier tokens' codes, is loaded together with the vectors.
   let firstWord = begin % 16u / 4u;
   let known = values[block + min(local, HEAD_DIM - 1u) * 4u + firstWord];
   var packed = array<vec4<u32>, DIMS_EACH>();
@@ -157,7 +158,7 @@ fn storeValueRows(first: u32, begin: u32, stop: u32, block: u32, base: u32, loca
   }
 }
 
-// Codes of a row's vector take its place.
+// Replaces a row's vector by its codes.
 fn encodeInt4(block: u32, token: u32, mine: u32, row: u32, lane: u32) {
   workgroupBarrier();
   findEnds(mine, row, lane, HEAD_DIM);

@@ -5,15 +5,15 @@ fn positionOf(row: u32) -> u32 {
   return batch[step.positionsAt + row];
 }
 
-// A row that attends in spans. Its words are adjacent, since the rest of the kernel waits for them.
+// A row that attends in spans. Its words are adjacent, because everything else in the kernel waits for them.
 struct Spanned {
   row: u32,
-  // First and last position of the rows that share its spans; of a row alone its own.
+  // First and last position of the rows that share these spans; for a row alone, its own position.
   firstPosition: u32,
   lastPosition: u32,
-  // Of its text's table, from the beginning of the pool's tables.
+  // Where its text's table begins, from the beginning of the pool's tables.
   table: u32,
-  // Positions of its text that packed caches hold in packed pages.
+  // Positions of its text that are in packed pages.
   packed: u32,
 }
 
@@ -27,7 +27,7 @@ struct Piece {
   row: u32,
   rows: u32,
   position: u32,
-  // Of its text's table, from the beginning of the pool's tables.
+  // Where its text's table begins, from the beginning of the pool's tables.
   table: u32,
 }
 
@@ -36,18 +36,18 @@ fn pieceAt(index: u32) -> Piece {
   return Piece(batch[at], batch[at + 1u], batch[at + 2u], batch[at + 3u]);
 }
 
-// Where the table of a row's text begins; table: where its pool's tables do.
+// Where the table of a row's text begins. table: where the pool's tables begin.
 fn tableOf(table: u32, row: u32) -> u32 {
   return table + batch[step.textsAt + row] * step.blocks;
 }
 
-// The block of one head's keys or values that holds positions 32 * block and on, in blocks of the cache's buffer. Only this
-// function knows where a text's tokens lie.
+// The index, in the cache's buffer, of the block that holds one head's keys or values from position 32 * block on. Only this function
+// looks pages up.
 fn blockOf(table: u32, block: u32, kvHeads: u32, kvHead: u32) -> u32 {
   return batch[table + min(block, step.blocks - 1u)] * kvHeads + kvHead;
 }
 
-// A block that the step packs: the table of its text, as above, and the first position of the text's run.
+// A block that the step packs: its text's table, as above, and the first position of the text's run.
 struct Pack {
   table: u32,
   block: u32,
@@ -59,7 +59,7 @@ fn packAt(index: u32) -> Pack {
   return Pack(batch[at], batch[at + 1u], batch[at + 2u]);
 }
 
-// A text's rows, and the slots of its recurrent states: read (NO_SLOT: none, it begins) and written.
+// A text's rows, and the slots of its recurrent states to read (NO_SLOT: none, the text begins) and to write.
 struct Run {
   first: u32,
   tokens: u32,

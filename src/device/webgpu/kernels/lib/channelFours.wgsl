@@ -1,7 +1,8 @@
 // Scales and zeros of keys by channel (lib/channels.wgsl) as f16, for matrix kernels, which expand codes in the order of
 // lib/nibbles.wgsl.
 
-// Of four neighbouring dims, two words: scales of dims 0 and 2, of 1 and 3; scales times zeros, likewise.
+// For four neighbouring dims: two words of scales, of dims 0 and 2 and of dims 1 and 3; then two words of scales times zeros,
+// likewise.
 fn channelFour(a: u32, b: u32) -> vec4<u32> {
   let scales = (vec2<u32>(a, b) & vec2<u32>(0x00ff00ffu)) << vec2<u32>(7u);
   let even = lowHalves(scales.x, scales.y);
@@ -12,7 +13,7 @@ fn channelFour(a: u32, b: u32) -> vec4<u32> {
     bitcast<u32>(even), bitcast<u32>(odd), bitcast<u32>(even * evenZeros), bitcast<u32>(odd * oddZeros));
 }
 
-// A word's four low codes, of a token's dims.
+// The four low codes of a word, which are dims of one token.
 fn channelHalf(word: u32, four: vec4<u32>) -> vec2<u32> {
   return vec2<u32>(
     expand(word, bitcast<vec2<f16>>(four.x), bitcast<vec2<f16>>(four.z)),

@@ -1,7 +1,7 @@
-// Scales and zeros of keys by channel (src/cache/codec-channel.ts): of each dim of a page bits 14 to 7 of a float16, then an int8
-// that counts scales; two dims a word. The kernel declares `keys`; packKv writes them.
+// Scales and zeros of keys by channel (src/cache/codec-channel.ts). For each dim of a page: the scale, as bits 14 to 7 of a float16,
+// and the zero, an int8 in units of the scale; two dims to a word. The kernel declares `keys`; packKv writes them.
 
-// Of four neighbouring dims: scales, and scales times zeros. at: the word at which a block's scales begin.
+// For four neighbouring dims: scales, and scales times zeros. at: the word at which a block's scales begin.
 fn channelRanges(at: u32, dim: u32) -> array<vec4<f32>, 2> {
   let word = keys[at + dim / 8u];
   let two = select(word.xy, word.zw, dim % 8u == 4u);

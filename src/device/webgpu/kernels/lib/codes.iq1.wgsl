@@ -1,5 +1,5 @@
-// Codes of IQ1 types, two bits for -1, 0 and 1 and one for the direction in which they are shifted by an eighth: eighths,
-// 8 * (code of two bits) - 7, less 2 where bit 2 is set; four int8 at once. Sums are below 256 before the upper bits are turned.
+// Codes of IQ1 types: two bits for -1, 0 and 1, and one bit for the direction in which they are shifted by an eighth. In eighths: 8 *
+// (two bits) - 7, less 2 if bit 2 is set; four int8 at once. Sums are below 256 before the sign bits are flipped.
 fn prepareCodes(local: u32) {}
 
 /// Four codes, one a byte -> four int8.

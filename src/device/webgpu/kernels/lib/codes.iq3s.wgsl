@@ -1,5 +1,5 @@
-// Ranks among IQ3_S's values, which lie two apart: 2 * code - 15, four int8 at once. Sums stay below 256 before the upper bits are
-// turned, so that no byte carries into the next.
+// Codes of IQ3_S, whose values are two apart: 2 * code - 15, four int8 at once. Sums stay below 256 before the sign bits are flipped,
+// so that no byte carries into the next.
 fn prepareCodes(local: u32) {}
 
 /// Four nibbles, one a byte -> four int8.

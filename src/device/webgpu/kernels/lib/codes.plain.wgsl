@@ -1,4 +1,4 @@
-// Codes that are numbers themselves.
+// Codes that are used as numbers.
 fn prepareCodes(local: u32) {}
 
 /// Four nibbles, one a byte -> four int8.

@@ -1,8 +1,8 @@
-// Codes that are places in a table of 16 int8 values, four a word in CODES_0 .. CODES_3 of the kernel's block. The table lies
-// in workgroup memory, a value a word: 16 banks, so that lanes never wait for each other.
+// Codes that are indices into a table of 16 int8 values, which the kernel's block has four to a word in CODES_0 .. CODES_3. The table
+// is in workgroup memory, one value per word: 16 banks, so that lanes never wait for each other.
 var<workgroup> codeTable: array<u32, 16>;
 
-/// Fills the table; a barrier is inside.
+/// Fills the table. Contains a barrier.
 fn prepareCodes(local: u32) {
   if (local < 16u) {
     let words = vec4<u32>(CODES_0, CODES_1, CODES_2, CODES_3);

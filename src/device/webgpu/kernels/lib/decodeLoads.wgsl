@@ -1,13 +1,13 @@
-// What a thread of attendDecode loads of a tile: keys of its tokens, values of its dims, scales and zeros. The kernel declares what
-// is named in capitals, `params` and the bindings; it appends batch and planes.
+// Loads of a tile by a thread of attendDecode: keys of its tokens, values of its dims, scales and zeros. The kernel declares the
+// constants, `params` and the bindings; it appends batch and planes.
 
 struct KeyWord {
   codes: vec4<u32>,
-  // Scale and zero.
+  // The token's scale and zero.
   range: u32,
 }
 
-// Of AHEAD groups, this thread's tokens.
+// Keys of this thread's tokens, for AHEAD groups of dims.
 fn loadKeys(table: u32, kvHead: u32, first: u32, group: u32, local: u32) -> array<KeyWord, EACH * AHEAD> {
   var words = array<KeyWord, EACH * AHEAD>();
   for (var i = 0u; i < EACH; i++) {
@@ -17,7 +17,7 @@ fn loadKeys(table: u32, kvHead: u32, first: u32, group: u32, local: u32) -> arra
       let g = min(group + j, KEY_GROUPS - 1u);
       words[j * EACH + i].codes = keyCodes(block, g, slot % 32u);
       if (CHANNEL) {
-        // No token has a range.
+        // Tokens have no scales.
       } else if (RQ4) {
         words[j * EACH + i].range = keys[block + KEY_SCALES_AT + slot % 32u / 8u][slot % 8u / 2u] >> (slot % 2u * 16u);
       } else {
@@ -28,7 +28,7 @@ fn loadKeys(table: u32, kvHead: u32, first: u32, group: u32, local: u32) -> arra
   return words;
 }
 
-// Scales and zeros of 16 tokens; of rq4 scales alone.
+// Scales and zeros of 16 tokens; rq4 has only scales.
 fn loadRanges(at: u32, group: u32) -> array<vec4<u32>, 4> {
   if (RQ4) {
     let low = values[at];

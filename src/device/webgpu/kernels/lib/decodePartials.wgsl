@@ -1,5 +1,5 @@
-// Sums of attendDecode's rows of threads on their way through `tile` to the span's partials. The kernel declares what is named in
-// capitals, `tile`, `weightScales` and `partials`.
+// Adds the sums of attendDecode's rows of threads in `tile` and writes them to the span's partials. The kernel declares the constants,
+// `tile`, `weightScales` and `partials`.
 
 fn storeSum(blockRow: u32, d: u32, sum: vec4<f32>) {
   if (blockRow < BLOCK_ROWS) {
@@ -7,7 +7,7 @@ fn storeSum(blockRow: u32, d: u32, sum: vec4<f32>) {
   }
 }
 
-// Four heads' sums of all rows, with their middles.
+// Stores four heads' sums of all rows, with their middles.
 fn storePartials(span: u32, places: u32, first: u32, firstHead: u32, local: u32) {
   workgroupBarrier();
   for (var d = local; d < HEAD_DIM; d += WORKGROUP) {

@@ -1,34 +1,34 @@
-// Queries of attendDecode as int8, once for a span or, where keys have a scale for each channel, for each page of a tile. The
-// kernel declares what is named in capitals, `params`, `queries`, `tile` and the workgroup's arrays of queries; it appends dots,
-// batch and channels.
+// Quantizes attendDecode's queries to int8, once for a span, or for each page of a tile if keys have a scale for each channel. The
+// kernel declares the constants, `params`, `queries`, `tile` and the workgroup's arrays of queries; it appends dots, batch and
+// channels.
 
-// How many times at most a thread quantizes four dims.
+// The most times that a thread quantizes four dims.
 const PASSES: u32 = (HEADS * GROUPS * 8u + WORKGROUP - 1u) / WORKGROUP;
 const QUERY_DIM: u32 = TURNED + HEAD_DIM;
-// Of what is held as keys.
+// Dims that the cache holds of a key.
 const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
 const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
-// Where that of queries which meets values lies.
+// Where the part of queries that is multiplied with values begins.
 const VALUE_CODES: u32 = HEADS * KEY_GROUPS * QUERY_PAGES * 2u;
 const VALUE_SCALES: u32 = select(HEADS * KEY_GROUPS, 0u, CHANNEL);
-// What keys' codes are centred by.
+// Subtracted from keys' codes, to centre them.
 const KEY_MIDDLE: f32 = f32((1u << KEY_BITS) - 1u) / 2.0;
-// A dot product with it sums four codes.
+// A dot product with this sums four codes.
 const ONES: u32 = 0x01010101u;
 
-// What of queries meets keys, or values.
+// The part of queries that is multiplied with keys, or with values.
 struct QueryPart {
   firstDim: u32,
   dims: u32,
   groups: u32,
-  // Of `queryCodes` and `queryScales`.
+  // Offsets in `queryCodes` and `queryScales`.
   codesAt: u32,
   scalesAt: u32,
-  // What their codes are centred by.
+  // Subtracted from their codes, to centre them.
   middle: f32,
 }
 
-// What is quantized once for a span: queries where no page has scales of its own, and what meets values.
+// Quantizes what stays the same for a span: queries, unless each page has its own scales, and the part that is multiplied with values.
 fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
   if (!CHANNEL) {
     quantizePart(QueryPart(0u, KEY_DIM, KEY_GROUPS, 0u, 0u, KEY_MIDDLE), groupHead, firstHead, local);
@@ -39,7 +39,7 @@ fn quantizeQueries(groupHead: u32, firstHead: u32, local: u32) {
   }
 }
 
-// int8 with one scale for each head's 32 dims; the score's scale is folded in. One thread four dims, then one a group.
+// To int8 with one scale for each 32 dims of a head, multiplied by the score's scale. First each thread does four dims, then a group.
 fn quantizePart(part: QueryPart, groupHead: u32, firstHead: u32, local: u32) {
   let groups = part.groups;
   let items = HEADS * groups * 8u;
@@ -65,7 +65,7 @@ fn quantizePart(part: QueryPart, groupHead: u32, firstHead: u32, local: u32) {
     }
   }
   workgroupBarrier();
-  // `tile` is free until the first scores: a word of it for each four.
+  // `tile` is free until the first scores; it has a word for each four dims.
   for (var nth = 0u; nth < PASSES; nth++) {
     let item = local + nth * WORKGROUP;
     if (item < items) {
@@ -95,10 +95,10 @@ fn quantizePart(part: QueryPart, groupHead: u32, firstHead: u32, local: u32) {
   workgroupBarrier();
 }
 
-// The queries for each page of a tile, times the scales of the page's channels, as int8 with one scale for each head's 32 dims;
-// the score's scale is folded in. A thread does one head's group for one page.
+// Queries for each page of a tile: times the scales of the page's channels, as int8 with one scale for each 32 dims of a head,
+// multiplied by the score's scale. Each thread does one group of one head for one page.
 fn foldQueries(table: u32, kvHead: u32, first: u32, groupHead: u32, firstHead: u32, local: u32) {
-  // Those of the last tile have been read after this.
+  // After this barrier, no thread reads those of the last tile.
   workgroupBarrier();
   for (var item = local; item < HEADS * KEY_GROUPS * BLOCKS; item += WORKGROUP) {
     let page = item % BLOCKS;

@@ -2,11 +2,11 @@
 
 // The score of a token that the query does not see.
 const MASKED: f32 = -1e30;
-// How far a score may exceed its maximum before that is raised: f16 can hold such weights.
+// How far a score may exceed its maximum before the maximum is raised. f16 can represent such weights.
 const HEADROOM: f32 = 8.0;
 var<workgroup> outgrown: u32;
 
-// Of four heads' products for a lane's token. lift: log2 of what the weight is multiplied by.
+// From four heads' products with a lane's token. lift: log2 of the factor of the weight.
 fn scoresOf(products: vec4<f32>, keyScale: f32, lift: f32) -> vec4<f32> {
   var four = products;
   if (TOKEN_SCALES) {

@@ -1,7 +1,7 @@
-// What values add to attendDecode's scores where they end keys: queries' second part against codes that turnedCodes.wgsl has turned
-// over, in `tile`. The kernel declares what is named in capitals, `tile`, `queryCodes`, `queryScales` and the bindings.
+// If one vector is both key and value: adds to attendDecode's scores the products of queries with values, whose codes turnedCodes.wgsl
+// transposes in `tile`. The kernel declares the constants, `tile`, `queryCodes`, `queryScales` and the bindings.
 
-// Groups of values that are turned over at a time.
+// Groups of values that are transposed at a time.
 const STAGED: u32 = select(0u, min(4u, GROUPS), TURNED > 0u);
 
 fn storeTurned(at: u32, word: vec4<u32>) {
@@ -12,7 +12,7 @@ fn turnedWord(at: u32, place: u32) -> u32 {
   return tile[at][place];
 }
 
-// To the scores of this thread's tokens, all heads.
+// Adds to the scores of this thread's tokens, for all heads.
 fn addValueScores(scores: ptr<function, array<f32, HEADS * EACH>>, table: u32, kvHead: u32, first: u32, local: u32) {
   for (var begin = 0u; begin < GROUPS; begin += STAGED) {
     turnValues(table, kvHead, first, begin, local);

@@ -1,17 +1,17 @@
 // Softmax weights of attendDecode times the values' scales, as 8-bit codes. The kernel declares INT4 and VALUE_BITS.
 
-// What values' codes are centred by.
+// Subtracted from values' codes, to centre them.
 const VALUE_MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 
 struct QuantizedWeights {
-  // Of 16 tokens.
+  // For 16 tokens.
   codes: vec4<u32>,
   scale: f32,
-  // The sum over tokens of weight times middle, and what centring the codes of values leaves.
+  // The sum over tokens of weight times middle, with the correction for centred codes.
   middle: f32,
 }
 
-// weights: of 16 tokens; loaded: scale and zero of each, or its scale. Of tokens that weigh nothing they may be anything, NaN too.
+// weights: of 16 tokens. loaded: scale and zero, or scale, of each; for tokens with the weight 0 these may be anything, NaN too.
 fn quantizeWeights(weights: array<vec4<f32>, 4>, loaded: array<vec4<u32>, 4>) -> QuantizedWeights {
   var scaled = array<vec4<f32>, 4>();
   var middle = 0.0;

@@ -1,32 +1,32 @@
-// What one workgroup of attendDecode's kernels does: one span of positions of one row, for some of the query heads of one KV
-// head. The kernel declares GROUP, query heads of a KV head, and what spans.wgsl asks for; it appends step, batch and spans.
+// The work of one workgroup of an attendDecode kernel: one span of positions of one row, for some of the query heads of one KV head.
+// The kernel declares GROUP, query heads of a KV head, and what spans.wgsl needs; it appends step, batch and spans.
 
 struct Work {
-  // Of the step, and its position: the last one that its query sees.
+  // The row of the step, and its position: the last one that its query sees.
   row: u32,
   position: u32,
-  // Where its text's pages are listed.
+  // Where its text's table begins.
   table: u32,
-  // Positions of the text in packed pages, and before them.
+  // Positions of the text that are in packed pages, and positions before those.
   packed: u32,
   kvHead: u32,
-  // Of the KV head's query heads.
+  // First query head of the KV head, and their number.
   firstHead: u32,
   // The oldest position that the query sees.
   oldest: u32,
-  // Slots of the span, and where the last span ends.
+  // First slot of the span and the slot after its last, and where the last span ends.
   start: u32,
   end: u32,
   lastEnd: u32,
-  // Spans that a head has room for in `partials`, and the place there of the first head's.
+  // Spans for which a head has room in `partials`, and the index there of the first head's span.
   places: u32,
   partial: u32,
-  // Only another row of the step has this span.
+  // This row has no such span; another row of the step has.
   isNone: bool,
 }
 
-// workgroup: span, KV head by KV head the sets of `heads` query heads, row. firstTable: of the pool's tables; window: 0 for all
-// positions; tile: positions at a time.
+// workgroup: x is the span, y the set of `heads` query heads (KV head by KV head), z the row. firstTable: where the pool's tables
+// begin. window: 0 for all positions. tile: positions that are handled at a time.
 fn workOf(workgroup: vec3<u32>, kvHeads: u32, firstTable: u32, window: u32, heads: u32, tile: u32) -> Work {
   let single = spannedOf(workgroup.z);
   let places = placesOf(MOST_SPANS);

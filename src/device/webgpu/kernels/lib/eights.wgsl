@@ -1,5 +1,5 @@
-// What attendDecodeMatrix8 does between its products, one token or dim a lane: codes become rows of floats in its `stage`,
-// scores become weights. The kernel declares what is named in capitals, its bindings and arrays.
+// The work of attendDecodeMatrix8 between its products, one token or dim per lane: codes become rows of floats in its `stage`, scores
+// become weights. The kernel declares the constants, its bindings and arrays.
 
 // A number for each of heads 0..3 and 4..7.
 struct EightHeads {
@@ -26,7 +26,7 @@ fn weightsOf(scores: EightHeads, maxima: EightHeads) -> EightHeads {
   return EightHeads(exp2(scores.low - maxima.low), exp2(scores.high - maxima.high));
 }
 
-// Whether any lane's scores do. Uniform, which the compiler must be able to see.
+// Whether any lane's scores exceed their maxima by more than that. Uniform, and written so that the compiler can see it.
 fn outgrows(scores: EightHeads, maxima: EightHeads, lane: u32) -> bool {
   let some = subgroupAny(any(scores.low > maxima.low + HEADROOM) || any(scores.high > maxima.high + HEADROOM));
   if (lane == 0u) {
@@ -35,7 +35,7 @@ fn outgrows(scores: EightHeads, maxima: EightHeads, lane: u32) -> bool {
   return workgroupUniformLoad(&outgrown) != 0u;
 }
 
-// Eight of a group's dims of a query head, scaled; a head has four lanes. Heads past the group's end repeat the last one.
+// Stores eight dims of a group of a query head, scaled; each head has four lanes. Heads past the last one of the KV head repeat it.
 fn stageQueries(heads: u32, firstHead: u32, group: u32, lane: u32) {
   let d = group * 32u + lane % 4u * 8u;
   let at = ((heads + min(firstHead + lane / 4u, GROUP - 1u)) * HEAD_DIM + d) / 4u;
@@ -49,7 +49,7 @@ fn stageQueries(heads: u32, firstHead: u32, group: u32, lane: u32) {
   stage[lane / 4u * STRIDE + lane % 4u * 2u + 1u] = b;
 }
 
-// A token's dims of a group. Of int4 what they are; of rq4 without their scale, which scores get.
+// Expands one group of dims of a token's key. Those of rq4 are not multiplied by their scale; scores are.
 fn stageKeys(block: u32, group: u32, lane: u32) {
   let words = nibbleWords(keyCodes(block, group, lane), KEY_BITS);
   var range = vec2<f32>(1.0, -KEY_MIDDLE);
@@ -61,7 +61,7 @@ fn stageKeys(block: u32, group: u32, lane: u32) {
   // end
 }
 
-// Of four dims.
+// For four dims.
 fn keyScales(group: u32, four: u32, scale: f32) -> vec4<f32> {
   if (CHANNEL) {
     return channels[(group * 8u + four) * 2u];
@@ -76,7 +76,7 @@ fn keyOffsets(group: u32, four: u32, offset: f32) -> vec4<f32> {
   return vec4<f32>(offset);
 }
 
-// A dim's tokens: codes alone, which meet weights times scales; rotated ones are centred.
+// Expands a dim's codes of all tokens, without scales, which weights include; rotated codes are centred.
 fn stageValues(block: u32, group: u32, lane: u32) {
   let words = nibbleWords(valueCodes(block, group * 32u + lane), VALUE_BITS);
   let offset = vec4<f32>(select(0.0, -VALUE_MIDDLE, RQ4));
@@ -85,16 +85,16 @@ fn stageValues(block: u32, group: u32, lane: u32) {
   // end
 }
 
-// Eight codes of a lane's row: places 4 w and on, and those 16 further.
+// Stores eight codes of a lane's row: four from column 4 w on, and the four that are 16 further.
 fn stageWord(word: u32, w: u32, scale: vec4<f32>, offset: vec4<f32>, highScale: vec4<f32>, highOffset: vec4<f32>, lane: u32) {
   let a = nibbleFloats(word, 0.0);
   let b = nibbleFloats(word >> 16u, 0.0);
-  // Rows with one scale are multiplied once.
+  // Rows with one scale are multiplied only once.
   stage[lane * STRIDE + w] = fma(vec4<f32>(a.xz, b.xz), scale * SHARES.xzxz, offset);
   stage[lane * STRIDE + 4u + w] = fma(vec4<f32>(a.yw, b.yw), highScale * SHARES.ywyw, highOffset);
 }
 
-// Of rq4's keys.
+// The scale of a token's key in rq4.
 fn tokenScale(block: u32, lane: u32) -> f32 {
   if (INT4 || CHANNEL) {
     return 1.0;
@@ -128,7 +128,7 @@ fn exponents(four: vec4<f32>) -> vec4<f32> {
   return four;
 }
 
-// A token's weights times its values' scale.
+// Stores a token's weights times its values' scale.
 fn stageWeights(weight: EightHeads, scale: f32, lane: u32) {
   let low = weight.low * scale;
   let high = weight.high * scale;
@@ -145,7 +145,7 @@ fn storeFactors(rescale: EightHeads, lane: u32) {
   }
 }
 
-// Eight dims of all heads by a factor each; elements of matrices cannot be reached.
+// Multiplies eight dims of all heads by a factor each, through memory, since elements of matrices cannot be accessed.
 fn rescaleSum(sum: ptr<function, Result>, lane: u32) {
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&stage, 0u, *sum, STRIDE);
@@ -157,7 +157,7 @@ fn rescaleSum(sum: ptr<function, Result>, lane: u32) {
   *sum = subgroupMatrixLoad<Result, row_major>(&stage, 0u, STRIDE);
 }
 
-// 32 dims of the workgroup's heads from `stage` to their partials.
+// Writes 32 dims of the workgroup's heads from `stage` to their partials.
 fn storeSums(span: u32, places: u32, group: u32, heads: u32, zeros: EightHeads, lane: u32) {
   let four = group * 8u + lane % 8u;
   for (var head = lane / 8u; head < heads; head += 4u) {

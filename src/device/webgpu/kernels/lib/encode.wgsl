@@ -1,8 +1,8 @@
-// Head vectors to rotated codes, as src/cache/codec-rotated.ts defines them, bit for bit: after the first rounding there are only
-// integers, which float32 represents exactly. Rows of 32 threads do a vector each. The kernel declares HEAD_DIM, KEY_DIM, ROWS, RQ4,
-// CODE_BITS and `vectors` [ROWS][HEAD_DIM] and appends half, rotation and hadamard; all of a workgroup takes part.
+// Encodes head vectors as rotated codes, with the same bits as src/cache/codec-rotated.ts: after the first rounding there are only
+// integers, which float32 represents exactly. Each row of 32 threads does one vector. The kernel declares HEAD_DIM, KEY_DIM, ROWS,
+// RQ4, CODE_BITS and `vectors` [ROWS][HEAD_DIM], and appends half, rotation and hadamard; all threads of a workgroup take part.
 
-// Multipliers of the step, times 1024, of 2 to 4 bits.
+// Multipliers of the step, times 1024, for 2 to 4 bits.
 const STEPS = array<array<u32, 5>, 3>(
   array<u32, 5>(714u, 816u, 918u, 1020u, 1122u),
   array<u32, 5>(420u, 480u, 540u, 600u, 660u),
@@ -10,14 +10,14 @@ const STEPS = array<array<u32, 5>, 3>(
 const TALLIES: u32 = 10u;
 const MOST_CODE: u32 = (1u << CODE_BITS) - 1u;
 const LARGEST_SCALE: f32 = floor(65460.0 / f32(MOST_CODE));
-// Of each row and lane: what is added up, or compared.
+// For each row and lane: numbers to be added or compared.
 var<workgroup> tallies: array<i32, select(1u, ROWS * TALLIES * 32u, RQ4)>;
 
 fn tallyAt(row: u32, tally: u32, lane: u32) -> u32 {
   return (row * TALLIES + tally) * 32u + lane;
 }
 
-// Largest of a row's 32 values, none negative: their bits are in the order of the floats.
+// The largest of a row's 32 values. None is negative, so that their bits have the same order as the floats.
 fn rowLargest(value: f32, row: u32, lane: u32) -> f32 {
   tallies[tallyAt(row, 0u, lane)] = bitcast<i32>(value);
   workgroupBarrier();
@@ -38,7 +38,7 @@ fn exponentOf(x: f32) -> i32 {
   return i32(bitcast<u32>(x) >> 23u) - 127;
 }
 
-// Codes of a row's vector take its place; gives the bits of its scale.
+// Replaces a row's vector by its codes; returns the bits of its scale.
 fn encodeRow(isKey: bool, mine: u32, row: u32, lane: u32) -> u32 {
   let dims = select(HEAD_DIM, KEY_DIM, isKey);
   var largest = 0.0;
@@ -151,7 +151,7 @@ fn wholeRoot(x: u32) -> u32 {
 
 // float32(a) / b times a power of two, correctly rounded; a > 0, 0 < b < 2^24.
 fn quotient(a: u32, b: u32, exponent: i32) -> f32 {
-  // Both have 24 bits; a is rounded.
+  // Both are shifted to 24 bits; a is rounded.
   let over = max(8u, countLeadingZeros(a)) - countLeadingZeros(a);
   let roundedA = roundEven(a >> over, (a & ((1u << over) - 1u)) * 2u, 1u << over);
   let carry = roundedA >> 24u;

@@ -1,7 +1,9 @@
-// attendDecodeFloat's queries: times the score's scale, and where keys are scaled by channel times the scales of a page, arranged for
-// floatCodes.wgsl, in its `asked` and `rests`; and what a token's codes give with them. The kernel declares these and its values.
+// Queries of attendDecodeFloat, and their products with codes. Queries are multiplied by the score's scale (and by the scales of a
+// page if keys are scaled by channel), arranged for floatCodes.wgsl, and stored in `asked` and `rests`. The kernel declares these and
+// its values.
 
-// Queries times the score's scale, of `dims` from firstDim on to `at`; a thread four dims of a head's group and those 16 further.
+// Stores queries times the score's scale at `at`: `dims` dims from firstDim on. Each thread does four dims of a head's group and the
+// four that are 16 further.
 fn arrangeQueries(firstDim: u32, at: u32, dims: u32, groupHead: u32, firstHead: u32, local: u32) {
   for (var item = local; item < (dims + 31u) / 32u * HEADS * 4u; item += WORKGROUP) {
     let eight = queryAt(firstDim, dims, item, groupHead, firstHead);
@@ -9,7 +11,7 @@ fn arrangeQueries(firstDim: u32, at: u32, dims: u32, groupHead: u32, firstHead: 
   }
 }
 
-// Those times the scales of a page's channels.
+// The same, times the scales of a page's channels.
 fn foldQueries(page: u32, block: u32, groupHead: u32, firstHead: u32, local: u32) {
   for (var item = local; item < KEY_GROUPS * HEADS * 4u; item += WORKGROUP) {
     let eight = queryAt(0u, KEY_DIM, item, groupHead, firstHead);
@@ -38,7 +40,7 @@ fn place(at: u32, low: vec4<f32>, high: vec4<f32>, rest: f32) {
   rests[at / 4u][at % 4u] = rest;
 }
 
-// Of four heads: codes of a token's group times queries.
+// For four heads: products of queries with the codes of one group of a token.
 fn queryDots(words: vec4<u32>, at: u32, first: u32) -> vec4<f32> {
   var sums = vec4<f32>();
   let firstAt = (at + first) * 8u;
@@ -52,7 +54,7 @@ fn queryDots(words: vec4<u32>, at: u32, first: u32) -> vec4<f32> {
 fn queryWord(word: u32, at: u32) -> vec4<f32> {
   let a = nibbleFloats(word, 0.0);
   let b = nibbleFloats(word >> 16u, 0.0);
-  // With fewer than four heads some are the next group's; their results are never read.
+  // If there are fewer than four heads, the others are the next group's; their results are never read.
   let most = ASKED * 8u - 2u;
   let second = min(at + 8u, most);
   let third = min(at + 16u, most);

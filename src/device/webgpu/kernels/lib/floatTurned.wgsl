@@ -1,7 +1,7 @@
-// What values add to attendDecodeFloat's scores where they end keys: queries' second part against codes that turnedCodes.wgsl has
-// turned over, in `weighed`, before weights lie there. The kernel declares these and what is named in capitals.
+// If one vector is both key and value: the part of attendDecodeFloat's scores that comes from values, whose codes turnedCodes.wgsl
+// transposes in `weighed` before weights are stored there. The kernel declares these and the constants.
 
-// Groups of values that are turned over at a time.
+// Groups of values that are transposed at a time.
 const STAGED: u32 = select(0u, min(4u, GROUPS), TURNED > 0u);
 
 fn storeTurned(at: u32, word: vec4<u32>) {
@@ -12,7 +12,7 @@ fn turnedWord(at: u32, place: u32) -> u32 {
   return weighed[at][place];
 }
 
-// Of a thread's token, all heads; all of a workgroup takes part.
+// For a thread's token and all heads. All threads of a workgroup take part.
 fn valueScores(table: u32, kvHead: u32, first: u32, token: u32) -> array<vec4<f32>, 2> {
   var s0 = vec4<f32>();
   var s1 = vec4<f32>();

@@ -1,8 +1,8 @@
-// attendDecodeFloat's softmax weights: times the scales of values, arranged for floatCodes.wgsl, in its `weighed` and `middles`; and
-// what a dim's codes give with them. The kernel declares these and its values.
+// Softmax weights of attendDecodeFloat, and their products with codes. Weights are multiplied by the scales of values, arranged for
+// floatCodes.wgsl, and stored in `weighed` and `middles`. The kernel declares these and its values.
 
-// A thread's eight weights times the scales of a group of dims; block: where the scales of their block begin. Scales of tokens that
-// weigh nothing may be anything, NaN too.
+// Stores a thread's eight weights times the scales of a group of dims. block: where the scales of their block begin. Scales of tokens
+// with the weight 0 may be anything, NaN too.
 fn weigh(block: u32, group: u32, head: u32, lane: u32, low: vec4<f32>, high: vec4<f32>, shrink: f32) {
   let quarter = lane % 4u;
   var lowScales = vec4<f32>();
@@ -32,7 +32,7 @@ fn weighing(four: vec4<f32>, weights: vec4<f32>) -> vec4<f32> {
   return select(four, vec4<f32>(0.0), weights == vec4<f32>(0.0));
 }
 
-// Four halves of eight.
+// The first or the second four of eight halves.
 fn halvesOf(eight: vec4<u32>, second: bool) -> vec4<f32> {
   let two = select(eight.xy, eight.zw, second);
   return vec4<f32>(unpack2x16float(two.x), unpack2x16float(two.y));
@@ -47,7 +47,7 @@ fn rangesOf(four: vec4<u32>) -> array<vec4<f32>, 2> {
   return array<vec4<f32>, 2>(vec4<f32>(a.x, b.x, c.x, d.x), vec4<f32>(a.y, b.y, c.y, d.y));
 }
 
-// Of four heads: codes of a dim's block times weights.
+// For four heads: products of weights with a dim's codes of one block.
 fn weightedCodes(words: vec4<u32>, b: u32, dim: u32, first: u32) -> vec4<f32> {
   let at = ((b * WEIGHT_GROUPS + select(dim / 32u, 0u, RQ4)) * HEADS + first) * 8u;
   return weightedWord(words.x, at) + weightedWord(words.y, at + 2u) + weightedWord(words.z, at + 4u) + weightedWord(words.w, at + 6u);

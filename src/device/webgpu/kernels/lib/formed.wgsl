@@ -1,9 +1,9 @@
-// Rows of values that a kernel computes one by one, in the form that the next operation reads. A thread makes one unit: a value
-// (f32), four (q8); of f16 a workgroup makes a row, first with a factor of 1, which it nearly always is, and again where
-// it is not. The kernel gives `fn valueAt(row, col) -> f32`, `out: array<u32>`, OUT_FORM and WORKGROUP, and appends q8, q8Threads,
-// narrow and rowFactor.
+// Stores rows of values, which a kernel computes one by one, in the form that the next operation reads. A thread stores one value
+// (f32) or four (q8). For f16 a workgroup stores a row: first with a factor of 1, which is nearly always right, and otherwise again.
+// The kernel declares `fn valueAt(row, col) -> f32`, `out: array<u32>`, OUT_FORM and WORKGROUP, and appends q8, q8Threads, narrow and
+// rowFactor.
 
-// factorsAt: f16: the word of `out` where the rows' factors begin.
+// factorsAt: for f16, the word of `out` where the rows' factors begin.
 fn storeFormed(workgroup: u32, lane: u32, rows: u32, cols: u32, factorsAt: u32) {
   let unit = workgroup * WORKGROUP + lane;
   if (OUT_FORM == 0u) {
@@ -54,7 +54,7 @@ fn storeHalfRow(row: u32, cols: u32, factorsAt: u32, lane: u32) {
   }
 }
 
-// The place of a column in a row of runs of `size` columns, which begin `stride` apart; size 0: one run.
+// The index of a column in a row whose columns come in runs of `size`, which begin `stride` apart. size 0: one run.
 fn placed(col: u32, size: u32, stride: u32) -> u32 {
   return select(col / max(size, 1u) * stride + col % max(size, 1u), col, size == 0u);
 }

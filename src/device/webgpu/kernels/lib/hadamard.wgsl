@@ -1,7 +1,7 @@
-// The butterflies of rq4's rotation over rows of 32 threads, a vector each. The kernel declares `vectors` and appends
-// rotation; all of a workgroup takes part.
+// The butterflies of rq4's rotation. Each row of 32 threads does one vector. The kernel declares `vectors` and appends rotation; all
+// threads of a workgroup take part.
 
-// H of a row's vector of `dims`, in place.
+// Applies H to a row's vector of `dims`, in place.
 fn hadamardRow(mine: u32, lane: u32, dims: u32) {
   for (var stride = 1u; stride < rotationBlock(dims); stride *= 2u) {
     workgroupBarrier();

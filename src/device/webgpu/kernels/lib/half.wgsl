@@ -1,5 +1,5 @@
-// float32 arithmetic that must give the same bits everywhere: WGSL leaves the rounding of float16 packing and of division
-// to the device, but src/cache/codec-int4.ts does not. Integers only, so that nothing can be fused or approximated.
+// float32 arithmetic that gives the same bits on every device. WGSL leaves the rounding of float16 packing and of division to the
+// device, but src/cache/codec-int4.ts defines it. Integers only, so that nothing can be fused or approximated.
 
 // The bits of the nearest finite float16, ties to even; NaN stays NaN.
 fn halfBits(x: f32) -> u32 {

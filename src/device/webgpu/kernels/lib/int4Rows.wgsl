@@ -1,11 +1,12 @@
-// Head vectors to int4 by rows of 32 threads, a vector each. Four threads do a group: each the eight dims whose codes share a word of
-// keys. The kernel declares HEAD_DIM, GROUPS, ROWS, INT4 and `vectors` [ROWS][HEAD_DIM] and appends int4; all of a workgroup takes part.
+// Encodes head vectors as int4. Each row of 32 threads does one vector, and four threads do a group: each the eight dims whose codes
+// share a word of keys. The kernel declares HEAD_DIM, GROUPS, ROWS, INT4 and `vectors` [ROWS][HEAD_DIM], and appends int4; all threads
+// of a workgroup take part.
 
 const WORDS: u32 = GROUPS * 4u;
-// Least and largest of each eight dims.
+// The least and the largest of each eight dims.
 var<workgroup> ends: array<vec2<f32>, select(1u, ROWS * WORDS, INT4)>;
 
-// Of a word's eight dims the first, and whether its second four are dims of the head: of 80 the last group has 16.
+// The first of a word's eight dims, and whether its second four are dims of the head: with 80 dims, the last group has only 16.
 fn firstOf(word: u32) -> u32 {
   return word / 4u * 32u + word % 4u * 4u;
 }
@@ -18,7 +19,7 @@ fn fourAt(at: u32) -> vec4<f32> {
   return vec4<f32>(vectors[at], vectors[at + 1u], vectors[at + 2u], vectors[at + 3u]);
 }
 
-// Before ranges are asked for. dims: of the vectors, HEAD_DIM at most.
+// Must be called before wordRange. dims: dims of the vectors, HEAD_DIM at most.
 fn findEnds(mine: u32, row: u32, lane: u32, dims: u32) {
   for (var word = lane; word < (dims + 31u) / 32u * 4u; word += 32u) {
     let low = fourAt(mine + firstOf(word));
@@ -36,7 +37,7 @@ fn findEnds(mine: u32, row: u32, lane: u32, dims: u32) {
   workgroupBarrier();
 }
 
-// Of the group that the word is in.
+// The range of the word's group.
 fn wordRange(row: u32, word: u32) -> Range {
   let first = row * WORDS + word / 4u * 4u;
   let a = ends[first];

@@ -1,5 +1,6 @@
-// Maximum, sum and exchange over rows of LANES consecutive invocations: shuffles within a subgroup (or part of a wider one), workgroup
-// memory across smaller ones. The kernel declares WORKGROUP, LANES, 32 at most, and SUBGROUP; all of a workgroup takes part.
+// Maximum, sum and exchange over rows of LANES consecutive invocations: by shuffles within a subgroup (or part of a wider one),
+// through workgroup memory across smaller ones. The kernel declares WORKGROUP, LANES (32 at most) and SUBGROUP; all threads of a
+// workgroup take part.
 const LANE_REACH: u32 = min(SUBGROUP, LANES);
 var<workgroup> laneValues: array<f32, WORKGROUP / LANE_REACH>;
 var<workgroup> laneFours: array<vec4<f32>, select(WORKGROUP, 1u, LANE_REACH == LANES)>;
@@ -12,7 +13,7 @@ fn lanesMax(value: f32, local: u32) -> f32 {
   if (LANE_REACH == LANES) {
     return most;
   }
-  // The last values have been read after this barrier.
+  // After this barrier, no thread reads the last values.
   workgroupBarrier();
   laneValues[local / LANE_REACH] = most;
   workgroupBarrier();
@@ -40,7 +41,7 @@ fn lanesSum(value: f32, local: u32) -> f32 {
   return total;
 }
 
-// The value of the invocation whose number differs in the bits of `mask`, less than LANES.
+// The value of the invocation whose number differs in the bits of `mask`, which is less than LANES.
 fn lanesXor(value: vec4<f32>, mask: u32, local: u32) -> vec4<f32> {
   if (LANE_REACH == LANES) {
     return subgroupShuffleXor(value, mask);

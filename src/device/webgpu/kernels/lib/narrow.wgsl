@@ -1,7 +1,7 @@
-// float32 -> float16. The result of WGSL's own conversions is undefined outside float16's range, so kernels convert through
-// this file only (test/device/webgpu/narrow.test.ts).
+// float32 -> float16. WGSL's own conversions are undefined outside float16's range, so kernels convert only through this file
+// (test/device/webgpu/narrow.test.ts).
 const LARGEST_HALF: f32 = 65504.0;
-// Below it, numbers a thousand times smaller begin to lose bits.
+// If the largest number is below this, numbers a thousand times smaller lose bits.
 const LEAST_IN_HALVES: f32 = 0.00048828125;
 
 /// Two numbers as float16 in a word. Finite ones beyond 65504 become 65504; infinities and NaN stay, so that they are noticed.
@@ -14,7 +14,7 @@ fn halvesOf(a: vec4<f32>, b: vec4<f32>) -> vec4<u32> {
   return vec4<u32>(halfPair(a.xy), halfPair(a.zw), halfPair(b.xy), halfPair(b.zw));
 }
 
-/// For numbers that cannot exceed 65504, without the cost of clamping; a comment at the call says why they cannot.
+/// For numbers that cannot exceed 65504, without the cost of clamping; a comment at each call says why they cannot.
 fn smallHalfPair(two: vec2<f32>) -> u32 {
   return pack2x16float(two);
 }
@@ -28,8 +28,8 @@ fn inverseFactor(factor: f32) -> f32 {
   return bitcast<f32>(0x7f000000u - bitcast<u32>(factor));
 }
 
-/// The power of two by which numbers are divided to suit float16, by the bits of their largest magnitude: 1 if they
-/// already do, or if it is an infinity or a NaN.
+/// The power of two by which numbers are divided to fit float16, from the bits of their largest magnitude: 1 if they fit already, or
+/// if it is an infinity or a NaN.
 fn factorOf(bits: u32) -> f32 {
   let largest = bitcast<f32>(bits);
   if (bits == 0u || bits >= 0x7f800000u || (largest >= LEAST_IN_HALVES && largest <= LARGEST_HALF)) {

@@ -1,9 +1,9 @@
-// 4-bit codes to f16, two at a time, and the order in which they come: for kernels on devices with f16.
+// 4-bit codes to f16, two at a time, and their order: for kernels on devices with f16.
 const NIBBLES: u32 = 0x000f000fu;
 const TWICE: u32 = 0x001e001eu;
 const HIGH_NIBBLES: u32 = 0x00f000f0u;
 
-// Order of a quad's tokens, and dims, as masks of 16 bits unpack them: 0, 2, 1, 3.
+// The order in which 16-bit masks unpack four tokens or dims: 0, 2, 1, 3.
 fn swapMiddle(i: u32) -> u32 {
   return (i & ~3u) | ((i & 1u) << 1u) | ((i >> 1u) & 1u);
 }
@@ -25,12 +25,12 @@ fn centre(word: u32, most: f16) -> u32 {
   return bitcast<u32>(bitcast<vec2<f16>>((word & TWICE) | 0x64006400u) - vec2<f16>(1024.0h + most));
 }
 
-// Those in the next four bits -> 8 (2 code - most).
+// The codes in the next four bits -> 8 (2 code - most).
 fn centreHigh(word: u32, most: f16) -> u32 {
   return bitcast<u32>(bitcast<vec2<f16>>((word & HIGH_NIBBLES) | 0x64006400u) - vec2<f16>(1024.0h + 8.0h * most));
 }
 
-// Halves of two tokens' words side by side.
+// The low halves of two tokens' words.
 fn lowHalves(a: u32, b: u32) -> vec2<f16> {
   return bitcast<vec2<f16>>((a & 0xffffu) | (b << 16u));
 }

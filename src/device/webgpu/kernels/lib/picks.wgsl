@@ -1,4 +1,4 @@
-// What route has chosen: `picks: array<f32>` of the kernel, [rows][ids, weights]. Entry row * count + pick is one of them.
+// Experts that route has chosen: the kernel's `picks: array<f32>`, [rows][ids, weights]. Entry row * count + pick is one of them.
 
 /// The expert of an entry; in range, whatever the buffer holds.
 fn pickedExpert(entry: u32, count: u32, experts: u32) -> u32 {

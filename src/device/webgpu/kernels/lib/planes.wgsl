@@ -1,10 +1,11 @@
-// Codes of keys and values as blocks hold them (kv.ts), of 4 bits, or of 3. The kernel declares GROUPS, KEY_GROUPS, KEY_BITS,
-// VALUE_BITS and the bindings `keys`, `values`.
+// Reads codes of keys and values from blocks (kv.ts), of 4 bits or of 3. The kernel declares GROUPS, KEY_GROUPS, KEY_BITS, VALUE_BITS
+// and the bindings `keys`, `values`.
 
-// 3 bits: 32 codes are three words, x, y and z. The two halves of a word hold five pairs of codes at bits 0, 3, 6, 9 and 12; pair p
-// of all is codes i and i + 2, i = p / 4 * 4 + p % 2 + p % 4 / 2 * 16. The last pair's bits are the last ones of x, y and z.
+// 3 bits: 32 codes are three words, x, y and z. The two halves of a word hold five pairs of codes, at bits 0, 3, 6, 9 and 12. Pair p
+// of all 16 has codes i and i + 2, with i = p / 4 * 4 + p % 2 + p % 4 / 2 * 16. The last pair has its bits in the highest bits of x, y
+// and z.
 const PAIR: u32 = 0x00070007u;
-// Where the third words begin in a block. Keys of one or two groups lie without gaps.
+// Where the third words begin in a block. Keys of one or two groups have no gaps.
 const KEY_HIGHS_AT: u32 = (KEY_GROUPS + 1u) / 2u * 32u;
 const VALUE_HIGHS_AT: u32 = GROUPS * 16u;
 
@@ -18,7 +19,7 @@ fn keyCodes(block: u32, group: u32, token: u32) -> vec4<u32> {
   return keys[block + group * 32u + token];
 }
 
-// A dim's codes of a block's tokens, likewise.
+// A dim's codes of all tokens of a block, likewise.
 fn valueCodes(block: u32, dim: u32) -> vec4<u32> {
   if (VALUE_BITS == 3u) {
     let low = values[block + dim / 16u * 8u + dim % 8u];
@@ -28,7 +29,7 @@ fn valueCodes(block: u32, dim: u32) -> vec4<u32> {
   return values[block + dim];
 }
 
-// In the order of 4-bit codes: code i in the low half of byte i, code i + 16 in its high half.
+// Codes in the order of 4-bit codes: code i in the low half of byte i, code i + 16 in its high half.
 fn nibbleWords(codes: vec4<u32>, bits: u32) -> vec4<u32> {
   if (bits == 3u) {
     let apart = codesApart(codes, bits);
@@ -37,11 +38,11 @@ fn nibbleWords(codes: vec4<u32>, bits: u32) -> vec4<u32> {
   return codes;
 }
 
-// One word of a dim's codes: tokens 4 word to 4 word + 3, and those 16 further.
+// One word of a dim's codes: tokens 4 word to 4 word + 3, and the four that are 16 further.
 fn valueNibbles(block: u32, dim: u32, word: u32) -> u32 {
   if (VALUE_BITS == 3u) {
     let codes = valueCodes(block, dim);
-    // Four codes of each half: what is left of one word, and what the next one begins with.
+    // Four codes of each half: the end of one word, and the beginning of the next.
     let left = vec4<u32>(codes.x, codes.x >> 12u, codes.y >> 9u, codes.z >> 6u);
     let right = vec4<u32>(0u, codes.y << 3u, codes.z << 6u, lastPair(codes) << 9u);
     let masks = vec4<u32>(0x0fff0fffu, 0x00070007u, 0x003f003fu, 0x01ff01ffu);
@@ -51,7 +52,7 @@ fn valueNibbles(block: u32, dim: u32, word: u32) -> u32 {
   return values[block + dim][word];
 }
 
-// Codes 0 to 15, one a byte, then 16 to 31.
+// Codes 0 to 15, one per byte, then 16 to 31.
 fn codesApart(codes: vec4<u32>, bits: u32) -> array<vec4<u32>, 2> {
   if (bits == 3u) {
     let a = vec4<u32>(codes.x, codes.x >> 12u, codes.y >> 9u, codes.z >> 6u) & vec4<u32>(PAIR);
@@ -63,7 +64,7 @@ fn codesApart(codes: vec4<u32>, bits: u32) -> array<vec4<u32>, 2> {
   return array<vec4<u32>, 2>(codes & vec4<u32>(0x0f0f0f0fu), (codes >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu));
 }
 
-// Of 3 bits the sixteenth pair: a bit of each word's halves.
+// 3 bits: the sixteenth pair, one bit from each half of each word.
 fn lastPair(codes: vec4<u32>) -> u32 {
   return ((codes.x >> 15u) & 0x00010001u) | ((codes.y >> 14u) & 0x00020002u) | ((codes.z >> 13u) & 0x00040004u);
 }

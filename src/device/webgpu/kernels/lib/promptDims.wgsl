@@ -1,7 +1,7 @@
-// 32 dims of a block of 32 tokens, expanded to f32 into attendPrompt's `right`, [token][dim], from a cache of any format. The
-// kernel declares what is named in capitals, the bindings and `right`; it appends kvCodes, planes and channels.
+// Expands 32 dims of a block of 32 tokens, from a cache of any format, to f32 in attendPrompt's `right`, [token][dim]. The kernel
+// declares the constants, the bindings and `right`; it appends kvCodes, planes and channels.
 
-// 32 dims of a block's keys into `right`.
+// Expands 32 dims of a block's keys into `right`.
 fn expandKeys(block: u32, group: u32, local: u32) {
   if (local >= 128u) {
     return;
@@ -38,7 +38,7 @@ fn expandKeys(block: u32, group: u32, local: u32) {
   spread(eight, token, part);
 }
 
-// 32 dims of a block's values into `right`: of its first `seen` tokens, since others may be anything, NaN too.
+// Expands 32 dims of the values of a block's first `seen` tokens into `right`; other tokens may hold anything, NaN too.
 fn expandValues(block: u32, group: u32, seen: u32, local: u32) {
   if (local >= 128u) {
     return;
@@ -68,7 +68,7 @@ fn expandValues(block: u32, group: u32, seen: u32, local: u32) {
   spread(eight, token, part);
 }
 
-// Eight halves of one token.
+// Stores eight halves of one token.
 fn spread(eight: vec4<u32>, token: u32, part: u32) {
   for (var c = 0u; c < 4u; c++) {
     let two = unpack2x16float(eight[c]);

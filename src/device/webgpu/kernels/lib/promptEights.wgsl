@@ -1,8 +1,8 @@
-// What attendPromptMatrix8 does between its products: codes of 16 tokens become rows of floats in its `tile`, and matrices, whose
-// elements cannot be reached, go through `scores`. side: of a block's 32 tokens the first half, or the second. The kernel declares
-// what is named in capitals, its bindings and arrays; it appends kvCodes, planes, channels and floatCodes.
+// The work of attendPromptMatrix8 between its products: codes of 16 tokens become rows of floats in its `tile`, and matrices, whose
+// elements cannot be accessed, go through `scores`. side: the first (0) or second (1) half of a block's 32 tokens. The kernel declares
+// the constants, its bindings and arrays; it appends kvCodes, planes, channels and floatCodes.
 
-// Four codes of a word, from the low halves of its bytes or from the high ones (side), as floats that are larger by 1 / sideShares.
+// Four codes of a word, from the low or the high halves of its bytes (side), as floats that are 1 / sideShares times as large.
 fn sideFloats(word: u32, side: u32) -> vec4<f32> {
   let masks = vec2<u32>(0x0fu, 0x0f00u) << vec2<u32>(4u * side);
   let two = vec2<u32>(word, word >> 16u);
@@ -29,7 +29,7 @@ fn stageKeys(block: u32, side: u32, local: u32) {
     }
     return;
   }
-  // A lane has two of the four words of a token's group.
+  // Each lane has two of the four words of a token's group.
   for (var i = local; i < TOKENS * GROUPS * 2u; i += WORKGROUP) {
     let group = i / (2u * TOKENS);
     let isUpper = i / TOKENS % 2u == 1u;
@@ -46,7 +46,7 @@ fn stageKeys(block: u32, side: u32, local: u32) {
   }
 }
 
-// Eight dims of a token: four, and those 16 further.
+// Stores eight dims of a token: four, and the four that are 16 further.
 fn stageWord(word: u32, four: u32, range: vec2<f32>, line: u32) {
   let at = line * KEY_STRIDE + four;
   if (four * 4u < HEAD_DIM) {
@@ -71,7 +71,8 @@ fn keyOffsets(four: u32, offset: f32) -> vec4<f32> {
   return vec4<f32>(offset);
 }
 
-// Scales and zeros of the tokens' values, as stageValues takes them. seen: of the block's tokens; others' may be anything, NaN too.
+// Stores scales and zeros of the tokens' values for stageValues. seen: the block's tokens that any row sees; others may hold anything,
+// NaN too.
 fn stageRanges(at: u32, side: u32, seen: u32, local: u32) {
   let group = local / TOKENS;
   if (group < select(GROUPS, 1u, RQ4)) {
@@ -102,7 +103,7 @@ fn stageValues(block: u32, side: u32, seen: u32, local: u32) {
   }
 }
 
-// Eight dims of a token.
+// Stores eight dims of a token.
 fn stageHalves(eight: vec4<u32>, token: u32, chunk: u32) {
   tile[token * KEY_STRIDE + chunk * 2u] = vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y));
   tile[token * KEY_STRIDE + chunk * 2u + 1u] = vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w));
@@ -123,12 +124,12 @@ fn noteGrowth(grows: bool, subgroup: u32, lane: u32) {
   }
 }
 
-// Of any of the workgroup's subgroups. The same for all, as the compiler has to see.
+// Whether any subgroup of the workgroup has growth. Uniform, and written so that the compiler can see it.
 fn anyGrowth() -> bool {
   return any(workgroupUniformLoad(&growths) != vec4<u32>());
 }
 
-// 8 dims of 16 rows of O, by a factor for each row. at: of two lanes' halves of a row.
+// Multiplies 8 dims of 16 rows of O by a factor for each row. at: the word of this lane's half of a row.
 fn rescalePiece(sum: ptr<function, Result>, more: ptr<function, Result>, own: u32, at: u32, factor: f32) {
   storePiece(sum, more, own);
   scores[own + at] *= factor;

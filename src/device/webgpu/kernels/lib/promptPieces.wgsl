@@ -1,6 +1,5 @@
-// Pieces of 16 dims of attendPromptMatrix's matrices. Elements of matrices cannot be accessed, so operations on them go through
-// `scores`. The kernel declares what is named in capitals, `tile`, `scores`, `out`, `params` and
-// the aliases; it appends promptWork, promptTile and narrow.
+// Operations on pieces of 16 dims of attendPromptMatrix's matrices, through `scores`, since elements of matrices cannot be accessed.
+// The kernel declares the constants, `tile`, `scores`, `out`, `params` and the aliases; it appends promptWork, promptTile and narrow.
 
 // Multiplies a piece of O by a factor for each row, through memory.
 fn rescalePiece(sum: ptr<function, Result>, own: u32, at: u32, factor: f32) {
@@ -13,7 +12,7 @@ fn rescalePiece(sum: ptr<function, Result>, own: u32, at: u32, factor: f32) {
   workgroupBarrier();
 }
 
-// Eight dims of a row of a piece of O to the output. Rows past the end hold copies of the last one: they write the same.
+// Writes eight dims of a row of a piece of O to the output. Rows past the end repeat the last one and write the same.
 fn storePiece(sum: ptr<function, Result>, own: u32, at: u32, place: u32, inverse: f32) {
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&scores, own, *sum, SCORE_STRIDE);
@@ -28,7 +27,7 @@ fn storePiece(sum: ptr<function, Result>, own: u32, at: u32, place: u32, inverse
   }
 }
 
-// Where a row's output begins, or its partials of a span.
+// Where a row's output, or its partials of a span, begin.
 fn outAtRow(work: PromptWork, row: u32, kvHead: u32, span: u32) -> u32 {
   let head = kvHead * GROUP + row % GROUP;
   if (SPANS) {
@@ -37,7 +36,7 @@ fn outAtRow(work: PromptWork, row: u32, kvHead: u32, span: u32) -> u32 {
   return ((work.run.token + row / GROUP) * KV_HEADS * GROUP + head) * HEAD_DIM;
 }
 
-// What stands with a row's output, which begins at `at`: its maximum and total, or its factor.
+// Stores a row's maximum and total, or its factor. at: where its output begins.
 fn storeRow(work: PromptWork, row: u32, kvHead: u32, at: u32, maxScore: f32, sumExp: f32) {
   if (SPANS) {
     out[(at + HEAD_DIM) / 4u] = vec4<u32>(bitcast<u32>(maxScore), bitcast<u32>(sumExp), 0u, 0u);
@@ -51,26 +50,26 @@ fn queryPiece(rowBlock: u32, piece: u32) -> Left {
   return subgroupMatrixLoad<Left, row_major>(&tile, rowBlock * 16u * QUERY_STRIDE + piece * 2u, QUERY_STRIDE);
 }
 
-// Of the numbers before those that meet values.
+// A piece of the query's rotated dims, which come before those for values.
 fn turnedPiece(rowBlock: u32, piece: u32) -> Left {
   let at = rowBlock * 16u * QUERY_STRIDE + min(piece, max(TURNED, 16u) / 16u - 1u) * 2u;
   return subgroupMatrixLoad<Left, row_major>(&tile, at, QUERY_STRIDE);
 }
 
-// 16 dims of 16 tokens' keys, and of values.
+// Adds the products with 16 dims of 16 tokens' keys.
 fn addKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
   let right = subgroupMatrixLoad<Right, col_major>(&tile, s * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
   *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
 }
 
-// Turned dims, of which the last subgroup may have fewer.
+// Adds the products with rotated dims, of which the last subgroup may have fewer.
 fn addTurned(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
   if (piece < TURNED / 16u) {
     addKeys(product, query, s, piece);
   }
 }
 
-// Values that end keys.
+// Values that are also the end of keys.
 fn addValuesAsKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
   if (CODED) {
     let right = subgroupMatrixLoad<Right, row_major>(&tile, piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);

@@ -1,12 +1,12 @@
-// Queries on their way into attendPromptMatrix, as f16, each row divided by a factor. The kernel declares what is named in
-// capitals, `params`, `queries`, `tile` and `scores`; it appends promptWork, promptTile and narrow.
+// Loads queries for attendPromptMatrix, as f16, each row divided by a factor. The kernel declares the constants, `params`, `queries`,
+// `tile` and `scores`; it appends promptWork, promptTile and narrow.
 
 // Where a row's query begins.
 fn queryAt(token: u32, kvHead: u32, row: u32) -> u32 {
   return ((token + row / GROUP) * KV_HEADS * GROUP + kvHead * GROUP + row % GROUP) * (QUERY_CHUNKS * 2u);
 }
 
-// The factor that makes a row's scaled query fit f16; each of its two lanes reads half of it.
+// The factor by which a row's scaled query is divided to fit f16; each of its two lanes reads half of it.
 fn queryFactor(token: u32, kvHead: u32, row: u32, half: u32) -> f32 {
   var largest = vec4<f32>(0.0);
   for (var i = 0u; i < QUERY_CHUNKS; i++) {
@@ -16,7 +16,7 @@ fn queryFactor(token: u32, kvHead: u32, row: u32, half: u32) -> f32 {
   return factorOf(bitcast<u32>(max(own, subgroupShuffleXor(own, 1u))));
 }
 
-// Eight dims of a row's query as f16, scaled; those that meet codes of keys in the order of unpacked ones.
+// Stores eight dims of a row's query as f16, scaled; those that are multiplied with codes are in the order of unpacked codes.
 fn storeQueries(token: u32, kvHead: u32, row: u32, chunk: u32, at: u32, back: f32) {
   let word = queryAt(token, kvHead, row) + chunk * 2u;
   let meetsValues = TURNED > 0u && chunk >= KEY_CHUNKS;
@@ -30,7 +30,7 @@ fn storeQueries(token: u32, kvHead: u32, row: u32, chunk: u32, at: u32, back: f3
   tile[at + chunk] = halvesOf(a, b);
 }
 
-// STAGED of the workgroup's rows from `firstRow` on; the first words of scores are what their factors divide by.
+// Stores STAGED of the workgroup's rows, from `firstRow` on. The first words of `scores` become their factors.
 fn stageQueries(work: PromptWork, kvHead: u32, firstRow: u32, local: u32) {
   for (var i = local; i < STAGED * QUERY_CHUNKS; i += WORKGROUP) {
     let staged = firstRow + i / QUERY_CHUNKS;

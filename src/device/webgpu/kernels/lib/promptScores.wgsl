@@ -1,10 +1,11 @@
-// Scores of attendPromptMatrix by lanes, two a row, each with half of the columns, and their weights. The kernel declares what is
-// named in capitals, `params` and `scores`; it appends promptWork, promptTile, softcap and narrow.
+// Scores of attendPromptMatrix and their weights. Two lanes have a row, each half of its columns. The kernel declares the constants,
+// `params` and `scores`; it appends promptWork, promptTile, softcap and narrow.
 
-// A lane's weights may have this sum before its row's maximum is raised and O is scaled down; f16 holds them then.
+// If the sum of a lane's weights exceeds this, its row's maximum is raised and O is scaled down, so that f16 can represent the
+// weights.
 const MOST_ADDED: f32 = 4096.0;
 
-// By name: what a loop indexes may lie in local memory. Tiles of 16 tokens have the first two.
+// Fields have names, since an array that a loop indexes may be in local memory. Tiles of 16 tokens use the first two.
 struct LaneScores {
   a: vec4<f32>,
   b: vec4<f32>,
@@ -12,7 +13,7 @@ struct LaneScores {
   d: vec4<f32>,
 }
 
-// Four columns: the sums of the row block's slices.
+// Scores of four columns: the sum over the row block's slices.
 fn scoreFour(rowBlock: u32, at: u32) -> vec4<f32> {
   var four = bitcast<vec4<f32>>(scores[rowBlock * SPLIT * SCORE_WORDS + at]);
   // each S 1..3
@@ -23,7 +24,7 @@ fn scoreFour(rowBlock: u32, at: u32) -> vec4<f32> {
   return four;
 }
 
-// at: the lane's first word of a slice; factor: that the row's query was divided by.
+// at: the lane's first word of a slice. factor: the one by which the row's query was divided.
 fn laneScores(rowBlock: u32, at: u32, factor: f32) -> LaneScores {
   var found = LaneScores();
   found.a = capped(scoreFour(rowBlock, at), factor);
@@ -43,7 +44,7 @@ fn capped(four: vec4<f32>, factor: f32) -> vec4<f32> {
   return four;
 }
 
-// Without those that the query does not see. part: of the page; column: the lane's first one.
+// Masks scores of tokens that the query does not see. part: the tile's part of its page. column: the lane's first column.
 fn seenScores(found: LaneScores, block: u32, part: u32, column: u32, query: u32) -> LaneScores {
   return LaneScores(
     masked(found.a, block, part, column, query), masked(found.b, block, part, column + 4u, query),
@@ -56,7 +57,7 @@ fn masked(four: vec4<f32>, block: u32, part: u32, column: u32, query: u32) -> ve
     sees(query, block + tokenOf(column + 2u, part), params.window), sees(query, block + tokenOf(column + 3u, part), params.window)));
 }
 
-// The row's: both lanes have the same.
+// The row's highest score, the same in both lanes.
 fn highestOf(found: LaneScores) -> f32 {
   var four = max(found.a, found.b);
   if (TOKENS > 16u) {
@@ -91,13 +92,13 @@ fn powers(four: vec4<f32>, unit: f32, maxScore: f32) -> vec4<f32> {
   return exp2(fma(four, vec4<f32>(unit), vec4<f32>(-maxScore)));
 }
 
-// Masked scores weigh 0 with any maximum.
+// Masked scores have the weight 0, whatever the maximum.
 fn seenPowers(four: vec4<f32>, unit: f32, maxScore: f32) -> vec4<f32> {
   return select(vec4<f32>(0.0), powers(four, unit, maxScore), four > vec4<f32>(MASKED_SCORE));
 }
 
-// 2^(score * unit - maxScore) of a lane's columns as f16; returns their sum. Above MOST_ADDED the maximum is raised and they are written
-// again before they are read.
+// Stores 2^(score * unit - maxScore) of a lane's columns as f16; returns their sum. If it is above MOST_ADDED, the maximum is raised
+// and they are written again before they are read.
 fn storeWeights(found: LaneScores, unit: f32, maxScore: f32, at: u32) -> f32 {
   let none = vec4<f32>(0.0);
   if (TOKENS > 16u) {
@@ -108,7 +109,7 @@ fn storeWeights(found: LaneScores, unit: f32, maxScore: f32, at: u32) -> f32 {
   return storeFours(at, powers(found.a, unit, maxScore), powers(found.b, unit, maxScore), none, none);
 }
 
-// Of the tile at `position`; found: scores, without those that the query does not see from then on. column: the lane's first one.
+// Stores the weights of the tile at `position`. found: its scores, which are masked here. column: the lane's first column.
 fn storeTileWeights(
   found: ptr<function, LaneScores>, work: PromptWork, position: u32, column: u32, query: u32, unit: f32, maxScore: f32, at: u32,
 ) -> f32 {

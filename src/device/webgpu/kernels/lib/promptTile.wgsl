@@ -1,20 +1,20 @@
-// A tile of the cache on its way into attendPromptMatrix's workgroup memory: loaded by words, then expanded to f16. The kernel
-// declares what is named in capitals, the bindings `keys`, `values` and the workgroup's `tile`, `scores` and `channels`; it appends nibbles,
-// planes and channelFours.
+// Loads a tile of the cache, word by word, and expands it to f16 in attendPromptMatrix's workgroup memory. The kernel declares the
+// constants, the bindings `keys`, `values` and the workgroup's `tile`, `scores` and `channels`; it appends nibbles, planes and
+// channelFours.
 
 const CHUNKS: u32 = HEAD_DIM / 8u;
 const STEPS: u32 = TOKENS / 16u;
-// Rows of queries that are in workgroup memory at a time, of whole row blocks.
+// Rows of queries that are in workgroup memory at a time: whole row blocks.
 const STAGED: u32 = min(ROWS, 32u);
-// Of what is held as keys, and of queries.
+// Dims that the cache holds of a key, and dims of a query.
 const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
 const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
 const KEY_CHUNKS: u32 = KEY_DIM / 8u;
 const QUERY_CHUNKS: u32 = (TURNED + HEAD_DIM) / 8u;
-// Pieces of turned dims that a subgroup has: its last ones may be none.
+// Pieces of rotated dims per subgroup; the last may not exist.
 const TURNED_PIECES: u32 = (TURNED / 16u + SPLIT - 1u) / SPLIT;
-// Rows of workgroup memory in words of 16 bytes, odd against bank conflicts: keys [token][dim], values [dim][token] of
-// int4 and [token][dim] of f16, scores [row][token].
+// Rows of workgroup memory in words of 16 bytes, an odd number to avoid bank conflicts: keys [token][dim], values [dim][token] for
+// codes and [token][dim] for f16, scores [row][token].
 const KEY_STRIDE: u32 = KEY_CHUNKS + 1u;
 const QUERY_STRIDE: u32 = QUERY_CHUNKS + 1u;
 const VALUE_STRIDE: u32 = select(CHUNKS + 1u, TOKENS / 8u + 1u, CODED);
@@ -23,26 +23,27 @@ const KEY_TILE: u32 = TOKENS * KEY_STRIDE;
 const VALUE_TILE: u32 = select(TOKENS, HEAD_DIM, CODED) * VALUE_STRIDE;
 const TILE_WORDS: u32 = max(STAGED * QUERY_STRIDE, max(KEY_TILE, VALUE_TILE));
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
-// Where constant offsets serve (SPLIT is 1, so tiles have 32 tokens): the second tokens, and from piece to piece of values.
+// If SPLIT is 1, tiles have 32 tokens and offsets are constants: those of the second 16 tokens, and from one piece of values to the
+// next.
 const SECOND: u32 = TOKENS - 16u;
 const PIECE: u32 = select(0u, 16u * VALUE_STRIDE, CODED);
-// From the first half of a row's weights to the second: where the scores lay that a lane has read itself, unless all have
-// been read (SPLIT, which tiles of 16 need).
+// The distance from the first half of a row's weights to the second. A lane overwrites the scores that it has read itself, unless all
+// have been read (SPLIT, with tiles of 16 tokens).
 const WEIGHT_HALF: u32 = select(TOKENS / 8u, TOKENS / 16u, SPLIT > 1u);
 const HALF_STEPS: u32 = max(STEPS / 2u, 1u);
-// Words of values that a workgroup and a thread expand, and of keys: as many, but where values end them.
+// Words of values, and of keys, that a workgroup and a thread expand; the same numbers unless TURNED.
 const ITEMS: u32 = select(TOKENS * CHUNKS, TOKENS * GROUPS, CODED);
 const EACH: u32 = (ITEMS + WORKGROUP - 1u) / WORKGROUP;
 const KEY_ITEMS: u32 = select(TOKENS * KEY_CHUNKS, TOKENS * KEY_GROUPS, CODED);
 const KEY_EACH: u32 = (KEY_ITEMS + WORKGROUP - 1u) / WORKGROUP;
-// Keys have a scale for each token.
+// Keys have one scale per token.
 const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
-// What codes are expanded to, in codes: rotated ones become 2 code - MOST_CODE.
+// The value of a code divided by what it is expanded to: rotated codes become 2 code - MOST_CODE.
 const KEY_CODE: f32 = select(1.0, 0.5, TOKEN_SCALES);
 const VALUE_CODE: f32 = select(1.0, 0.5, RQ4);
 const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 
-// What a thread has loaded of the next tile, by name: what a loop indexes may lie in local memory.
+// What a thread has loaded of the next tile. Each has a name, since an array that a loop indexes may be in local memory.
 // each E 0..7
 var<private> keyWords{E}: vec4<u32>;
 var<private> keyScales{E}: u32;
@@ -53,7 +54,7 @@ var<private> highScales{E}: vec4<u32>;
 // Scales and zeros of eight dims.
 var<private> channelWord: vec4<u32>;
 
-// Position in a tile's blocks of 32 that a column holds, if the tile is their `part`: 4 low codes of a word, 4 high ones.
+// The token that a column holds, within its block of 32, if the tile is this `part` of it: 4 low codes of a word, then 4 high ones.
 fn tokenOf(column: u32, part: u32) -> u32 {
   let word = column / 8u + part * (TOKENS / 8u);
   return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
@@ -82,7 +83,7 @@ fn keyScaleOf(block: u32, item: u32, part: u32) -> u32 {
   return 0u;
 }
 
-// Codes: one word, 8 tokens, of 4 dims of a group.
+// Codes of 8 tokens, one word for each of 4 dims of a group.
 fn valueWordOf(block: u32, item: u32, part: u32) -> vec4<u32> {
   if (CODED) {
     let word = (item % (TOKENS / 8u) + part * (TOKENS / 8u)) % 4u;
@@ -94,7 +95,7 @@ fn valueWordOf(block: u32, item: u32, part: u32) -> vec4<u32> {
   return values[block + tokenOf(item / CHUNKS, part) % 32u * CHUNKS + item % CHUNKS];
 }
 
-// Of tokens 4 word to 4 word + 3, or of those 16 further. rq4: two tokens a word, of all.
+// Scales of tokens 4 word to 4 word + 3, or of the four that are 16 further. rq4: of all tokens, two to a word.
 fn valueScaleOf(block: u32, item: u32, part: u32, high: u32) -> vec4<u32> {
   let word = (item % (TOKENS / 8u) + part * (TOKENS / 8u)) % 4u;
   if (RQ4) {
@@ -108,8 +109,8 @@ fn valueScaleOf(block: u32, item: u32, part: u32, high: u32) -> vec4<u32> {
   return vec4<u32>();
 }
 
-// Words of keys of the tile at `first`, which lies in one page, from the cache to this thread. Past the text: whatever a page holds,
-// unused.
+// Loads this thread's words of keys of the tile at `first`, which is in one page. After the text's end these are whatever the page
+// holds; they are not used.
 fn loadKeys(page: u32, first: u32, local: u32) {
   let part = first % 32u / TOKENS;
   let block = page * KEY_WORDS;
@@ -137,7 +138,7 @@ fn load(page: u32, first: u32, local: u32) {
   loadValues(page, first, local);
 }
 
-// Values and weights of 0, which are multiplied before there are others.
+// Clears values and weights, which are multiplied once before any are stored.
 fn clearTile(local: u32) {
   for (var i = local; i < TILE_WORDS; i += WORKGROUP) {
     tile[i] = vec4<u32>(0u);
@@ -147,7 +148,7 @@ fn clearTile(local: u32) {
   }
 }
 
-// Called when all threads have read those of the last keys.
+// Call this after all threads have read those of the last keys.
 fn storeChannels(local: u32) {
   if (CHANNEL && local < KEY_GROUPS * 4u) {
     storeChannel(local * 2u, channelFour(channelWord.x, channelWord.y));
@@ -155,7 +156,7 @@ fn storeChannels(local: u32) {
   }
 }
 
-// Each row of scores has a word that keeps it apart from the next one: half a KiB less of workgroup memory, which decides how many
+// Scales of channels are stored in the padding words of scores' rows: half a KiB less of workgroup memory, which decides how many
 // workgroups a core holds.
 const IN_ROWS: bool = KEY_GROUPS * 8u <= SUBGROUPS * 16u;
 
@@ -177,7 +178,7 @@ fn channelAt(four: u32) -> vec4<u32> {
 // Codes in the low four bits of each half of `word >> shift`.
 fn code(word: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
   if (RQ4) {
-    // Times 2 code - MOST_CODE: twice the value. Half of a scale that is subnormal would lose a bit.
+    // Times 2 code - MOST_CODE, so twice the value; half of a subnormal scale would lose a bit.
     let place = select(word >> (max(shift, 1u) - 1u), word << 1u, shift == 0u);
     return bitcast<u32>(bitcast<vec2<f16>>(centre(place, MOST_CODE)) * scale);
   }
@@ -226,8 +227,8 @@ fn expandKeys(local: u32) {
   // end
 }
 
-// first: the first position of the tile's page. Slots after `last`, the last position that any row sees, may hold anything, NaN too,
-// which no weight of 0 undoes, so that nothing is taken of their values. Tiles of 16 have tokens of both halves of their page.
+// first: the first position of the tile's page. last: the last position that any row sees. Slots after it may hold anything, NaN too,
+// which a weight of 0 does not cancel, so their values are not used. Tiles of 16 have tokens of both halves of their page.
 fn expandValue(item: u32, first: u32, part: u32, last: u32, words: vec4<u32>, lowRanges: vec4<u32>, highRanges: vec4<u32>) {
   if (!CODED) {
     let isSeen = first + tokenOf(item / CHUNKS, part) <= last;
@@ -237,7 +238,7 @@ fn expandValue(item: u32, first: u32, part: u32, last: u32, words: vec4<u32>, lo
   var low = lowRanges;
   var high = highRanges;
   if (RQ4) {
-    // Two tokens a word; scales alone.
+    // Two tokens to a word; only scales.
     low = vec4<u32>(lowRanges.x, lowRanges.x >> 16u, lowRanges.y, lowRanges.y >> 16u);
     high = vec4<u32>(lowRanges.z, lowRanges.z >> 16u, lowRanges.w, lowRanges.w >> 16u);
   }
@@ -265,7 +266,7 @@ fn expandValue(item: u32, first: u32, part: u32, last: u32, words: vec4<u32>, lo
   // end
 }
 
-// Of the tile at `first`.
+// Expands the values of the tile at `first`.
 fn expandValues(first: u32, last: u32, local: u32) {
   let page = first / 32u * 32u;
   let part = first % 32u / TOKENS;

@@ -1,27 +1,27 @@
-// What one workgroup of attendPrompt's kernels does: a tile of rows, the query heads of one KV head token by token, over all
-// positions that they see or over one span of those. The kernel declares GROUP, query heads of a KV head, SPANS, TILE and what
-// spans.wgsl asks for; it appends step, batch, tiles and spans.
+// The work of one workgroup of an attendPrompt kernel: a tile of rows (the query heads of one KV head, token by token) over all
+// positions that they see, or over one span of these. The kernel declares GROUP, query heads of a KV head, SPANS, TILE and what
+// spans.wgsl needs; it appends step, batch, tiles and spans.
 
 struct PromptWork {
   // The run that the rows belong to; they are counted from its first token.
   run: Tile,
   rows: u32,
-  // Where its text's pages are listed, and which positions are left out of slots.
+  // Where its text's table begins, and which positions have no slot.
   table: u32,
   gap: Gap,
   // Positions of the tile's first and last query.
   firstQuery: u32,
   lastQuery: u32,
-  // Slots to attend to, whole blocks but at the end of a packed part.
+  // Slots to attend to: whole blocks, except at the end of a packed part.
   start: u32,
   end: u32,
-  // Spans that a head has room for in partials.
+  // Spans for which a head has room in partials.
   places: u32,
-  // Only another run of the step has this span.
+  // This run has no such span; another run of the step has.
   isNone: bool,
 }
 
-// workgroup: tile, KV head, span. firstTable: of the pool's tables; window: 0 for all positions.
+// workgroup: tile, KV head, span. firstTable: where the pool's tables begin. window: 0 for all positions.
 fn promptWorkOf(workgroup: vec3<u32>, firstTable: u32, window: u32, rowsPerTile: u32) -> PromptWork {
   let run = tileOf(workgroup.x, rowsPerTile, GROUP);
   let gap = gapOf(run.packed);
@@ -39,7 +39,7 @@ fn promptWorkOf(workgroup: vec3<u32>, firstTable: u32, window: u32, rowsPerTile:
   if (SPANS) {
     let spans = spansOf(run.position, run.position + run.tokens - 1u, run.packed, PART, window, TILE, places);
     isNone = workgroup.z >= spans.count;
-    // Of what the run sees; rows of this tile may see nothing of it.
+    // A part of what the run sees; rows of this tile may see nothing of it.
     let begin = spans.first + workgroup.z * spans.tokens;
     start = max(slotOf(gap, start), begin);
     end = min(slotOf(gap, end), begin + spans.tokens);

@@ -1,9 +1,9 @@
-// q8, the form of activations that meet quantized weights: int8 codes of 32 values under one scale, with the sums of the
-// codes, so that a weight's offset costs one multiplication a group. Three vec4s a group, each in a plane of its own.
+// q8, the form of activations that are multiplied with quantized weights: int8 codes of 32 values with one scale, and the sums of the
+// codes, so that a weight's offset costs one multiplication per group. Each group has three vec4s, each in its own plane.
 struct Q8Group {
-  // int8 codes of values 0..15, four a word.
+  // int8 codes of values 0..15, four to a word.
   low: vec4<u32>,
-  // Of values 16..31.
+  // Those of values 16..31.
   high: vec4<u32>,
   // bitcast f32: scale, scale * sum of the low codes, scale * sum of the high codes, 0 (matmulVector: a sum of squares).
   scales: vec4<u32>,
@@ -12,7 +12,7 @@ struct Q8Group {
 // 0x01010101: a dot product with it sums four codes.
 const Q8_ONES: u32 = 16843009u;
 
-// Bits of magnitudes are in the order of the magnitudes, infinity and NaN last: either shows in the scale, and so in every
+// The bits of magnitudes have the order of the magnitudes, with infinity and NaN last: either of these reaches the scale, and so every
 // product with the group, whatever its codes.
 fn q8Magnitudes(values: vec4<f32>) -> vec4<u32> {
   return bitcast<vec4<u32>>(values) & vec4<u32>(0x7fffffffu);
@@ -23,7 +23,7 @@ fn q8Most(magnitudes: vec4<u32>) -> f32 {
   return bitcast<f32>(max(two.x, two.y));
 }
 
-// The factor from values to codes: 0 where it would not be finite.
+// The factor from values to codes; 0 if it would not be finite.
 fn q8Inverse(most: f32) -> f32 {
   let bits = bitcast<u32>(most);
   return select(0.0, 127.0 / most, bits > 0x0d000000u && bits < 0x7f800000u);

@@ -1,14 +1,14 @@
-// q8 (lib/q8.wgsl) of values that lie side by side in threads: eight threads make a group of 32, four values each, so that what they
-// read and write are whole cache lines. The kernel declares WORKGROUP, a multiple of 8, and appends q8.
+// q8 (lib/q8.wgsl) of values that neighbouring threads hold: eight threads make a group of 32, four values each, so that they read and
+// write whole cache lines. The kernel declares WORKGROUP, a multiple of 8, and appends q8.
 var<workgroup> threadMagnitudes: array<u32, WORKGROUP>;
 var<workgroup> threadCodes: array<u32, WORKGROUP>;
 
-// Called by all threads alike. The group of a thread that is the first of its eight; others get zeros.
+// All threads call this. The first of every eight gets the group; the others get zeros.
 fn q8OfThreads(values: vec4<f32>, local: u32) -> Q8Group {
   let magnitudes = q8Magnitudes(values);
   let two = max(magnitudes.xy, magnitudes.zw);
   threadMagnitudes[local] = max(two.x, two.y);
-  // The codes of a call before this one have been read after this barrier.
+  // After this barrier, no thread reads the codes of the previous call.
   workgroupBarrier();
   let first = local & ~7u;
   var bits = 0u;

@@ -1,7 +1,7 @@
-// Queries on their way into attendDecodeMatrix, which declares what is named in capitals, and `params` and `queries`.
+// Loads queries for attendDecodeMatrix, which declares the constants, `params` and `queries`.
 
-// Eight of a group's dims of a query head, scaled, in the order of unpacked codes; a head has four lanes. Heads past
-// the group's end repeat the last one; their sums are never read.
+// Eight dims of a group of a query head, scaled, in the order of unpacked codes; each head has four lanes. Heads past the last one of
+// the KV head repeat it; their sums are never read.
 fn queriesAt(heads: u32, firstHead: u32, group: u32, lane: u32) -> array<vec4<f32>, 2> {
   if (group >= GROUPS) {
     return array<vec4<f32>, 2>();
@@ -21,7 +21,7 @@ fn largestOf(query: array<vec4<f32>, 2>) -> f32 {
   return max(max(four.x, four.y), max(four.z, four.w));
 }
 
-// The factor that makes a head's query fit f16. The head's four lanes hold all of its dims.
+// The factor by which a head's query is divided to fit f16. The head's four lanes hold all of its dims.
 fn headFactor(a: array<vec4<f32>, 2>, b: array<vec4<f32>, 2>, c: array<vec4<f32>, 2>, d: array<vec4<f32>, 2>) -> f32 {
   let own = max(max(largestOf(a), largestOf(b)), max(largestOf(c), largestOf(d)));
   let pair = max(own, subgroupShuffleXor(own, 1u));

@@ -1,7 +1,7 @@
-// The rotation of rq4, R = 2^-h H D on blocks of a head vector (src/device/rotation.ts): signs and the factor. The butterflies
-// of H stand in the kernels, which know where their vectors lie.
+// The rotation of rq4, R = 2^-h H D on blocks of a head vector (src/device/rotation.ts): the signs and the factor. The butterflies of
+// H are in the kernels, whose vectors are in different memory.
 
-// Dims that are mixed with each other: the largest power of two that divides the head size.
+// Dims of a block: the largest power of two that divides the head size.
 fn rotationBlock(headDim: u32) -> u32 {
   return headDim & (~headDim + 1u);
 }
@@ -16,7 +16,7 @@ fn flippedSign(x: f32, dim: u32) -> f32 {
   return select(x, -x, ((hash ^ (hash >> 16u)) * 0x85ebca6bu) >= 0x80000000u);
 }
 
-// Of the `i`th butterfly of a stage, the first dim; the second is `stride` further.
+// The first dim of the `i`th butterfly of a stage; the second is `stride` further.
 fn butterfly(i: u32, stride: u32) -> u32 {
   return i / stride * 2u * stride + i % stride;
 }

@@ -1,4 +1,5 @@
-// Scales of a group of a row, for both halves (scalesOf in lib/weight). The kernel declares `params` and `scales`; it appends weight.
+// The scales of a group of a row, for both halves (scalesOf in lib/weight). The kernel declares `params` and `scales`; it appends
+// weight.
 
 fn scalesAt(row: u32, group: u32) -> vec4<f32> {
   let at = scaleAt(row, group, params.groups);

@@ -1,19 +1,19 @@
-// How the visible positions of a row, or of rows that share, are cut into spans, one workgroup each; attend-spans.ts counts
-// them alike.
+// How the visible positions of a row, or of rows that share their spans, are divided into spans, one workgroup each; attend-spans.ts
+// counts them in the same way.
 
-// The positions that a kernel attends to: all; of a packed cache those in packed pages, or those that are not packed: the
-// first KEPT of the text, and the newest. The kernel declares PART, one of these, and KEPT.
+// The positions that a kernel attends to: all; or, of a packed cache, those in packed pages (PACKED) or the others (RECENT), which are
+// the first KEPT of the text and the newest. The kernel declares PART, one of these, and KEPT.
 const ALL: u32 = 0u;
 const PACKED: u32 = 1u;
 const RECENT: u32 = 2u;
 
-// RECENT: positions are numbered as slots, without the packed ones: from slot `at` on a position is `size` more. Otherwise empty.
+// RECENT: slots number the positions that are not packed: from slot `at` on, a position is its slot plus `size`. Otherwise empty.
 struct Gap {
   at: u32,
   size: u32,
 }
 
-// packed: positions of a text in packed pages, and before them.
+// packed: positions of a text that are in packed pages, and positions before those.
 fn gapOf(packed: u32) -> Gap {
   if (PART == RECENT) {
     return Gap(KEPT, max(KEPT, packed) - KEPT);
@@ -33,15 +33,15 @@ fn slotOf(gap: Gap, position: u32) -> u32 {
 struct Spans {
   // The oldest visible position.
   oldest: u32,
-  // The slot at which the first span begins, at a block's beginning; the last one ends before `end`.
+  // The slot at which the first span begins, the first of a block; the last span ends before `end`.
   first: u32,
   end: u32,
-  // Slots a span, a multiple of the tile.
+  // Slots per span, a multiple of the tile.
   tokens: u32,
   count: u32,
 }
 
-// Spans that a head of one row has room for in `partials`. most: of a row that is the only one in a step.
+// Spans for which a head of one row has room in `partials`. most: their number if the row is the only one of the step.
 fn placesOf(most: u32) -> u32 {
   if (step.spanned > step.singles) {
     return max(1u, min((most + most / 3u) / step.spanned, most / 6u));
@@ -49,8 +49,8 @@ fn placesOf(most: u32) -> u32 {
   return max(1u, most / max(step.spanned, 1u));
 }
 
-// Of rows at these positions, whose text has `packed` positions in packed pages. window: 0 for all; tile: positions that a
-// workgroup takes at a time; most: the most spans there may be.
+// The spans of rows at these positions, whose text has `packed` positions in packed pages. window: 0 for all. tile: positions that a
+// workgroup handles at a time. most: the maximum number of spans.
 fn spansOf(firstPosition: u32, lastPosition: u32, packed: u32, part: u32, window: u32, tile: u32, most: u32) -> Spans {
   var oldest = 0u;
   if (window > 0u && firstPosition + 1u > window) {

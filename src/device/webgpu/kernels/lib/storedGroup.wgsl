@@ -3,11 +3,11 @@
 struct Group {
   first: vec4<u32>,
   second: vec4<u32>,
-  // As scalesOf and f16Scales want them.
+  // For scalesOf and f16Scales.
   scales: vec2<u32>,
 }
 
-// The group of a row; rows past the end repeat the last one and are not written.
+// The group of a row. Rows past the end repeat the last one and are not written.
 fn groupAt(row: u32, group: u32) -> Group {
   let groups = params.groups;
   let inside = min(row, params.rows - 1u);

@@ -1,7 +1,7 @@
-// Sums of attendDecodeMatrix on their way through workgroup memory, since elements of matrices cannot be accessed. The kernel
+// Operations on attendDecodeMatrix's sums, through workgroup memory, since elements of matrices cannot be accessed. The kernel
 // declares `stage`, `partials`, Result and the strides.
 
-// Of partials: a head's sums, then maximum and sum of weights.
+// Words of partials per head: its sums, then the maximum and the sum of weights.
 const FOURS: u32 = HEAD_DIM / 4u;
 const SPAN_STRIDE: u32 = FOURS + 1u;
 
@@ -21,7 +21,7 @@ fn rescalePiece(sum: ptr<function, Result>, lowFactors: vec4<f32>, highFactors: 
   workgroupBarrier();
 }
 
-// 32 dims of the workgroup's heads from `stage` to their partials.
+// Writes 32 dims of the workgroup's heads from `stage` to their partials.
 fn storeSums(span: u32, places: u32, group: u32, heads: u32, lane: u32) {
   let four = group * 8u + lane % 8u;
   if (four < FOURS) {

@@ -1,5 +1,5 @@
-// Sums over teams of TEAM (a power of two) consecutive invocations, for devices without subgroups of one size. The kernel's
-// block holds WORKGROUP and TEAM; every team of a workgroup must take part.
+// Sums over teams of TEAM (a power of two) consecutive invocations, for devices without subgroups of one fixed size. The kernel's
+// block has WORKGROUP and TEAM; all teams of a workgroup must take part.
 var<workgroup> laneSums: array<f32, WORKGROUP>;
 
 /// The sum of the team's values, in every lane.

@@ -1,5 +1,5 @@
-// Sums over teams of TEAM consecutive invocations, of one subgroup or several. The kernel's block holds WORKGROUP, TEAM and
-// SUBGROUP; every team of a workgroup must take part.
+// Sums over teams of TEAM consecutive invocations, which are part of a subgroup or several subgroups. The kernel's block has
+// WORKGROUP, TEAM and SUBGROUP; all teams of a workgroup must take part.
 var<workgroup> subgroupSums: array<f32, WORKGROUP / SUBGROUP>;
 
 /// The sum of the team's values, in every lane.

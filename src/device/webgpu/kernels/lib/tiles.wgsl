@@ -1,13 +1,13 @@
-// Which rows of the step a workgroup of attendPrompt attends for: tiles of `rowsPerTile` query heads of one run after another.
-// The kernel declares `batch`; attend-prompt.ts counts them alike.
+// The rows of the step for which a workgroup of attendPrompt attends: tiles of `rowsPerTile` query heads, run by run. The kernel
+// declares `batch`; attend-prompt.ts counts them in the same way.
 struct Tile {
-  // The run's first row of the step, its position, and how many tokens it has.
+  // The run's first row of the step, its position, and its number of tokens.
   token: u32,
   position: u32,
   tokens: u32,
-  // Positions of its text that packed caches hold in packed pages.
+  // Positions of its text that are in packed pages.
   packed: u32,
-  // Where the run's first row stands among those that attend in spans, if it does.
+  // The index of the run's first row among those that attend in spans, if it does.
   spanned: u32,
   // The tile's first query head of a KV head, counted from the run's first token.
   firstRow: u32,

@@ -1,11 +1,11 @@
-// The KEEP largest of up to 256 x perThread elements, sorted. An element is a pair (key, id): keys are ordered as their logits,
-// of equal keys the lower id counts as larger, and key 0 is not a candidate. The kernel declares
-// `fn elementAt(index) -> vec2<u32>` and `const KEEP`, a power of two up to 256.
-// One idea: every lane finds the largest of its own elements. Nothing below the KEEP-th of these 256 can be kept, and at
-// most KEEP lanes hold anything else: KEEP x perThread elements at most, few enough to sort.
+// Finds the KEEP largest of up to 256 x perThread elements, sorted. An element is a pair (key, id): keys have the order of their
+// logits; of equal keys the lower id counts as larger; key 0 is not a candidate. The kernel declares `fn elementAt(index) ->
+// vec2<u32>` and `const KEEP`, a power of two up to 256. The idea: every lane finds the largest of its own elements. An element below
+// the KEEP-th of these 256 cannot be kept, and at most KEEP lanes have other elements, so at most KEEP x perThread elements are left,
+// few enough to sort.
 
 const LANES = 256u;
-// KEEP x perThread may be no more.
+// The largest allowed KEEP x perThread.
 const PLACES = 1024u;
 
 var<workgroup> pairs: array<vec2<u32>, PLACES>;
@@ -13,7 +13,7 @@ var<workgroup> least: vec2<u32>;
 var<workgroup> found: atomic<u32>;
 var<workgroup> foundCount: u32;
 
-// -Infinity becomes 0; -0 becomes 0, which it equals; NaN is the largest, so that it is noticed at the tree's end.
+// -Infinity becomes 0; -0 counts as 0; NaN is the largest, so that it is noticed at the end of the tree.
 fn keyOf(bits: u32) -> u32 {
   if ((bits & 0x7fffffffu) > 0x7f800000u) {
     return 0xffffffffu;
@@ -29,7 +29,7 @@ fn keyOf(bits: u32) -> u32 {
 
 const INFINITY_KEY = 0xff800000u;
 
-// The logit's bits; of key 0 those of -Infinity.
+// The logit's bits; for key 0 those of -Infinity.
 fn bitsOf(key: u32) -> u32 {
   if (key == 0u) {
     return 0xff800000u;
@@ -92,7 +92,7 @@ fn keepLargest(lane: u32) {
   }
 }
 
-// How many of pairs[0 .. count) precede it.
+// The number of pairs[0 .. count) that precede it.
 fn rankOf(pair: vec2<u32>, count: u32) -> u32 {
   var rank = 0u;
   for (var i = 0u; i < count; i++) {
@@ -101,7 +101,7 @@ fn rankOf(pair: vec2<u32>, count: u32) -> u32 {
   return rank;
 }
 
-// Sorts up to one pair a lane: each counts its own place. Reads are broadcasts, and there are two barriers in all.
+// Sorts up to one pair per lane: each lane counts the pairs before its own. Reads are broadcasts, and there are only two barriers.
 fn rankPairs(count: u32, lane: u32) {
   let mine = pairs[lane];
   let rank = select(lane, rankOf(mine, count), lane < count);
@@ -112,8 +112,8 @@ fn rankPairs(count: u32, lane: u32) {
   workgroupBarrier();
 }
 
-// Bitonic merge sort of pairs[0 .. count). The first round of each merge compares mirrored places, so that every
-// exchange moves the larger pair down: places past `count` count as smallest and never move.
+// Bitonic merge sort of pairs[0 .. count). The first round of each merge compares mirrored indices, so that every exchange moves the
+// larger pair to the lower index. Indices from `count` on count as smallest and never move.
 fn sortPairs(count: u32, lane: u32) {
   for (var size = 2u; size < 2u * count; size *= 2u) {
     let half = size / 2u;

@@ -1,8 +1,8 @@
-// Codes of values where they end keys (TURNED): a block of values holds a dim's codes of 32 tokens together, and scores want a
-// token's of 32 dims. A tile of some groups is turned over in workgroup memory, four dims by four tokens in a word each. The
-// kernel declares STAGED, GROUPS, VALUE_WORDS, BLOCKS, WORKGROUP, `params` and `staged`, what holds a word; it appends batch, planes.
+// Transposes codes of values that are also keys (TURNED): a block of values has a dim's codes of 32 tokens together, but scores need a
+// token's codes of 32 dims. Some groups of a tile are transposed in workgroup memory, four dims by four tokens at a time. The kernel
+// declares STAGED, GROUPS, VALUE_WORDS, BLOCKS, WORKGROUP, `params` and the array `staged`; it appends batch and planes.
 
-// From the words of four dims, each of the same four tokens, those of the tokens: a byte for each dim.
+// Four words of dims, each with the same four tokens -> four words of tokens, each with a byte per dim.
 fn fourTurned(four: vec4<u32>) -> vec4<u32> {
   let even = (four.xz & vec2<u32>(0x00ff00ffu)) | ((four.yw & vec2<u32>(0x00ff00ffu)) << vec2<u32>(8u));
   let odd = ((four.xz >> vec2<u32>(8u)) & vec2<u32>(0x00ff00ffu)) | (four.yw & vec2<u32>(0xff00ff00u));
@@ -11,9 +11,9 @@ fn fourTurned(four: vec4<u32>) -> vec4<u32> {
     (even.x >> 16u) | (even.y & 0xffff0000u), (odd.x >> 16u) | (odd.y & 0xffff0000u));
 }
 
-// STAGED groups of a tile's values from `begin` on; all of a workgroup takes part.
+// Transposes STAGED groups of a tile's values, from `begin` on. All threads of a workgroup take part.
 fn turnValues(table: u32, kvHead: u32, first: u32, begin: u32, local: u32) {
-  // What lay there has been read after this.
+  // After this barrier, no thread reads what was there before.
   workgroupBarrier();
   for (var item = local; item < STAGED * BLOCKS * 8u; item += WORKGROUP) {
     let group = min(begin + item / (8u * BLOCKS), GROUPS - 1u);
@@ -31,7 +31,7 @@ fn turnValues(table: u32, kvHead: u32, first: u32, begin: u32, local: u32) {
   workgroupBarrier();
 }
 
-// Codes of a token of the tile, of the nth of these groups: dims 0 to 15 a byte each, then 16 to 31.
+// Codes of a token of the tile for the nth of these groups: one byte per dim, dims 0 to 15, then 16 to 31.
 fn turnedCodes(nth: u32, token: u32) -> array<vec4<u32>, 2> {
   let at = (nth * BLOCKS + token / 32u) * 32u + token % 16u / 4u;
   let shift = vec4<u32>(token / 16u % 2u * 4u);
@@ -43,7 +43,7 @@ fn turnedCodes(nth: u32, token: u32) -> array<vec4<u32>, 2> {
   return array<vec4<u32>, 2>((low >> shift) & vec4<u32>(0x0f0f0f0fu), (high >> shift) & vec4<u32>(0x0f0f0f0fu));
 }
 
-// Scale and zero of a token's group of values; block: where theirs begin.
+// The scale and zero of a token's group of values. block: where the block's scales begin.
 fn valueRange(block: u32, group: u32, token: u32) -> vec2<f32> {
   if (RQ4) {
     let two = unpack2x16float(values[block + VALUE_SCALES_AT + token % 32u / 8u][token % 8u / 2u]);

@@ -20,11 +20,11 @@ const F32: u32 = 8u;
 const F16: u32 = 9u;
 const BF16: u32 = 10u;
 
-/// Codes are nibbles joined with upper bits that lie apart.
+/// Codes are nibbles and upper bits, which are stored apart.
 const IS_JOINED: bool = CODES == FIVES || CODES == SIXES;
 const HAS_UPPER: bool = CODES == THIRDS || IS_JOINED;
 
-/// Whether codes are numbers from 0 on, not int8 of a table.
+/// Whether codes are numbers from 0 on, not int8 values of a table.
 const UNSIGNED: bool = CODES == NIBBLES || CODES == BITS || CODES == PAIRS || IS_JOINED;
 
 /// The codes of a group are in one vec4 of `codes`, and of these in a second one.
@@ -65,7 +65,7 @@ fn secondAt(row: u32, group: u32, groups: u32) -> u32 {
   return (row * 2u + 1u) * groups + group;
 }
 
-/// The words of nibbles of a group, out of the vectors at firstAt and (THIRDS only) secondAt.
+/// The words of nibbles of a group, from the vectors at firstAt and (THIRDS only) secondAt.
 fn nibblesOf(first: vec4<u32>, second: vec4<u32>, group: u32) -> vec4<u32> {
   if (CODES == BITS) {
     let word = first[group % 4u];
@@ -83,7 +83,7 @@ fn nibblesOf(first: vec4<u32>, second: vec4<u32>, group: u32) -> vec4<u32> {
   return first;
 }
 
-/// The upper bits of a group's four words, out of the vector at secondAt: upperWord of each. Of other codes the vector itself.
+/// The upper bits of a group's four words, from the vector at secondAt: upperWord for each. For other codes, the vector itself.
 fn upperOf(second: vec4<u32>, group: u32) -> vec4<u32> {
   if (CODES == FIVES) {
     return vec4<u32>(second[group % 4u]) >> vec4<u32>(0u, 1u, 2u, 3u);
@@ -95,7 +95,7 @@ fn upperOf(second: vec4<u32>, group: u32) -> vec4<u32> {
   return second;
 }
 
-/// IS_JOINED: the same of word w, out of the word at upperAt.
+/// IS_JOINED: the same for word w, from the word at upperAt.
 fn upperWord(upper: u32, w: u32) -> u32 {
   return upper >> select(2u * (w & 1u), w, CODES == FIVES);
 }
@@ -112,7 +112,7 @@ fn joinHigh(word: u32, upper: u32) -> u32 {
   return ((word >> 4u) & 0x0f0f0f0fu) | (upper & UPPER_BITS);
 }
 
-/// So of a group's four words.
+/// The same for a group's four words.
 fn joinLows(words: vec4<u32>, uppers: vec4<u32>) -> vec4<u32> {
   return vec4<u32>(joinLow(words.x, uppers.x), joinLow(words.y, uppers.y), joinLow(words.z, uppers.z), joinLow(words.w, uppers.w));
 }
@@ -121,7 +121,7 @@ fn joinHighs(words: vec4<u32>, uppers: vec4<u32>) -> vec4<u32> {
   return vec4<u32>(joinHigh(words.x, uppers.x), joinHigh(words.y, uppers.y), joinHigh(words.z, uppers.z), joinHigh(words.w, uppers.w));
 }
 
-/// In words: where a group has the codes that nibbleWord wants, and (HAS_UPPER only) its upper bits.
+/// In words: where a group's codes for nibbleWord begin, and (HAS_UPPER only) its upper bits.
 fn wordAt(row: u32, group: u32, groups: u32, w: u32) -> u32 {
   let at = row * groups + group;
   if (CODES == BITS) {
@@ -176,7 +176,7 @@ const BY_HALVES: bool = SCALES == HALVES || SCALES == HALF_PAIRS || SCALES == OD
 const IS_SUPER: bool = SCALES == SUPER_PAIRS || SCALES == SUPER_HALVES;
 const HAS_NEXT: bool = SCALES == HALF_PAIRS || SCALES == ODDS || SCALES == E4M3 || IS_SUPER;
 const HAS_OFFSET: bool = SCALES == PAIR || SCALES == HALF_PAIRS || SCALES == SUPER_PAIRS;
-/// Of the bytes of IS_SUPER, divided by 64.
+/// The bytes of IS_SUPER, divided by 64.
 const SUPER_BIAS: f32 = select(0.0, 2.0, SCALES == SUPER_HALVES);
 
 /// The word of `scales` that holds a group's scale.
@@ -241,7 +241,7 @@ fn scalesOf(word: u32, next: u32, group: u32) -> vec4<f32> {
   return vec4<f32>(pair, halfOf(next), halfOf(next >> 16u));
 }
 
-/// Half of an unsigned e4m3 (bias 7), exactly; below 8 it is subnormal.
+/// Half of an unsigned e4m3 (bias 7), exactly; bytes below 8 are subnormal.
 fn halfE4m3(bits: u32) -> f32 {
   return select(bitcast<f32>((bits << 20u) + (119u << 23u)), f32(bits) * 0.0009765625, bits < 8u);
 }

@@ -1,14 +1,14 @@
-// Packed weights -> f16, for kernels with subgroup matrices. The kernel's block holds CODES, SCALES and BIAS; it appends weight,
-// codes and narrow.
+// Packed weights -> f16, for kernels with subgroup matrices. The kernel's block has CODES, SCALES and BIAS; it appends weight, codes
+// and narrow.
 
-// The excess that `expand` leaves in a code. Without an offset the bias is subtracted with it: one rounding less.
+// The excess of a code as `expand` makes it. Without an offset the bias is subtracted together with it: one rounding less.
 const CENTER: f16 = f16(select(1152.0, 1024.0, UNSIGNED) + select(BIAS, 0.0, HAS_OFFSET));
 
-/// A byte of IS_SUPER under the exponent of 0x4c00 is the f16 16 + byte / 64: its excess.
+/// A byte of IS_SUPER with the exponent of 0x4c00 is the f16 16 + byte / 64; this is its excess.
 const SUPER_CENTER: f16 = select(16.0h, 18.0h, SCALES == SUPER_HALVES);
 
-/// (scale, offset) of either half of a group, as they are stored; offsets of forms without any are not used. That weights are
-/// within float16 is checked when they are loaded (weight-bounds.ts).
+/// (scale, offset) of each half of a group, as stored; forms without offsets do not use them. Loading checks that weights are within
+/// float16 (weight-bounds.ts).
 fn f16Scales(words: vec2<u32>, group: u32) -> vec4<f16> {
   let pair = bitcast<vec2<f16>>(words.x);
   if (SCALES == HALF) {
@@ -39,8 +39,8 @@ fn halves(words: vec2<u32>) -> vec2<u32> {
   return vec2<u32>(smallHalfPair(floatsOf(words.x)), smallHalfPair(floatsOf(words.y)));
 }
 
-/// Four codes -> scale * code + offset in f16. A byte under the exponent of 0x6400 is the f16 1024 + byte; int8 codes become
-/// unsigned by their upper bit, the others are unsigned already.
+/// Four codes -> scale * code + offset in f16. A byte with the exponent of 0x6400 is the f16 1024 + byte. int8 codes become unsigned
+/// by flipping their sign bit; the others are unsigned.
 fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
   let bytes = select(word ^ 0x80808080u, word, UNSIGNED);
   let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
@@ -54,7 +54,7 @@ fn expand(word: u32, scale: vec2<f16>) -> vec2<u32> {
   return vec2<u32>(bitcast<u32>(vec2<f16>(a.x, b.x)), bitcast<u32>(vec2<f16>(a.y, b.y)));
 }
 
-/// The same in the order 0, 2, 1, 3, which needs no moves.
+/// The same in the order 0, 2, 1, 3, which saves instructions.
 fn expandApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
   let bytes = select(word ^ 0x80808080u, word, UNSIGNED);
   let even = bitcast<vec2<f16>>((bytes & 0x00ff00ffu) | 0x64006400u) - vec2<f16>(CENTER);
@@ -69,7 +69,7 @@ fn nibblesApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
   return vec2<u32>(scaled(even, scale), scaled(odd, scale));
 }
 
-/// The high ones: 0x6400 | 16 code is 1024 + 16 code.
+/// The high nibbles: 0x6400 | 16 code is 1024 + 16 code.
 fn highNibblesApart(word: u32, scale: vec2<f16>) -> vec2<u32> {
   let less = vec2<f16>(960.0h - CENTER);
   let even = fma(bitcast<vec2<f16>>((word & 0x00f000f0u) | 0x64006400u), vec2<f16>(0.0625h), less);

@@ -1,10 +1,9 @@
-// A tile of weights and one of activations on their way from memory into f16 in workgroup memory, for kernels with subgroup
-// matrices. The kernel declares the bindings `codes`, `scales`, `x`, Params with rows and groups, the workgroup's `weightTile`
-// and `xTile`, and WORKGROUP, TILE_ROWS, TILE_TOKENS and STRIDE; it says by weightRowOf and xRowOf which row of `codes` a row of the
-// product is, and which of `x` a token; it appends weightHalves.
+// Loads a tile of weights and one of activations, and expands them to f16 in workgroup memory, for kernels with subgroup matrices. The
+// kernel declares the bindings `codes`, `scales`, `x`, Params with rows and groups, the workgroup's `weightTile` and `xTile`, and
+// WORKGROUP, TILE_ROWS, TILE_TOKENS and STRIDE. Its functions weightRowOf and xRowOf give the row of `codes` for a row of the product,
+// and the row of `x` for a token. It appends weightHalves.
 
-// What an invocation loads for the tiles: half groups of weights (eight columns and the eight that lie 16
-// further), and items of x.
+// What an invocation loads for the tiles: half groups of weights (eight columns and the eight that are 16 further), and items of x.
 const WEIGHT_LOADS: u32 = TILE_ROWS * 2u / WORKGROUP;
 const X_LOADS: u32 = TILE_TOKENS * 4u / WORKGROUP;
 struct Loads {
@@ -13,12 +12,12 @@ struct Loads {
   x: array<vec4<u32>, X_LOADS>,
 }
 
-/// Row of the tile of an invocation's half group: eight neighbours take rows two apart, which lie in different banks.
+/// The tile's row of an invocation's half group. Eight neighbours take rows two apart, which are in different banks.
 fn weightRow(index: u32) -> u32 {
   return index / 16u * 8u + index / 2u % 4u * 2u + index / 8u % 2u;
 }
 
-/// Token of the tile of an invocation's item: eight neighbours take two tokens four apart, for the same reason.
+/// The tile's token of an invocation's item. Eight neighbours take two tokens four apart, for the same reason.
 fn xToken(index: u32) -> u32 {
   return index / 32u * 8u + index / 4u % 2u * 4u + index / 8u % 4u;
 }
@@ -44,7 +43,7 @@ fn load(firstRow: u32, firstToken: u32, lastToken: u32, group: u32, local: u32) 
         loads.codes[i][0] = codes[(row * 2u * groups + group) * 2u + half];
         loads.codes[i][1] = codes[((row * 2u + 1u) * groups + group) * 2u + half];
       } else if (CODES == BITS || CODES == PAIRS || CODES == THIRDS) {
-        // The word of which the half group is part.
+        // The word that contains the half group.
         let word = wordAt(row, group, groups, half * 2u);
         loads.codes[i][0].x = codes[word / 2u][word % 2u];
       } else {

@@ -1,11 +1,11 @@
-// What attendDecodeWide's subgroups load, stage and store of their dims. The kernel declares what is named in capitals, the
-// bindings and the workgroup's memory; it appends decodeScales, nibbles, unpack and channelFours.
+// Loads, expands and stores the dims of attendDecodeWide's subgroups. The kernel declares the constants, the bindings and the
+// workgroup's memory; it appends decodeScales, nibbles, unpack and channelFours.
 
-// Of partials: a head's sums, then maximum and sum of weights.
+// Words of partials per head: its sums, then the maximum and the sum of weights.
 const FOURS: u32 = HEAD_DIM / 4u;
 const SPAN_STRIDE: u32 = FOURS + 1u;
 
-// Of the subgroup's groups: keys by channel have none, and the scale of a token is loaded with its first group.
+// For the subgroup's groups. Keys by channel have none, and a token's scale is loaded with its first group.
 fn wideKeyRange(block: u32, firstGroup: u32, group: u32, lane: u32) -> u32 {
   if (!INT4 && (CHANNEL || group > 0u)) {
     return 0u;
@@ -13,7 +13,7 @@ fn wideKeyRange(block: u32, firstGroup: u32, group: u32, lane: u32) -> u32 {
   return keyRangeAt(block, firstGroup + group, lane);
 }
 
-// Of the subgroup's groups: those of decodeScales are counted from the block's first.
+// For the subgroup's groups; decodeScales counts groups from the block's first.
 fn wideValueRanges(block: u32, firstGroup: u32, lane: u32) -> vec4<u32> {
   if (!INT4) {
     return vec4<u32>();
@@ -21,7 +21,7 @@ fn wideValueRanges(block: u32, firstGroup: u32, lane: u32) -> vec4<u32> {
   return valueRangesAt(block + firstGroup * 8u, lane);
 }
 
-// Scales and zeros of the four dims that a lane brings, of its subgroup's.
+// Scales and zeros of the four dims that a lane loads for its subgroup.
 fn channelWordsAt(block: u32, firstGroup: u32, lane: u32) -> vec2<u32> {
   if (!CHANNEL) {
     return vec2<u32>();
@@ -37,7 +37,7 @@ fn storeChannels(words: vec2<u32>, firstGroup: u32, lane: u32) {
   }
 }
 
-// A group of a token's keys as halves. fours: where scales of its channels begin, by four dims.
+// A group of a token's key as halves. fours: the index of its channels' scales, in units of four dims.
 fn stageKeys(at: u32, words: vec4<u32>, range: u32, fours: u32) {
   stage[at] = keyHalves(words.x, range, fours);
   stage[at + 1u] = keyHalves(words.y, range, fours + 1u);
@@ -52,7 +52,7 @@ fn keyHalves(word: u32, range: u32, four: u32) -> vec4<u32> {
   return key(word, range);
 }
 
-// A dim's values of a block's tokens.
+// A dim's values of all tokens of a block.
 fn stageValues(at: u32, words: vec4<u32>, rangesAt: u32) {
   stage[at] = value(words.x, rangesAt);
   stage[at + 1u] = value(words.y, rangesAt + 2u);
@@ -60,14 +60,14 @@ fn stageValues(at: u32, words: vec4<u32>, rangesAt: u32) {
   stage[at + 3u] = value(words.w, rangesAt + 6u);
 }
 
-// 32 dims of the workgroup's queries [head][dim].
+// Stores 32 dims of the workgroup's queries, [head][dim].
 fn stageQuery(own: u32, query: array<vec4<f32>, 2>, inverse: f32, lane: u32) {
   workgroupBarrier();
   stage[own + lane / 4u * STRIDE + lane % 4u] = halvesOf(query[0] * inverse, query[1] * inverse);
   workgroupBarrier();
 }
 
-// Eight of a group's dims of a query head, scaled, in the order of unpacked codes of keys.
+// Eight dims of a group of a query head, scaled, in the order of unpacked codes of keys.
 fn keyQueryAt(query: u32, firstGroup: u32, group: u32, lane: u32) -> array<vec4<f32>, 2> {
   if (group >= KEY_GROUPS) {
     return array<vec4<f32>, 2>();
@@ -78,7 +78,7 @@ fn keyQueryAt(query: u32, firstGroup: u32, group: u32, lane: u32) -> array<vec4<
   return array<vec4<f32>, 2>(a.xzyw, b.xzyw);
 }
 
-// The same of those that meet values, in their order.
+// The same for dims that are multiplied with values, in the order of unpacked values.
 fn valueQueryAt(query: u32, group: u32, lane: u32) -> array<vec4<f32>, 2> {
   let at = (query + TURNED + group * 32u + lane % 4u * 8u) / 4u;
   return array<vec4<f32>, 2>(queries[at] * params.scale, queries[at + 1u] * params.scale);
@@ -89,7 +89,7 @@ fn largestOf(query: array<vec4<f32>, 2>) -> f32 {
   return max(max(four.x, four.y), max(four.z, four.w));
 }
 
-// int4: scales and zeros of the tokens that meet a word of codes, in the order of unpacking. The lanes of `group` have them.
+// int4: stores scales and zeros of the tokens of a word of codes, in the order of unpacking. The lanes of `group` have them.
 fn wideStoreRanges(at: u32, group: u32, low: vec4<u32>, high: vec4<u32>, lane: u32) {
   if (lane / 4u == group) {
     ranges[at + lane % 4u * 2u] = vec4<u32>(
@@ -116,7 +116,7 @@ fn rescaleOwn(sum: ptr<function, Result>, own: u32, lowFactors: vec4<f32>, highF
   workgroupBarrier();
 }
 
-// 32 dims of the workgroup's heads from the subgroup's memory to their partials.
+// Writes 32 dims of the workgroup's heads from the subgroup's memory to their partials.
 fn storeOwn(span: u32, places: u32, own: u32, group: u32, heads: u32, lane: u32) {
   let four = group * 8u + lane % 8u;
   for (var head = lane / 8u; head < heads; head += 4u) {

@@ -1,9 +1,9 @@
-// Sum over a workgroup, a power of two of threads, by halving in workgroup memory: for devices without subgroups of one fixed
+// The sum over a workgroup whose size is a power of two, by halving in workgroup memory: for devices without subgroups of one fixed
 // size. The kernel declares WORKGROUP.
 var<workgroup> workgroupSums: array<f32, WORKGROUP>;
 
 fn workgroupSum(value: f32, lane: u32) -> f32 {
-  // The last sum has been read after this barrier.
+  // After this barrier, no thread reads the last sum.
   workgroupBarrier();
   workgroupSums[lane] = value;
   for (var count = WORKGROUP / 2u; count > 0u; count >>= 1u) {

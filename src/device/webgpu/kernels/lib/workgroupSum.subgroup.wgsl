@@ -1,10 +1,10 @@
-// Sum over a workgroup: subgroups add up their lanes, then every thread adds the subgroups' sums. The kernel declares
-// WORKGROUP, and SUBGROUP, the one size that the device has.
+// The sum over a workgroup: subgroups add up their lanes, then every thread adds the subgroups' sums. The kernel declares WORKGROUP
+// and SUBGROUP, the device's one subgroup size.
 var<workgroup> workgroupSums: array<f32, WORKGROUP / SUBGROUP>;
 
 fn workgroupSum(value: f32, lane: u32) -> f32 {
   let sum = subgroupAdd(value);
-  // The last sums have been read after this barrier.
+  // After this barrier, no thread reads the last sums.
   workgroupBarrier();
   if (lane % SUBGROUP == 0u) {
     workgroupSums[lane / SUBGROUP] = sum;

@@ -94,6 +94,16 @@ export async function nullDevice(
   return opened(await Gpu.open(adapter, traits, limits));
 }
 
+const compiling = new Map<string, Promise<Gpu>>();
+
+/** The null backend's device with these traits, one for all tests of a file: it compiles a text once. */
+export function compilingDevice(traits: Traits): Promise<Gpu> {
+  const key = JSON.stringify(traits);
+  const made = compiling.get(key) ?? nullDevice(traits);
+  compiling.set(key, made);
+  return made;
+}
+
 /**
  * Whether the null backend refuses a kernel with matrices for what it has less of than the adapters that have those: it has the
  * default limit of workgroup memory, and subgroups of up to 128, of which matrices want whole ones in a workgroup.

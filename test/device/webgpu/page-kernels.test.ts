@@ -8,7 +8,7 @@ import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import { compileGraph } from "../../../src/device/webgpu/program.ts";
 import { openModel } from "../../../src/model/model.ts";
 import { shapedCheckpoint } from "../../../src/model/shaped.ts";
-import { ALL_TRAITS, describeGpu, nullDevice } from "./gpu.ts";
+import { ALL_TRAITS, compilingDevice, describeGpu } from "./gpu.ts";
 
 vi.mock("../../../src/device/webgpu/kernels.ts", async () => {
   const root = fileURLToPath(new URL("../../..", import.meta.url));
@@ -82,7 +82,7 @@ describeGpu("kernels of a page compile", () => {
 
   it.each(["qwen-3-30b-a3b", "gpt-oss-20b", "gemma-3-4b"])("%s", async (shape) => {
     for (const of of Object.values(traits)) {
-      const device = await nullDevice(of);
+      const device = await compilingDevice(of);
       for (const codec of ["int4", "rq4", "f16"])
         for (const type of ["q4_0", "f16"]) {
           const model = await openModel(await shapedCheckpoint(shape, { type, layers: 6 }));

@@ -12,7 +12,7 @@ import { FEW_BEFORE_STREAMS, type Traits } from "../../../src/device/webgpu/gpu.
 import { compileGraph } from "../../../src/device/webgpu/program.ts";
 import { openModel } from "../../../src/model/model.ts";
 import { syntheticCheckpoint } from "../../../src/model/synthetic.ts";
-import { ALL_TRAITS, describeGpu, lacksOfNull, NO_TRAITS, nullDevice } from "./gpu.ts";
+import { ALL_TRAITS, compilingDevice, describeGpu, lacksOfNull, NO_TRAITS } from "./gpu.ts";
 import { smallGraph } from "./graphs.ts";
 
 const LIMITS = { maxStorageBufferBindingSize: 2 ** 31 - 4, maxBufferSize: 2 ** 38 };
@@ -43,7 +43,7 @@ const TRAITS: Record<string, Traits> = {
 describeGpu("every kernel of", () => {
   it.each(["llama-3.1-70b", "qwen-2.5-7b", "qwen-3-4b", "gemma-3-4b"])("%s compiles", async (shape) => {
     for (const [name, traits] of Object.entries(TRAITS)) {
-      const device = await nullDevice(traits);
+      const device = await compilingDevice(traits);
       for (const codec of ["int4", "f16"])
         for (const type of ["q4_0", "f16"] as const) {
           const { modes, sampling } = await program(shape, traits, codec, type);

@@ -53,7 +53,7 @@ export interface ModelParts {
 }
 
 const MEMORY_UNKNOWN =
-  "the system does not say how much memory this GPU has, so the context was planned without it; --memory (memoryBytes) says it";
+  "the system does not report how much memory this GPU has, so the context was planned without a limit; --memory (memoryBytes) sets one";
 
 const READING = "reading the prompt";
 

@@ -130,7 +130,7 @@ describe("a tiny model", () => {
     expect(await open(told, GIB)).toEqual({ memory: { bytes: GIB, source: "" }, warnings: [] });
     expect(await open(null)).toEqual({
       memory: null,
-      warnings: [expect.stringContaining("does not say how much memory this GPU has")],
+      warnings: [expect.stringContaining("does not report how much memory this GPU has")],
     });
     expect(await open(null, GIB)).toMatchObject({ warnings: [] });
     // A page.

@@ -75,7 +75,7 @@ const OPERAND_BYTES = 64;
 export function attendWorkBytes({ headDim, turned, codec: { packed } }: CacheShape): number {
   const whole = partWorkBytes(headDim, packed !== null);
   if (turned === 0) return whole;
-  // Those of rotary dims and of values as keys, and a block of values as keys (assembly/attend-turned.ts).
+  // Areas for rotary dims and for values as keys, and a block of values as keys (assembly/attend-turned.ts).
   const rotated = packed ? partWorkBytes(headDim, false) : 0;
   return whole + partWorkBytes(turned, packed !== null) + rotated + groupsOf(headDim) * GROUP * 64;
 }

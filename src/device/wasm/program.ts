@@ -85,7 +85,7 @@ export function poolBytes(cache: Cache): number {
   return cache.pool.pages * pageBytes(cache);
 }
 
-/** And of its recent pages, which follow them. */
+/** Bytes of the pages of a cache's pool and of its recent pages, which follow them. */
 export function layerCacheBytes({ recent }: Graph, cache: Cache): number {
   const ofRecent = cache.codec.packed ? recent!.pages * pageBytes(cache, true) : 0;
   return poolBytes(cache) + ofRecent;

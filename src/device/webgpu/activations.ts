@@ -90,7 +90,7 @@ export class Activations {
   view(value: Value): View {
     const view = this.#views.get(value.id);
     if (!view) throw new Error(`value ${value.id} is read as f32 but was made in another form`);
-    if (view.splits) throw new Error(`value ${value.id} is read whole but lies in splits`);
+    if (view.splits) throw new Error(`value ${value.id} is read whole but stored in splits`);
     return view;
   }
 

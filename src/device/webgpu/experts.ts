@@ -153,7 +153,8 @@ export function expertForm(traits: Traits, block: WeightBlock, mode: Mode): Form
 export function expertDispatches(options: ExpertOptions): Dispatch[] {
   const { block, mode, sorted, x } = options;
   const wanted = expertForm(options.traits, block, mode);
-  if (x.form !== wanted) throw new Error(`experts of mode ${mode} want ${wanted}, not ${x.form}`);
+  if (x.form !== wanted)
+    throw new Error(`a product of experts in mode ${mode} needs its input as ${wanted}, not ${x.form}`);
   return block.parts.map((part) => {
     if (wanted === "f16") return matrixDispatch(options, part, sorted!);
     if (mode === "prompt") return tileDispatch(options, part, sorted!);

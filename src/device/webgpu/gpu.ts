@@ -189,7 +189,7 @@ export class Gpu {
       const device = await adapter.requestDevice({ requiredFeatures, requiredLimits });
       return new Gpu(device, traits, name, root);
     } catch (cause) {
-      throw new DeviceError("gpu", `${name} gives no device: ${oneLine(cause)}`, { cause });
+      throw new DeviceError("gpu", `${name} cannot create a device: ${oneLine(cause)}`, { cause });
     }
   }
 

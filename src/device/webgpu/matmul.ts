@@ -60,7 +60,8 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
   const { traits, block, mode, x } = options;
   const { parts, form } = block;
   const wanted = inputForm(traits, block, mode);
-  if (x.form !== wanted) throw new Error(`a product of mode ${mode} wants ${wanted}, not ${x.form}`);
+  if (x.form !== wanted)
+    throw new Error(`a product in mode ${mode} needs its input as ${wanted}, not ${x.form}`);
   if (wanted === "f16" && mode !== "prompt") return batchDispatches(options);
   if (wanted === "f16") return matrixDispatches(options);
   if (mode === "prompt")

@@ -35,7 +35,7 @@ export interface GpuProgram {
   readonly page: PlannedBuffer;
   /** Counts submits (submits.ts). */
   readonly stamp: Dispatch;
-  /** Of `buffers` the one that holds this: itself, or for an activation the one that it shares. */
+  /** The one of `buffers` that holds this: itself or, for an activation, the buffer that it shares. */
   allocated(buffer: PlannedBuffer): PlannedBuffer;
   /** The buffer in which a value can be read after a step; undefined unless it is kept. */
   kept(value: Value): PlannedBuffer | undefined;

@@ -75,7 +75,7 @@ function deltaDispatch(
   if (lanes === undefined)
     throw new UnsupportedError(
       `gatedDelta with keys of ${keyDim}`,
-      "The GPU's kernel has no registers for rows of that size.",
+      "Rows of that size do not fit the registers of the GPU's kernel.",
     );
   const fetched = Math.min(8, 2 ** Math.floor(Math.log2(Math.max(1, FETCHED_FOURS / fours))));
   const rowBlocks = Math.ceil(valueDim / (DELTA_THREADS / lanes));

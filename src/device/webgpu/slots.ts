@@ -21,7 +21,7 @@ export function assignSlots(
   const bytes: number[] = [];
   for (const program of programs) {
     const lives = livesOf(program, isShared);
-    // Of the free slots the best one, so that a small buffer does not take a large slot and a large one does not grow a
+    // Take the best free slot, so that a small buffer does not take a large slot and a large one does not grow a
     // small slot.
     const freeFrom = bytes.map(() => 0);
     for (const { buffer, first, last } of lives) {

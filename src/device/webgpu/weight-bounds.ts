@@ -103,7 +103,7 @@ function halvesOf({ buffer, byteOffset, byteLength }: Uint32Array): Uint16Array 
 /** The error of a weight that may have such a magnitude. */
 export function tooLarge(name: string, value: number): UnsupportedError {
   return new UnsupportedError(
-    `Weight ${name} with numbers of up to ${value.toPrecision(4)} (float16 ends at ${LARGEST}) on the gpu device`,
+    `Weight ${name} with numbers of up to ${value.toPrecision(4)} (float16's largest is ${LARGEST}) on the gpu device`,
     "Check the file, or use the CPU (--device cpu).",
   );
 }

@@ -84,7 +84,7 @@ describeGpu("the adapter", () => {
     });
     const device = await webgpuDevice(refusing);
     expect(await refusal(device.allocate(smallGraph()))).toBe(
-      "gpu: pretence gives no device: no more devices",
+      "gpu: pretence cannot create a device: no more devices",
     );
   });
 

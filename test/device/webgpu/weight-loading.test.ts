@@ -189,7 +189,7 @@ describeGpu("threads that pack", () => {
   // Of a block in the last piece: a NaN, and 60,000, times which no code fits float16.
   it.each([
     [0x7e00, FormatError, /^tensor wide, rows \d+ to 2999: an infinity or a NaN; .*finite numbers/],
-    [0x7b53, UnsupportedError, /^Weight wide with numbers of up to .* \(float16 ends at 65504\)/],
+    [0x7b53, UnsupportedError, /^Weight wide with numbers of up to .* \(float16's largest is 65504\)/],
   ])("find a d of %i", async (half, kind, wanted) => {
     const error = await rejection(
       load(BUILT, undefined, (file) => new DataView(file.buffer).setUint16(file.length - 2, half, true)),

@@ -18,7 +18,8 @@ import {
 import { cutsOf, sharedTokens } from "./cuts.ts";
 import type { Draft } from "./draft.ts";
 import { type Guess, Lookup } from "./lookup.ts";
-import type { RowLogits, Tokens } from "./tokens.ts";
+import type { RowLogits } from "./row-logits.ts";
+import type { Tokens } from "./tokens.ts";
 
 export interface JobOptions {
   /** What the text should contain. */

@@ -1,6 +1,14 @@
-/** The logits of an output row of the last step, read as far as needed. */
+/** Reads the logits of the last step's output rows from a device. */
 import type { Allocation, Graph } from "../device/contract.ts";
-import type { RowLogits } from "./tokens.ts";
+
+/** The logits of one output row, read as far as needed. */
+export interface RowLogits {
+  all(): Promise<Float32Array>;
+  /** The `count` largest logits [vocab], -Infinity for the others; null: only `all` has them. */
+  largest(count: number): Promise<Float32Array | null>;
+  /** The output matrix's input: the labelled value of this name. */
+  labelled?(name: string): Promise<Float32Array>;
+}
 
 export interface LogitsSource {
   readonly graph: Pick<Graph, "logits" | "labels">;

@@ -1,13 +1,14 @@
 /**
- * The source of a generation's tokens: a device that chooses by itself, so that steps need not wait for ids, or this
- * host, from as few logits as the options need. Both give the same ids for the same seed. Also holds tokens that are
- * chosen and not yet taken. A constraint is computed while the device works; if it is not done when the logits arrive,
- * they are copied and the device continues with other texts.
+ * A generation's tokens, from being requested to being taken. They are chosen by the device, so that steps need not wait
+ * for ids, or by this host (host-choice.ts); both choose the same ids for the same seed. A constraint is computed while the
+ * device works; if it is not done when the logits arrive, they are copied and the device continues with other texts.
+ *
+ * Four counts of the same tokens: `asked` >= `chosen` >= `taken` >= `accepted`.
  */
 import type { Sampling } from "../device/contract.ts";
-import type { Suppressed } from "./default-sampling.ts";
-import { wrongLogits } from "./finite.ts";
-import { type Likelihood, likelihood } from "./likelihood.ts";
+import { LogitsError } from "../format/errors.ts";
+import { HostChoice, type HostChoiceOptions, type Mask, type Token } from "./host-choice.ts";
+import type { RowLogits } from "./row-logits.ts";
 import type { Sampler } from "./sample.ts";
 
 /** Restricts what may come next as a text grows, for example a grammar. It has a state, so it serves one generation. */
@@ -22,43 +23,25 @@ export interface Constraint {
   accept(id: number): void | Promise<void>;
 }
 
-export interface TokensOptions {
+export interface TokensOptions extends HostChoiceOptions {
   /** Maximum number of tokens. */
   most: number;
   /** No token comes after such an id. */
   isEnd?: (id: number) => boolean;
-  /** Return the N most likely alternatives with each token; undefined: no likelihoods. */
-  logprobs?: number;
   constraint?: Constraint;
-  /** Ids that never come. */
-  suppressed?: Suppressed | null;
-  /** The index of the seed's random number for the first token. Default 0. */
-  draw?: number;
   /** Only the row after a known token may be requested. Default false. */
   needsIds?: boolean;
-}
-
-export interface Token {
-  readonly id: number;
-  readonly likelihood?: Likelihood;
 }
 
 /** Why there are no more tokens. complete: the constraint allows none; cache: running texts fill the cache. */
 export type Ending = "complete" | "cache";
 
-/** The logits of one output row, read as far as needed. */
-export interface RowLogits {
-  all(): Promise<Float32Array>;
-  /** The `count` largest logits [vocab], -Infinity for the others; null: only `all` has them. */
-  largest(count: number): Promise<Float32Array | null>;
-  /** The output matrix's input: the labelled value of this name. */
-  labelled?(name: string): Promise<Float32Array>;
-}
-
 /** Tokens that a device may choose before the first of them is taken. */
 const AHEAD = 8;
-/** The same for the host: one that is being looked at, and one whose step runs meanwhile. */
+/** The same for the host: one that the caller looks at, and one whose step runs meanwhile. */
 const HOST_AHEAD = 2;
+/** No constraint. */
+const ANY = { mask: null };
 
 /** A step's results for a text, and the guesses that its rows after the first were computed for. */
 export interface Checked {
@@ -74,18 +57,22 @@ export interface Checked {
 export class Tokens {
   readonly #sample: Sampler;
   readonly #options: TokensOptions;
+  readonly #choice: HostChoice;
   /** The host chooses: the device cannot, or more than ids is needed. */
   #isByHost: boolean;
   /** Chosen and not taken. */
   readonly #ready: Token[] = [];
+  /** Requested from steps. */
   #asked = 0;
   #chosen = 0;
+  /** Returned by `next`. */
   #taken = 0;
+  /** Taken, and followed by a request for another: part of the text for good. */
   #accepted = 0;
   /** Tokens beyond one that the last step gave. */
   #extra = 0;
   /** What may come next; null: the constraint is still computing. */
-  #allowed: { readonly mask: Int32Array | null } | null = ANY;
+  #allowed: { readonly mask: Mask } | null = ANY;
   /** Resolves when it is known, or never will be. */
   #asking: Promise<void> = Promise.resolve();
   #isOver = false;
@@ -99,6 +86,7 @@ export class Tokens {
   constructor(sample: Sampler, options: TokensOptions, canChoose: (sampling: Sampling) => boolean) {
     this.#sample = sample;
     this.#options = options;
+    this.#choice = new HostChoice(sample, options);
     const sampling = sample.sampling(0);
     this.#isByHost =
       options.logprobs !== undefined ||
@@ -134,7 +122,6 @@ export class Tokens {
     return this.#ending;
   }
 
-  /** Tokens that were followed by a request for another: part of the text for good. */
   get accepted(): number {
     return this.#accepted;
   }
@@ -185,12 +172,7 @@ export class Tokens {
 
   /** The device cannot exclude suppressed ids: if it has chosen one, the host chooses. */
   refuses(id: number): boolean {
-    return this.#options.suppressed?.has(id, this.#isFirst) ?? false;
-  }
-
-  /** The token to be chosen is the answer's first. */
-  get #isFirst(): boolean {
-    return (this.#options.draw ?? 0) + this.#chosen === 0;
+    return this.#choice.isSuppressed(id, this.#chosen);
   }
 
   /** The device has chosen. */
@@ -212,39 +194,32 @@ export class Tokens {
    * longer needed; `chose` and `done` are called before or after that, or never.
    */
   async choose({ rows, guess, ids, chose, done }: Checked): Promise<void> {
-    const { logprobs, suppressed = null, draw = 0 } = this.#options;
-    const drawn = (logits: Float32Array) => this.#sample.next(logits, ids, draw + this.#chosen);
-    const come = (id: number, given: Float32Array) => {
-      this.#come(logprobs === undefined ? { id } : { id, likelihood: likelihood(given, id, logprobs) });
-      chose(id);
-      return id;
-    };
-    /**
-     * A suppressed id is replaced by one drawn from the others, with another random number, so that the others keep
-     * their proportions.
-     */
-    const again = (all: Float32Array, mask: Int32Array | null) => {
-      const { logits } = within(all, suppressed!.within(mask, this.#isFirst));
-      return this.#sample.next(logits, ids, draw + this.#chosen + AGAIN);
+    const choice = this.#choice;
+    const come = (token: Token) => {
+      this.#come(token);
+      chose(token.id);
+      return token.id;
     };
     let at = 0;
     for (; at < rows.length && this.#allowed; at++) {
       const { mask } = this.#allowed;
-      const found = await this.#logits(rows[at], ids, mask);
-      if (!found) return;
-      const first = drawn(found.logits);
-      const id = come(this.refuses(first) ? again(await rows[at].all(), mask) : first, found.given);
-      if (id !== guess[at] || this.#isOver) return done();
+      const found = await choice.read(rows[at], ids, mask);
+      if (found instanceof LogitsError) return this.fail(found);
+      let token = choice.token(found, ids, this.#chosen);
+      token ??= choice.instead(await rows[at].all(), found, ids, this.#chosen, mask);
+      if (come(token) !== guess[at] || this.#isOver) return done();
     }
     if (at === rows.length) return done();
-    const given: Float32Array[] = [];
-    for (const row of rows.slice(at)) given.push(await row.all());
+    const copies: Float32Array[] = [];
+    for (const row of rows.slice(at)) copies.push(await row.all());
     this.#asking = this.#asking.then(async () => {
-      for (const logits of given) {
-        if (this.#isOver || this.#failure || !this.#allowed || this.#areWrong(logits, ids)) return;
+      for (const all of copies) {
+        if (this.#isOver || this.#failure || !this.#allowed) return;
         const { mask } = this.#allowed;
-        const first = drawn(within(logits, mask).logits);
-        const id = come(this.refuses(first) ? again(logits, mask) : first, logits);
+        const found = choice.of(all, ids, mask);
+        if (found instanceof LogitsError) return this.fail(found);
+        const token = choice.token(found, ids, this.#chosen);
+        const id = come(token ?? choice.instead(all, found, ids, this.#chosen, mask));
         if (id !== guess[at++]) break;
         await this.#asking;
       }
@@ -293,58 +268,7 @@ export class Tokens {
     }
   }
 
-  /** With a NaN among them no token is the most likely: the text ends with the error that says so. */
-  #areWrong(given: Float32Array, ids: readonly number[]): boolean {
-    const wrong = wrongLogits(given, ids.length - 1);
-    if (wrong) this.fail(wrong);
-    return wrong !== null;
-  }
-
-  /** The given logits, and those left to choose from; null: they are not finite. */
-  async #logits(row: RowLogits, ids: readonly number[], allowed: Int32Array | null): Promise<Logits | null> {
-    const enough = this.#options.logprobs === undefined ? this.#sample.enough(ids.length) : null;
-    if (enough !== null) {
-      const few = await row.largest(allowed ? Math.max(enough, FEW) : enough);
-      if (few && this.#areWrong(few, ids)) return null;
-      // If enough of the largest are allowed, they are the largest allowed ones.
-      if (few && (!allowed || keep(few, allowed) >= enough)) return { given: few, logits: few };
-    }
-    const all = await row.all();
-    return this.#areWrong(all, ids) ? null : within(all, allowed);
-  }
-
   get failure(): { readonly error: unknown } | null {
     return this.#failure;
   }
-}
-
-/** The given logits, and those left to choose from. */
-interface Logits {
-  readonly given: Float32Array;
-  readonly logits: Float32Array;
-}
-
-const ANY = { mask: null };
-
-/** Beyond the random numbers of any text. */
-const AGAIN = 2 ** 30;
-
-function within(given: Float32Array, allowed: Int32Array | null): Logits {
-  const logits = given.slice();
-  // The sampler must choose an allowed token even if the model rules all of them out.
-  if (allowed && keep(logits, allowed) === 0) keep(logits.fill(0), allowed);
-  return { given, logits };
-}
-
-/** Among this many of the largest logits some are nearly always allowed. */
-const FEW = 64;
-
-/** Masks what is not allowed, and returns how many logits above -Infinity are left. */
-function keep(logits: Float32Array, allowed: Int32Array): number {
-  let left = 0;
-  for (let id = 0; id < logits.length; id++) {
-    if (((allowed[id >> 5] >> (id & 31)) & 1) === 0) logits[id] = Number.NEGATIVE_INFINITY;
-    else if (logits[id] > Number.NEGATIVE_INFINITY) left++;
-  }
-  return left;
 }

@@ -29,13 +29,13 @@ export function cutsOf({ from, known, prompt }: { from: number; known: number; p
 
 interface Prompt {
   readonly key: BlockKey;
-  readonly prompt: number;
-  readonly most: number;
+  readonly promptTokens: number;
+  readonly mostReused: number;
 }
 
 /** Tokens of whole pages that a text can reuse from another one. */
 export function sharedTokens(text: Prompt, other: Prompt): number {
-  const blocks = Math.floor(Math.min(text.most, other.prompt) / PAGE_SLOTS);
+  const blocks = Math.floor(Math.min(text.mostReused, other.promptTokens) / PAGE_SLOTS);
   let block = 0;
   while (block < blocks && text.key(block) === other.key(block)) block++;
   return block * PAGE_SLOTS;

@@ -70,10 +70,11 @@ export interface JobPart {
 export class Job {
   /** The prompt, followed by the chosen ids as they become known. */
   readonly ids: number[];
-  readonly prompt: number;
+  /** Tokens of the prompt: `ids` before anything is chosen. */
+  readonly promptTokens: number;
   readonly outputs: number;
-  /** This many tokens may come from the cache. */
-  readonly most: number;
+  /** Tokens that may come from the cache. */
+  readonly mostReused: number;
   readonly reserve: number;
   readonly tokens: Tokens | null;
   readonly options: JobOptions;
@@ -81,12 +82,12 @@ export class Job {
    * Resolves when it has ended; rejects with the error that ended it early, which a generation's tokens report, too.
    */
   readonly ended: Promise<void>;
-  /** Logits of the prompt's last `outputs` tokens. */
-  readonly rows: Float32Array[] = [];
-  /** Its row in the page tables. */
-  row = -1;
-  /** The job's number in the order of admission. */
-  began = 0;
+  /** Logits, or labelled values, of the prompt's last `outputs` tokens. */
+  readonly outputRows: Float32Array[] = [];
+  /** Its row in the page tables, from admission to its end. */
+  tableRow = -1;
+  /** Its number in the order of admission. */
+  order = 0;
   /** The time of admission, by `performance.now`. */
   beganMs = 0;
   /** The last step that included it. */
@@ -121,9 +122,9 @@ export class Job {
     const { ids, tokens = null, outputs = tokens ? 1 : 0, reserve = ids.length } = options;
     this.options = options;
     this.ids = [...ids];
-    this.prompt = ids.length;
+    this.promptTokens = ids.length;
     this.outputs = outputs;
-    this.most = ids.length - Math.max(outputs, options.fresh ?? 0);
+    this.mostReused = ids.length - Math.max(outputs, options.fresh ?? 0);
     this.reserve = reserve;
     this.tokens = tokens;
     this.ended = new Promise((resolve, reject) => {
@@ -154,23 +155,23 @@ export class Job {
 
   /** Tokens of the prompt that were in the cache. */
   get reused(): number {
-    return this.prompt - this.#read;
+    return this.promptTokens - this.#read;
   }
 
   /** Part of the prompt is not sent yet. */
   get isReading(): boolean {
-    return this.sent < this.prompt && !this.options.work;
+    return this.sent < this.promptTokens && !this.options.work;
   }
 
   /** The prompt may be sent up to here: rows for `instead` need a separate step. */
   get readable(): number {
-    const end = this.options.instead && this.sent < this.most ? this.most : this.prompt;
+    const end = this.options.instead && this.sent < this.mostReused ? this.mostReused : this.promptTokens;
     return Math.min(end, ...[...this.#cuts].filter((cut) => cut > this.sent));
   }
 
   /** Its next rows need a separate step, for `instead`. */
   get isApart(): boolean {
-    return this.options.instead !== undefined && this.sent === this.most;
+    return this.options.instead !== undefined && this.sent === this.mostReused;
   }
 
   /** keptStates: how many positions on its way keep their states at a time. */
@@ -178,12 +179,12 @@ export class Job {
     this.beganMs = performance.now();
     const pages = new TextPages(beginnings);
     this.#pages = pages;
-    const copies = this.options.work ? [] : pages.start(this.ids, this.key, this.most);
+    const copies = this.options.work ? [] : pages.start(this.ids, this.key, this.mostReused);
     if (beginnings.states) this.#states = new TextStates(beginnings, pages, keptStates);
     if (this.options.work) return [];
     this.#kept = this.sent = this.ran = pages.tokens;
     if (this.#states)
-      for (const cut of cutsOf({ from: this.sent, known: pages.known, prompt: this.prompt }))
+      for (const cut of cutsOf({ from: this.sent, known: pages.known, prompt: this.promptTokens }))
         this.#cuts.add(cut);
     return copies;
   }
@@ -205,7 +206,7 @@ export class Job {
   get settled(): number {
     if (!this.tokens) return this.sent;
     // The last known token may have to run again; tokens that a caller has not taken may be dropped.
-    return Math.min(this.ids.length - 1, this.prompt + this.tokens.accepted);
+    return Math.min(this.ids.length - 1, this.promptTokens + this.tokens.accepted);
   }
 
   /** Reuses what other texts with the same prefix have read since. */
@@ -213,7 +214,7 @@ export class Job {
     const block = Math.floor(this.sent / PAGE_SLOTS);
     // The next block is rarely there, and this check is cheap.
     if (this.sent !== this.pages.tokens || !this.pages.last.children.has(this.key(block))) return;
-    if (!this.pages.extend(this.ids, this.key, this.most)) return;
+    if (!this.pages.extend(this.ids, this.key, this.mostReused)) return;
     this.#states?.jump();
     this.sent = this.ran = this.pages.tokens;
     this.#progress();
@@ -245,7 +246,7 @@ export class Job {
   }
 
   part(to: number, guess: readonly number[] = []): JobPart {
-    const { sent: from, prompt } = this;
+    const { sent: from, promptTokens: prompt } = this;
     const isPrompt = from < prompt;
     const outputs = isPrompt ? Math.max(0, to - Math.max(from, prompt - this.outputs)) : to - from;
     const sampling = this.tokens && outputs > 0 ? this.tokens.ask(1 + guess.length) : null;
@@ -257,25 +258,25 @@ export class Job {
     return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch, state, packed };
   }
 
-  /** Called when the device has accepted the step. Guesses are not counted as read until they are known to be right. */
-  took(part: JobPart): void {
+  /** The device has accepted the step. Guesses are not counted as read until they are known to be right. */
+  onAccepted(part: JobPart): void {
     if (this.isEnded) return;
     if (part.epoch === this.epoch) this.#advance(part);
     // Once its blocks are known, and also for a void part: the device has packed them.
     this.pages.packed();
-    if (part.from < this.prompt && part.epoch === this.epoch) this.#progress();
+    if (part.from < this.promptTokens && part.epoch === this.epoch) this.#progress();
   }
 
   #advance({ to, from, guess, epoch }: JobPart): void {
     this.ran = to - guess.length;
     // A row that is run again was read before.
-    if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.prompt) - from);
+    if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.promptTokens) - from);
     this.#note();
-    if (from < this.prompt || to % KEPT_EACH === 0) this.#states?.keep(to, this.#cuts.has(to));
+    if (from < this.promptTokens || to % KEPT_EACH === 0) this.#states?.keep(to, this.#cuts.has(to));
   }
 
-  /** The device's choices after each output; null: it could not choose. What follows an end token is dropped. */
-  chose(ids: readonly (number | null)[], part: JobPart): void {
+  /** The device has chosen an id after each output; null: it could not. What follows an end token is dropped. */
+  onChosen(ids: readonly (number | null)[], part: JobPart): void {
     const first = this.ids.length;
     if (this.isEnded || this.isDone || part.epoch !== this.epoch) return;
     for (const [i, id] of ids.entries()) {
@@ -293,11 +294,11 @@ export class Job {
     this.#checked(part, first);
   }
 
-  /** Processes the logits of its outputs. */
-  async look(rows: readonly RowLogits[], part: JobPart): Promise<void> {
+  /** Logits of its outputs can be read. */
+  async onLogits(rows: readonly RowLogits[], part: JobPart): Promise<void> {
     if (!this.tokens) {
       const { label } = this.options;
-      for (const row of rows) this.rows.push(await (label ? row.labelled!(label) : row.all()));
+      for (const row of rows) this.outputRows.push(await (label ? row.labelled!(label) : row.all()));
       return;
     }
     const { ids } = this;
@@ -341,7 +342,7 @@ export class Job {
   /** It needs nothing more from the device. */
   get isDone(): boolean {
     if (this.tokens) return this.tokens.isOver || this.tokens.failure !== null;
-    return !this.options.work && this.ran >= this.prompt && this.rows.length >= this.outputs;
+    return !this.options.work && this.ran >= this.promptTokens && this.outputRows.length >= this.outputs;
   }
 
   /** The part as a run of a step. */
@@ -349,14 +350,14 @@ export class Job {
     const known = to - guess.length - from;
     const idAt = (i: number) => (i < known ? (this.ids[from + i] ?? CHOSEN) : guess[i - known]);
     const ids = Uint32Array.from({ length: to - from }, (_, i) => idAt(i));
-    return { text: this.row, position: from, ids, outputs, sampling, state, packed };
+    return { text: this.tableRow, position: from, ids, outputs, sampling, state, packed };
   }
 
   /**
    * Pages of a pool that it needs in all, including its reserve; for a pool with a window, `more` beyond the window.
    */
   wants(window: number | null, more = 0): number {
-    const all = blocksOf(Math.max(this.reserve, this.prompt));
+    const all = blocksOf(Math.max(this.reserve, this.promptTokens));
     return window === null ? all : Math.min(all, blocksOf(window) + 2 + more);
   }
 
@@ -378,7 +379,7 @@ export class Job {
   }
 
   #progress(): void {
-    const { prompt } = this;
+    const { promptTokens: prompt } = this;
     this.options.onProgress?.(Math.min(this.pages.tokens, prompt) - this.#kept, prompt - this.#kept);
   }
 }

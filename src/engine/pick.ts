@@ -35,7 +35,7 @@ export function pickStep(
   running: Iterable<Job>,
   limits: StepLimits,
 ): { parts: JobPart[]; stuck: Job | null } {
-  const jobs = [...running].sort((a, b) => a.servedAt - b.servedAt || a.began - b.began);
+  const jobs = [...running].sort((a, b) => a.servedAt - b.servedAt || a.order - b.order);
   /** Texts that found no page. */
   const paused: Job[] = [];
   let rows = limits.maxTokens;
@@ -68,7 +68,7 @@ export function pickStep(
     for (const job of readers) {
       if (left === 0) break;
       const at = ends.get(job) ?? job.sent;
-      const first = job.prompt - job.outputs;
+      const first = job.promptTokens - job.outputs;
       const wanted = Math.min(job.readable, at + Math.min(left, most), Math.max(at, first) + outputs);
       const end = Math.min(wanted, limits.grow(job, wanted));
       if (wanted > at && end <= job.sent) paused.push(job);
@@ -145,21 +145,21 @@ const NO_GUESS: readonly number[] = [];
 /** The one that began last, generations first: they keep their text. */
 function last(jobs: readonly Job[]): Job {
   const generating = jobs.filter((job) => !job.isReading);
-  return (generating.length > 0 ? generating : jobs).reduce((a, b) => (b.began > a.began ? b : a));
+  return (generating.length > 0 ? generating : jobs).reduce((a, b) => (b.order > a.order ? b : a));
 }
 
 /** An earlier job is about to read the job's next block, with the same blocks before it. */
 function isRead(job: Job, reading: readonly Job[]): boolean {
   // States can be reused only where the other one keeps them.
-  if (job.states) return reading.some((other) => other.began < job.began && job.follows(other));
+  if (job.states) return reading.some((other) => other.order < job.order && job.follows(other));
   const { block, last } = job.pages;
   const end = (block + 1) * PAGE_SLOTS;
-  if (end > job.most) return false;
+  if (end > job.mostReused) return false;
   return reading.some(
     (other) =>
-      other.began < job.began &&
+      other.order < job.order &&
       other.pages.last === last &&
-      other.prompt >= end &&
+      other.promptTokens >= end &&
       other.key(block) === job.key(block),
   );
 }

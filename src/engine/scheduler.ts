@@ -143,7 +143,7 @@ export class Scheduler {
     if (job.isEnded) return;
     const at = this.#waiting.indexOf(job);
     if (at >= 0) this.#waiting.splice(at, 1);
-    if (this.#running.delete(job)) this.#freeRows.push(job.row);
+    if (this.#running.delete(job)) this.#freeRows.push(job.tableRow);
     job.end(error);
     this.#kick();
   }
@@ -256,8 +256,8 @@ export class Scheduler {
       this.#isFull = !this.#fits(job);
       if (this.#isFull) return;
       this.#waiting.shift();
-      job.row = this.#freeRows.pop()!;
-      job.began = ++this.#admitted;
+      job.tableRow = this.#freeRows.pop()!;
+      job.order = ++this.#admitted;
       this.#running.add(job);
       try {
         for (const { pool, from, to } of job.start(this.beginnings, this.#keptStates))
@@ -280,7 +280,7 @@ export class Scheduler {
   /** Whether there are pages for it, not counting those reserved for others. */
   #fits(job: Job): boolean {
     // A job that fills its pages itself shares none.
-    const most = job.options.work ? 0 : job.most;
+    const most = job.options.work ? 0 : job.mostReused;
     const { blocks } = this.beginnings.longest(job.ids, job.key, most, { whole: true });
     return this.beginnings.pools.every(({ pool, available }, i) => {
       const first = this.beginnings.firstSeen(i, blocks.length * PAGE_SLOTS);
@@ -348,7 +348,7 @@ export class Scheduler {
     const all = parts.reduce((sum, { from, to }) => sum + to - from, 0);
     const promptRows = parts.reduce((sum, { isPrompt, from, to }) => sum + (isPrompt ? to - from : 0), 0);
     const { job, from } = parts[0];
-    const instead = from === job.most ? job.options.instead : undefined;
+    const instead = from === job.mostReused ? job.options.instead : undefined;
     const ended = instead ? () => {} : this.#pace.begin({ promptRows, rows: all - promptRows });
     const fail = (error: unknown) => {
       for (const { job } of parts) this.end(job, { error });
@@ -357,9 +357,9 @@ export class Scheduler {
       const step = { runs: parts.map((part) => part.job.run(part)) };
       if (instead) await instead(step);
       const ran = instead ? null : await allocation.run(step);
-      for (const part of parts) this.#took(part);
+      for (const part of parts) this.#accepted(part);
       const chosen = parts.filter(({ sampling }) => sampling);
-      if (ran && chosen.length > 0) this.#hear(ran, chosen, ended, fail);
+      if (ran && chosen.length > 0) this.#receive(ran, chosen, ended, fail);
       let output = 0;
       for (const part of parts) {
         const { job, outputs, sampling } = part;
@@ -367,7 +367,7 @@ export class Scheduler {
         output += outputs;
         if (outputs === 0 || sampling || job.isEnded) continue;
         const rows = Array.from({ length: outputs }, (_, i) => rowLogits(this, first + i));
-        await job.look(rows, part);
+        await job.onLogits(rows, part);
         ended();
       }
       if (!this.device.chooses) ended();
@@ -377,16 +377,16 @@ export class Scheduler {
   }
 
   /** A callback for progress may throw; it may also abort the job. */
-  #took(part: JobPart): void {
+  #accepted(part: JobPart): void {
     try {
-      part.job.took(part);
+      part.job.onAccepted(part);
     } catch (error) {
       this.end(part.job, { error });
     }
   }
 
   /** Does not wait: the device's choices arrive while the next steps run. */
-  #hear(ran: Ran, parts: readonly JobPart[], ended: () => void, fail: (error: unknown) => void): void {
+  #receive(ran: Ran, parts: readonly JobPart[], ended: () => void, fail: (error: unknown) => void): void {
     this.#underWay++;
     const { chosen } = ran;
     this.#heard = this.#heard.then(async () => {
@@ -394,7 +394,7 @@ export class Scheduler {
         const ids = await chosen;
         ended();
         let first = 0;
-        for (const part of parts) part.job.chose(ids.slice(first, (first += part.outputs)), part);
+        for (const part of parts) part.job.onChosen(ids.slice(first, (first += part.outputs)), part);
       } catch (error) {
         fail(error);
       }
@@ -407,13 +407,18 @@ export class Scheduler {
   #setPages(job: Job): void {
     job.pages.tables((pool, first, pages) => {
       const table = this.#tables[pool];
-      const at = job.row * this.graph.blocks + first;
+      const at = job.tableRow * this.graph.blocks + first;
       const isNew = pages.map((page, i) => page !== null && table[at + i] !== page);
       for (let i = 0; i < pages.length; i++) {
         if (!isNew[i]) continue;
         let end = i;
         while (isNew[end]) table[at + end] = pages[end++]!;
-        this.allocation.setPages(this.graph.pools[pool], job.row, first + i, table.slice(at + i, at + end));
+        this.allocation.setPages(
+          this.graph.pools[pool],
+          job.tableRow,
+          first + i,
+          table.slice(at + i, at + end),
+        );
         i = end;
       }
     });

@@ -65,7 +65,7 @@ export class Text {
     ids: readonly number[],
     options: ReadOptions = {},
   ): Promise<{ logits: Float32Array; reused: number }> {
-    const { rows, reused } = await this.#run({ ...options, ids, outputs: 1 });
+    const { outputRows: rows, reused } = await this.#run({ ...options, ids, outputs: 1 });
     return { logits: rows[0], reused };
   }
 
@@ -79,7 +79,7 @@ export class Text {
     count: number,
     options: ReadOptions = {},
   ): Promise<readonly Float32Array[]> {
-    return (await this.#run({ ...options, ids, outputs: count, label })).rows;
+    return (await this.#run({ ...options, ids, outputs: count, label })).outputRows;
   }
 
   /** Adds one token and returns the logits [vocab] after it. */
@@ -94,7 +94,11 @@ export class Text {
     const { maxOutputs } = this.scheduler.graph;
     for (let at = 0; at < ids.length; at += maxOutputs) {
       const some = ids.slice(at, at + maxOutputs);
-      const { rows } = await this.#run({ signal, ids: [...this.#ids, ...some], outputs: some.length });
+      const { outputRows: rows } = await this.#run({
+        signal,
+        ids: [...this.#ids, ...some],
+        outputs: some.length,
+      });
       yield* rows;
       onProgress?.(at + some.length, ids.length);
     }
@@ -141,7 +145,7 @@ export class Text {
         if (isOver) return;
         isOver = true;
         scheduler.end(job);
-        this.#keep(job, job.prompt + tokens.accepted);
+        this.#keep(job, job.promptTokens + tokens.accepted);
       },
     };
   }
@@ -166,7 +170,7 @@ export class Text {
       await job.ended;
       return job;
     } finally {
-      this.#keep(job, job.prompt);
+      this.#keep(job, job.promptTokens);
     }
   }
 

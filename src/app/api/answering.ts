@@ -90,8 +90,8 @@ export async function admitAnswers(
   const { tokenizer, chatTemplate } = served.model;
   const ids =
     begun === "" ? promptIds : fitting(served, await served.model.begin(promptIds, begun, { signal }));
-  const start = answerStart(promptIds, tokenizer, chatTemplate);
-  const { opened } = start;
+  const answerAt = answerStart(promptIds, tokenizer, chatTemplate);
+  const { opened } = answerAt;
   if (opened === HARMONY && begun !== "")
     throw unsupported("messages", "this model's answers have channels, so one cannot be begun");
   if (opened && begun !== "" && !begun.includes(opened.close))
@@ -101,7 +101,7 @@ export async function admitAnswers(
     );
   const held = { ids, format, count, generate };
   const runs = await admitAll(served, request, held, (grammar) =>
-    format?.grammar.isWhole ? grammar : afterThinking(grammar, start, tokenizer),
+    format?.grammar.isWhole ? grammar : afterThinking(grammar, answerAt, tokenizer),
   );
   const answers = runs.map((run) => {
     const { stop } = generate;

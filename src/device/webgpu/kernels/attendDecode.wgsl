@@ -10,21 +10,21 @@
 // lib: step, batch, spans, decodeWork, decodeQueries, decodeLoads, decodeWeights, decodePartials, decodeTurned, turnedCodes, dots, lanes, softcap, planes
 // lib: channels
 // <values>
-// Query heads of a KV head, and how many of them one workgroup serves.
+// Query heads of a KV head, and how many of them one workgroup has.
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+// 0: keys and values are separate. Otherwise one vector is both: the cache holds TURNED rotated dims as keys, HEAD_DIM dims as values.
 const TURNED: u32 = 0u;
 // include: cacheValues
-// Positions at a time.
+// Positions that are handled at a time.
 const TILE: u32 = 256u;
-// Dims of one thread while values are summed; all of one group of 32.
+// Dims per thread when values are summed, all in one group of 32.
 const DIMS: u32 = 2u;
 // Groups of keys that are loaded before they are needed.
 const AHEAD: u32 = 1u;
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// Used by lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 const SUBGROUP: u32 = 32u;
@@ -33,19 +33,19 @@ const HAS_SOFTCAP: bool = false;
 
 const WORKGROUP: u32 = 128u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
-// Weights of a token and head: values have a scale for each group, or one.
+// Weights per token and head: one for each scale of values, which int4 has for each group.
 const WEIGHT_GROUPS: u32 = select(GROUPS, 1u, RQ4);
 const BLOCKS: u32 = TILE / 32u;
-// Queries are quantized once, or for each page of a tile.
+// Queries are quantized once, or once for each page of a tile.
 const QUERY_PAGES: u32 = select(1u, BLOCKS, CHANNEL);
 const EACH: u32 = TILE / WORKGROUP;
-// Threads of a head while scores become weights, each with 16 tokens: half a block.
+// Threads per head when scores become weights, each with 16 tokens: half a block.
 const LANES: u32 = TILE / 16u;
-// Threads that share a block of values, and blocks at a time.
+// Threads that share a block of values, and blocks that are handled at a time.
 const VALUE_LANES: u32 = GROUPS * 32u / DIMS;
 const BLOCK_ROWS: u32 = WORKGROUP / VALUE_LANES;
-// Heads in fours, as `tile` holds them: scores [token][4 heads] with a gap every 16 tokens, against bank conflicts; then
-// weights [head][group][16 tokens], again with gaps; at last sums [row][dim][4 heads].
+// Heads in fours, as in `tile`: scores [token][4 heads] with a gap every 16 tokens, to avoid bank conflicts; then weights
+// [head][group][16 tokens], again with gaps; at the end sums [row][dim][4 heads].
 const FOURS: u32 = (HEADS + 3u) / 4u;
 const WEIGHT_STRIDE: u32 = LANES + 1u;
 const TILE_WORDS: u32 =
@@ -57,15 +57,16 @@ const MASKED_SCORE: f32 = -1e30;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 
 var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
-// int8 codes of [head][group][page]: dims 0..15, dims 16..31. From VALUE_CODES on those that meet values, [head][group].
+// int8 codes of [head][group][page]: dims 0..15, dims 16..31. Those for values begin at VALUE_CODES, [head][group].
 var<workgroup> queryCodes: array<vec4<u32>, VALUE_CODES + select(0u, HEADS * GROUPS * 2u, TURNED > 0u)>;
-// [head][group]: scale; what centring the keys' codes leaves; sum. Of what meets values from VALUE_SCALES on.
+// [head][group]: scale; the correction for centred keys' codes; sum. Those for values begin at VALUE_SCALES.
 var<workgroup> queryScales: array<vec4<f32>, max(1u, VALUE_SCALES + select(0u, HEADS * GROUPS, TURNED > 0u))>;
-// CHANNEL, [head][group][page]: scale; what is added to it.
+// CHANNEL, [head][group][page]: scale, and offset.
 var<workgroup> pageScales: array<vec2<f32>, select(1u, HEADS * KEY_GROUPS * QUERY_PAGES, CHANNEL)>;
-// [head][group][16 tokens]: scales of the tile's weights; of the span, sums of middles. Of queries: largest values and sums of four dims.
+// [head][group][16 tokens]: scales of the tile's weights, and sums of middles over the span. Before that, for queries: largest values
+// and sums of four dims.
 var<workgroup> weightScales: array<f32, HEADS * GROUPS * max(8u, LANES)>;
-// By head: 2^(old maximum - new maximum).
+// For each head: 2^(old maximum - new maximum).
 var<workgroup> rescales: array<f32, HEADS>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -76,7 +77,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   let table = work.table;
   let kvHead = work.kvHead;
-  // Heads past the group's end repeat the last one and are never written.
+  // Heads past the last one of the KV head repeat it and are never written.
   let firstHead = work.firstHead;
   var nextKeys = loadKeys(table, kvHead, work.start, 0u, local);
   let groupHead = (work.row * params.kvHeads + kvHead) * GROUP;
@@ -101,7 +102,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (CHANNEL) {
       foldQueries(table, kvHead, first, groupHead, firstHead, local);
     }
-    // Scores of this thread's tokens, all heads: S = Q K'.
+    // S = Q K': scores of this thread's tokens, for all heads.
     var scores = array<f32, HEADS * EACH>();
     for (var begin = 0u; begin < KEY_GROUPS; begin += AHEAD) {
       let words = nextKeys;
@@ -146,7 +147,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (TURNED > 0u) {
       addValueScores(&scores, table, kvHead, first, local);
     }
-    // Weights of the last tile have been read after this.
+    // After this barrier, no thread reads the last tile's weights.
     workgroupBarrier();
     for (var i = 0u; i < EACH; i++) {
       let token = local + i * WORKGROUP;
@@ -196,7 +197,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if (weighs && lane == 0u) {
       rescales[head] = rescale;
     }
-    // All scores have been read: weights take their place.
+    // All scores have been read; weights are stored in their memory.
     workgroupBarrier();
     if (weighs) {
       for (var group = 0u; group < WEIGHT_GROUPS; group++) {
@@ -258,7 +259,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       weightScales[head * WEIGHT_GROUPS + group] = middle;
     }
   }
-  // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory.
+  // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would be in local memory.
   workgroupBarrier();
   for (var i = 0u; i < DIMS; i++) {
     storeSum(blockRow, firstDim + i * (32u / DIMS), sums[i]);

@@ -1,25 +1,25 @@
-// attendDecode over an f16 cache, in f32 arithmetic; attendMerge joins the spans. Cut into workgroups as attendDecode.wgsl is:
-// one span of positions for HEADS query heads of one KV head. Tile by tile: scores, one thread a token; softmax weights, one
-// thread 16 tokens of a head; sums of values, one thread eight dims, four tokens at a time.
-// Loads of the next step are written before the arithmetic of this one.
+// attendDecode over an f16 cache, in f32 arithmetic; attendMerge joins the spans. Workgroups are those of attendDecode.wgsl: one span
+// of positions for HEADS query heads of one KV head. Tile by tile: scores (one thread per token); softmax weights (one thread per 16
+// tokens of a head); sums of values (eight dims per thread, four tokens at a time). Loads for the next step are written before the
+// arithmetic of this one.
 // lib: step, batch, spans, decodeWork, lanes, softcap
 // <values>
-// Query heads of a KV head, and how many of them one workgroup serves.
+// Query heads of a KV head, and how many of them one workgroup has.
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+// 0: keys and values are separate. Otherwise one vector is both: the cache holds TURNED rotated dims as keys, HEAD_DIM dims as values.
 const TURNED: u32 = 0u;
 const INT4: bool = false;
 const RQ4: bool = false;
 const BLOCK_WORDS: u32 = 256u;
 const SCALES_AT: u32 = 0u;
-// Positions at a time.
+// Positions that are handled at a time.
 const TILE: u32 = 256u;
 // Chunks of keys that are loaded before they are needed.
 const BATCH: u32 = 2u;
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// Used by lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 const SUBGROUP: u32 = 32u;
@@ -28,17 +28,17 @@ const HAS_SOFTCAP: bool = false;
 
 const WORKGROUP: u32 = 128u;
 const CHUNKS: u32 = HEAD_DIM / 8u;
-// Of what is held as keys, and of queries.
+// Dims that the cache holds of a key, and dims of a query.
 const KEY_CHUNKS: u32 = select(CHUNKS, TURNED / 8u, TURNED > 0u);
 const KEY_WORDS: u32 = KEY_CHUNKS * 32u;
 const QUERY_CHUNKS: u32 = CHUNKS + TURNED / 8u;
 const EACH: u32 = TILE / WORKGROUP;
-// Threads of a head while scores become weights, each with 16 tokens.
+// Threads per head when scores become weights, each with 16 tokens.
 const LANES: u32 = TILE / 16u;
-// Fours of tokens at a time while values are summed.
+// Groups of four tokens that are handled at a time when values are summed.
 const TOKEN_ROWS: u32 = WORKGROUP / CHUNKS;
-// Heads in fours, as `tile` holds them: scores [token][4 heads] with a gap every 16 tokens, against bank conflicts; then
-// weights [head][4 tokens]; at last sums [row][4 dims] of one head.
+// Heads in fours, as in `tile`: scores [token][4 heads] with a gap every 16 tokens, to avoid bank conflicts; then weights [head][4
+// tokens]; at the end sums [row][4 dims] of one head.
 const FOURS: u32 = (HEADS + 3u) / 4u;
 const WEIGHT_STRIDE: u32 = TILE / 4u + 1u;
 const TILE_WORDS: u32 = max(max(TILE * FOURS + LANES, HEADS * WEIGHT_STRIDE), TOKEN_ROWS * CHUNKS * 2u);
@@ -52,7 +52,7 @@ const MASKED_SCORE: f32 = -1e30;
 var<workgroup> tile: array<vec4<f32>, TILE_WORDS>;
 // Scaled queries [head][4 dims].
 var<workgroup> scaled: array<vec4<f32>, HEADS * QUERY_CHUNKS * 2u>;
-// By head: 2^(old maximum - new maximum).
+// For each head: 2^(old maximum - new maximum).
 var<workgroup> rescales: array<f32, HEADS>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -64,7 +64,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let table = work.table;
   let gap = gapOf(work.packed);
   let kvHead = work.kvHead;
-  // Heads past the group's end are done like its last one and never written.
+  // Heads past the last one of the KV head repeat it and are never written.
   let firstHead = work.firstHead;
   var nextKeys = loadKeys(table, gap, kvHead, work.start, 0u, local);
   for (var i = local; i < HEADS * QUERY_CHUNKS * 2u; i += WORKGROUP) {
@@ -85,7 +85,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var sums = array<vec4<f32>, HEADS * 2u>();
 
   for (var first = work.start; first < work.end; first += TILE) {
-    // Scores of this thread's tokens, all heads: S = Q K'.
+    // S = Q K': scores of this thread's tokens, for all heads.
     var scores = array<f32, HEADS * EACH>();
     for (var c = 0u; c < QUERY_CHUNKS; c += BATCH) {
       let words = nextKeys;
@@ -110,7 +110,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
       }
     }
-    // Weights of the last tile have been read after this.
+    // After this barrier, no thread reads the last tile's weights.
     workgroupBarrier();
     for (var i = 0u; i < EACH; i++) {
       let token = local + i * WORKGROUP;
@@ -148,7 +148,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let nextMax = max(maxScore, lanesMax(highest, local));
     let rescale = exp2(maxScore - nextMax);
     maxScore = nextMax;
-    // The scores are read by now: weights take their place.
+    // All scores have been read; weights are stored in their memory.
     workgroupBarrier();
     if (weighs) {
       var added = 0.0;
@@ -209,13 +209,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     partials[span + head * places * stride + HEAD_DIM] = maxScore;
     partials[span + head * places * stride + HEAD_DIM + 1u] = all;
   }
-  // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would live in local memory.
+  // Written out: compilers do not unroll loops with barriers, and sums indexed at run time would be in local memory.
   // each H 0..7 if HEADS > H
   storePartials(span, places, {H}u, firstHead, local, sums[min({2 * H}u, LAST_SUM - 1u)], sums[min({2 * H + 1}u, LAST_SUM)]);
   // end
 }
 
-// One head's sums of all rows.
+// Stores one head's sums of all rows.
 fn storePartials(span: u32, places: u32, h: u32, firstHead: u32, local: u32, low: vec4<f32>, high: vec4<f32>) {
   workgroupBarrier();
   if (local < TOKEN_ROWS * CHUNKS) {
@@ -234,7 +234,7 @@ fn storePartials(span: u32, places: u32, h: u32, firstHead: u32, local: u32, low
   }
 }
 
-// BATCH chunks of each of this thread's tokens: of keys, then, where they end with values, of those.
+// BATCH chunks of each of this thread's tokens: of keys and then, if values are also keys, of values.
 fn loadKeys(table: u32, gap: Gap, kvHead: u32, first: u32, c: u32, local: u32) -> array<vec4<u32>, EACH * BATCH> {
   var words = array<vec4<u32>, EACH * BATCH>();
   for (var i = 0u; i < EACH; i++) {
@@ -253,7 +253,7 @@ fn loadKeys(table: u32, gap: Gap, kvHead: u32, first: u32, c: u32, local: u32) -
   return words;
 }
 
-// Eight dims of four tokens.
+// Loads eight dims of four tokens.
 fn loadValues(table: u32, gap: Gap, kvHead: u32, first: u32, quad: u32, chunk: u32) -> array<vec4<u32>, 4> {
   let slot = positionAt(gap, first + quad * 4u);
   let at = blockOf(table, slot / 32u, params.kvHeads, kvHead) * BLOCK_WORDS + slot % 32u * CHUNKS + chunk;

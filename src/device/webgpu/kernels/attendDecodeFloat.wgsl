@@ -1,23 +1,23 @@
-// attendDecode over a 4-bit cache by float arithmetic, for GPUs on which integer dot products are emulated (Apple's); attendMerge
-// joins the spans. Cut into workgroups as attendDecode.wgsl is: one span of positions for HEADS query heads of one KV head. Tile
-// by tile of 64 positions: scores, one thread a token, whose codes become floats once for all heads; softmax weights, a thread
-// eight tokens of a head, with the tokens' value scales folded in; sums of values, a thread one or two dims, likewise.
-// Nothing is rounded but what the cache holds. Of each token score = scale * (codes . query) + zero * (sum of the query).
+// attendDecode over a 4-bit cache in float arithmetic, for GPUs that emulate integer dot products (Apple's); attendMerge joins the
+// spans. Workgroups are those of attendDecode.wgsl: one span of positions for HEADS query heads of one KV head. For each tile of 64
+// positions: scores (one thread per token, whose codes become floats once for all heads); softmax weights (one thread per eight tokens
+// of a head, multiplied by the tokens' value scales); sums of values (one or two dims per thread, likewise). Only the cache is
+// rounded. A token's score = scale * (codes . query) + zero * (sum of the query).
 // lib: step, batch, spans, lanes, softcap, planes, channels, floatCodes, floatQueries, floatWeights, floatTurned
 // lib: turnedCodes
 // <values>
-// Query heads of a KV head, and how many of them one workgroup serves: 8 at most.
+// Query heads of a KV head, and how many of them one workgroup has: 8 at most.
 const GROUP: u32 = 2u;
 const HEADS: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+// 0: keys and values are separate. Otherwise one vector is both: the cache holds TURNED rotated dims as keys, HEAD_DIM dims as values.
 const TURNED: u32 = 0u;
 // include: cacheValues
 const TILE: u32 = 64u;
-// A multiple of 64; a thread has a dim, and another one WORKGROUP further.
+// A multiple of 64. A thread has one dim, and another that is WORKGROUP further.
 const WORKGROUP: u32 = 64u;
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// Used by lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 const SUBGROUP: u32 = 32u;
@@ -26,21 +26,22 @@ const HAS_SOFTCAP: bool = false;
 
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const DIMS: u32 = GROUPS * 32u;
-// Of what is held as keys.
+// Dims that the cache holds of a key.
 const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
 const KEY_GROUPS: u32 = (KEY_DIM + 31u) / 32u;
-// Weights of a token and head: values have a scale for each group, or one.
+// Weights per token and head: one for each scale of values, which int4 has for each group.
 const WEIGHT_GROUPS: u32 = select(GROUPS, 1u, RQ4);
 const SETS: u32 = (GROUP + HEADS - 1u) / HEADS;
 const FOURS: u32 = (HEADS + 3u) / 4u;
-// Of `shrinks`.
+// The last index of `shrinks`.
 const LAST: u32 = FOURS * 4u - 1u;
 const BLOCKS: u32 = TILE / 32u;
 const PAGES: u32 = select(1u, BLOCKS, CHANNEL);
-// Queries [page][group][head]; those that meet values, where these end keys, from VALUES_ASKED on, [group][head].
+// Queries [page][group][head]. Those for values that are also keys begin at VALUES_ASKED, [group][head].
 const VALUES_ASKED: u32 = PAGES * KEY_GROUPS * HEADS;
 const ASKED: u32 = VALUES_ASKED + select(0u, GROUPS * HEADS, TURNED > 0u);
-// Threads of a head while scores become weights: each has tokens 4 w to 4 w + 3 of a block, w = lane % 4, and those 16 further.
+// Threads per head when scores become weights: each has tokens 4 w to 4 w + 3 of a block, w = lane % 4, and the four that are 16
+// further.
 const LANES: u32 = 8u;
 const HIDDEN_SCORE: f32 = -1e30;
 const VALUE_MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
@@ -51,15 +52,15 @@ const VALUE_MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
 
 // [page][group][head][w]: queries as floatCodes.wgsl arranges them, two words for each word of codes.
 var<workgroup> asked: array<vec4<f32>, ASKED * 8u>;
-// [page][group][head][w]: what codes are not multiplied by: sums of queries, or of queries times zeros.
+// [page][group][head][w]: terms without codes: sums of queries, or of queries times zeros.
 var<workgroup> rests: array<vec4<f32>, ASKED>;
 // [head][token]
 var<workgroup> scores: array<vec4<f32>, HEADS * TILE / 4u>;
-// [block][group][head][w]: weights times scales, arranged likewise, as bits; before them values that are turned over.
+// [block][group][head][w]: weights times scales, arranged in the same way, as bits; before that, transposed values.
 var<workgroup> weighed: array<vec4<u32>, max(BLOCKS * WEIGHT_GROUPS * HEADS * 8u, STAGED * BLOCKS * 32u)>;
-// [head][group][lane]: of the span, sums of weights times the values' zeros.
+// [head][group][lane]: sums over the span of weights times the values' zeros.
 var<workgroup> middles: array<f32, HEADS * WEIGHT_GROUPS * LANES>;
-// By head: 2^(old maximum - new maximum).
+// For each head: 2^(old maximum - new maximum).
 var<workgroup> shrinks: array<f32, FOURS * 4u>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -70,11 +71,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let places = placesOf(MOST_SPANS);
   let spans = spansOf(last, last, single.packed, PART, params.window, TILE, places);
   if (workgroup.x >= spans.count) {
-    // Only another row of the step has this span.
+    // This row has no such span; another row of the step has.
     return;
   }
   let kvHead = workgroup.y / SETS;
-  // Heads past the group's end repeat the last one and are never written.
+  // Heads past the last one of the KV head repeat it and are never written.
   let firstHead = workgroup.y % SETS * HEADS;
   let start = spans.first + workgroup.x * spans.tokens;
   let end = min(start + spans.tokens, spans.end);
@@ -95,7 +96,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   var most = HIDDEN_SCORE;
   var total = 0.0;
-  // By head, four in each, of both dims.
+  // Sums of both dims, four heads in each vector.
   var sums0 = vec4<f32>();
   var sums1 = vec4<f32>();
   var others0 = vec4<f32>();
@@ -103,7 +104,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 
   for (var first = start; first < end; first += TILE) {
     if (CHANNEL) {
-      // The last tile's have been read after this barrier.
+      // After this barrier, no thread reads those of the last tile.
       workgroupBarrier();
       for (var page = 0u; page < PAGES; page++) {
         let block = blockOf(table, first / 32u + page, params.kvHeads, kvHead) * KEY_WORDS + KEY_SCALES_AT;
@@ -188,7 +189,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-// A token's scores of all heads. ends: what the values add with which keys end.
+// A token's scores for all heads. ends: the part of the scores that comes from values that are also keys.
 fn score(table: u32, kvHead: u32, first: u32, oldest: u32, end: u32, token: u32, ends: array<vec4<f32>, 2>) {
   let position = first + token;
   let slot = position % 32u;
@@ -230,7 +231,7 @@ fn keep(token: u32, first: u32, s: vec4<f32>, visible: bool) {
   }
 }
 
-// One dim of four heads.
+// Stores one dim of four heads.
 fn store(span: u32, places: u32, first: u32, firstHead: u32, d: u32, sums: vec4<f32>) {
   if (d >= HEAD_DIM) {
     return;

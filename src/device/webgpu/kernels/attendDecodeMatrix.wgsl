@@ -1,11 +1,11 @@
-// attendDecode by f16 subgroup matrices: one token's queries over a 4-bit cache. A workgroup is one subgroup; it takes a block of
-// 32 tokens at a time for 8 query heads of one KV head, the columns of its matrices: S' = K Q', online softmax with one token a
-// lane, O' += V' W. Codes become f16 in 3 KiB of workgroup memory, 32 dims at a time, so that many workgroups hide each other's
-// latency. O stays in matrix registers and is scaled down only when a maximum has grown 2^8 times, as in attendPromptMatrix;
-// weights include the values' scales of rq4, since f16 has to hold the products of both. Registers have a name for each group G
-// of 32 dims or piece of 16: compilers put what a loop indexes into local memory, and Dawn wraps each load of a matrix in an `if`
-// unless its offset is constant. The loop's arithmetic is written out here: with functions over structs rq4 took 109 us after
-// 131,072 tokens, with this text 73, and int4 took 96 us with a function that reads its codes, 88 without one (H200).
+// attendDecode by f16 subgroup matrices: one token's queries attend to a 4-bit cache. A workgroup is one subgroup. It takes a block of
+// 32 tokens at a time for 8 query heads of one KV head, the columns of its matrices: S' = K Q', online softmax with one token per
+// lane, O' += V' W. Codes become f16 in 3 KiB of workgroup memory, 32 dims at a time: so little that many workgroups hide each other's
+// latency. O stays in matrix registers and is scaled down only when a maximum has grown 2^8 times, as in attendPromptMatrix. Weights
+// include the values' scales of rq4, since f16 must represent their products. Registers have a name for each group G of 32 dims or
+// piece of 16: compilers put arrays that a loop indexes into local memory, and Dawn puts an `if` around each matrix load whose offset
+// is not constant. The loop's arithmetic is written out here: with functions over structs rq4 took 109 us after 131,072 tokens, with
+// this text 73; int4 took 96 us with a function that reads its codes, 88 without one (H200).
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, spans, decodeScales, decodeScores, softcap, nibbles, unpack, queries, sums, narrow
 // <values>
@@ -19,7 +19,7 @@ const KEPT: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
 // </values>
 const SUBGROUP: u32 = 32u;
-// Query heads of a workgroup.
+// Query heads per workgroup.
 const COLUMNS: u32 = 8u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
@@ -31,7 +31,7 @@ const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  // One span of positions of one row, for some of the query heads of one KV head.
+  // The workgroup's span of positions of one row, for some of the query heads of one KV head.
   let single = spannedOf(workgroup.z);
   let last = single.lastPosition;
   let table = params.table + single.table;
@@ -44,16 +44,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let firstHead = workgroup.y % SETS * COLUMNS;
   let start = spans.first + workgroup.x * spans.tokens;
   let end = min(start + spans.tokens, spans.end);
-  // A block is looked up one block before its loads; after the span's last block it is that one again, which is cached by then.
+  // A block is looked up one block before it is loaded. After the span's last block, that block is loaded again; it is in the cache by
+  // then.
   let lastBlock = (end - 1u) / 32u;
   let block = blockOf(table, start / 32u, params.kvHeads, kvHead);
   var nextBlock = blockOf(table, min(start / 32u + 1u, lastBlock), params.kvHeads, kvHead);
-  // The queries' loads begin first: their addresses are known before those of codes.
+  // Queries are loaded first, because their addresses are known before those of codes.
   let firstQuery = (single.row * params.kvHeads + kvHead) * GROUP;
   // each G 0..3
   let query{G} = queriesAt(firstQuery, firstHead, {G}u, lane);
   // end
-  // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
+  // What a lane has loaded of its next block: for each group, the words of codes of its token and of its dim; scales.
   var keyBlock = block * KEY_WORDS;
   var valueBlock = block * VALUE_WORDS;
   // each G 0..3
@@ -79,7 +80,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     valueScale = valueScaleAt(valueBlock, lane);
   }
 
-  // Queries to matrices, each head divided by a factor that it shares among four lanes.
+  // Queries become matrices, each head divided by a factor. Four lanes have a head.
   let factor = headFactor(query0, query1, query2, query3);
   let isScaled = subgroupAny(factor != 1.0);
   let inverse = inverseFactor(factor);
@@ -95,16 +96,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   q{2 * G} = subgroupMatrixLoad<Right, col_major>(&stage, 0u, STRIDE);
   q{2 * G + 1} = subgroupMatrixLoad<Right, col_major>(&stage, 2u, STRIDE);
   // end
-  // Maxima of heads 0..3 and 4..7 are uniform, sums a lane's own.
+  // Maxima of heads 0..3 and 4..7, which are uniform, and each lane's own sums.
   var lowMax = vec4<f32>(MASKED);
   var highMax = vec4<f32>(MASKED);
   var lowSumExp = vec4<f32>(0.0);
   var highSumExp = vec4<f32>(0.0);
-  // Weights lie in the order in which codes of values unpack.
+  // Weights are stored in the order in which codes of values unpack.
   let place = lane % 16u / 4u * 8u + lane / 16u * 4u + swapMiddle(lane % 4u);
 
   for (var first = start; first < end; first += 32u) {
-    // What a slot holds that the query does not see may be anything, NaN too.
+    // Slots that the query does not see may hold anything, NaN too.
     let visible = first + lane >= spans.oldest && first + lane <= last;
     let keyScale = halfScale(keyRange0, lane);
     let scale = select(0.0, halfScale(valueScale, lane), visible);
@@ -113,7 +114,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     valueBlock = nextBlock * VALUE_WORDS;
     nextBlock = blockOf(table, min(first / 32u + 2u, lastBlock), params.kvHeads, kvHead);
 
-    // S' = K Q', of tokens 0..15 and 16..31.
+    // S' = K Q', for tokens 0..15 and 16..31.
     var low = Result();
     var high = Result();
     // each G 0..3 if GROUPS > G
@@ -137,7 +138,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     subgroupMatrixStore<row_major>(&stage, 16u * SCORE_STRIDE, high, SCORE_STRIDE);
     workgroupBarrier();
 
-    // Online softmax, in powers of 2. A value's scale takes part in the maximum: the product is what f16 has to hold.
+    // Online softmax, in powers of 2. The maximum includes the value's scale, since f16 must represent the product.
     let factor = max(scale, 2.98e-8);
     let lift = select(0.0, log2(factor), RQ4);
     var lowProducts = bitcast<vec4<f32>>(stage[lane * SCORE_STRIDE]);
@@ -150,7 +151,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, keyScale, lift), visible);
     let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
     if (lane == 0u) { outgrown = u32(grows); }
-    // The same for all lanes, as the compiler has to see.
+    // Uniform, and written so that the compiler can see it.
     if (workgroupUniformLoad(&outgrown) != 0u) {
       let lowNext = max(lowMax, subgroupMax(lowScores));
       let highNext = max(highMax, subgroupMax(highScores));
@@ -187,7 +188,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       highRanges = seenRanges(highRanges, first + lane % 4u * 4u + 16u, last);
     }
 
-    // O' += V' W, of tokens 0..15 and 16..31.
+    // O' += V' W, for tokens 0..15 and 16..31.
     // each G 0..3 if GROUPS > G
     // only G 1..3
     workgroupBarrier();
@@ -217,7 +218,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
   }
 
-  // The span's maxima, sums and O to its partials.
+  // Write the span's maxima, sums and O to its partials.
   let lowAll = subgroupAdd(lowSumExp);
   let highAll = subgroupAdd(highSumExp);
   let span = (((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x) * SPAN_STRIDE;

@@ -12,21 +12,21 @@ const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 // include: cacheValues
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// Used by lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
 // </values>
 
-// Query heads of a workgroup.
+// Query heads per workgroup.
 const ROWS: u32 = 8u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const KEY_GROUPS: u32 = GROUPS;
-// Rows of 32 floats, in vec4s, with a gap against bank conflicts.
+// Rows of 32 floats, in vec4s, with a gap to avoid bank conflicts.
 const STRIDE: u32 = 9u;
 const KEY_MIDDLE: f32 = select(7.5, 0.0, INT4);
 const VALUE_MIDDLE: f32 = f32((1u << VALUE_BITS) - 1u) / 2.0;
-// Of partials: a head's sums, then maximum and sum of weights.
+// Words of partials per head: its sums, then the maximum and the sum of weights.
 const FOURS: u32 = HEAD_DIM / 4u;
 const SPAN_STRIDE: u32 = FOURS + 1u;
 
@@ -38,13 +38,14 @@ alias Left = subgroup_matrix_left<f32, 8, 8>;
 alias Right = subgroup_matrix_right<f32, 8, 8>;
 alias Result = subgroup_matrix_result<f32, 8, 8>;
 
-// 32 dims of queries [head][dim] at first; then keys [token][dim], scores [head][token], values [dim][token] in turn; sums [head][dim].
+// First 32 dims of queries [head][dim]; then in turn keys [token][dim], scores [head][token], values [dim][token]; at the end sums
+// [head][dim].
 var<workgroup> stage: array<vec4<f32>, 32u * STRIDE>;
 // [head][token]
 var<workgroup> weights: array<vec4<f32>, ROWS * STRIDE>;
-// Of each four dims of keys: scales, and what is added.
+// For each four dims of keys: scales, and offsets.
 var<workgroup> channels: array<vec4<f32>, select(1u, GROUPS * 16u, CHANNEL)>;
-// By head.
+// For each head.
 var<workgroup> factors: array<f32, ROWS>;
 
 @compute @workgroup_size(32)
@@ -66,7 +67,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   q{4 * G + K} = subgroupMatrixLoad<Left, row_major>(&stage, {2 * K}u, STRIDE);
   // end
   // end
-  // Maxima are the same in every lane, sums a lane's own; zeros: of int4, weights times the values' zeros for each group of dims.
+  // Maxima are the same in every lane; each lane has its own sums. zeros: for int4, weights times the values' zeros for each group of
+  // dims.
   var maxScore = MASKED;
   var sumExp = EightHeads();
   // each G 0..3
@@ -83,7 +85,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       channels[lane * 2u] = ranges[0];
       channels[lane * 2u + 1u] = ranges[1];
     }
-    // S = Q K', of eight tokens each.
+    // S = Q K', for eight tokens each.
     // each T 0..3
     var s{T} = Result();
     // end
@@ -152,7 +154,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     // end
   }
 
-  // The span's maxima, sums and O to its partials.
+  // Write the span's maxima, sums and O to its partials.
   let allSums = EightHeads(subgroupAdd(sumExp.low), subgroupAdd(sumExp.high));
   let span = work.partial * SPAN_STRIDE;
   let heads = min(ROWS, GROUP - work.firstHead);

@@ -1,7 +1,7 @@
-// attendDecode by f16 subgroup matrices for heads that one subgroup's registers do not hold, and for one vector as key and value: as
-// attendDecodeMatrix does it (a block of 32 tokens at a time for 8 query heads of one KV head, the columns of its matrices), but the
-// dims are shared out among SPLIT subgroups. Each multiplies its own dims of queries and keys; their products meet in workgroup
-// memory, all of them weigh all tokens alike, and each sums its own dims of values. A value that is a key, too, is expanded for both:
+// attendDecode by f16 subgroup matrices, for heads that are too large for one subgroup's registers, and for one vector as key and
+// value. It works like attendDecodeMatrix (a block of 32 tokens at a time for 8 query heads of one KV head, the columns of its
+// matrices), but SPLIT subgroups share the dims. Each multiplies its own dims of queries and keys; the products are added in workgroup
+// memory; all subgroups compute the same weights; and each sums its own dims of values. A value that is also a key is expanded once:
 // matrices read the same [dim][token] rows by columns for scores and by rows for sums.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, spans, decodeScales, decodeScores, softcap, nibbles, unpack, channelFours, wideLoads, narrow
@@ -9,24 +9,24 @@ diagnostic(off, chromium.subgroup_matrix_uniformity);
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 256u;
-// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+// 0: keys and values are separate. Otherwise one vector is both: the cache holds TURNED rotated dims as keys, HEAD_DIM dims as values.
 const TURNED: u32 = 0u;
 // include: cacheValues
 // Subgroups, each with at most 128 dims of values, and of keys.
 const SPLIT: u32 = 2u;
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// Used by lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
 // </values>
 const SUBGROUP: u32 = 32u;
 const WORKGROUP: u32 = SPLIT * SUBGROUP;
-// Query heads of a workgroup.
+// Query heads per workgroup.
 const COLUMNS: u32 = 8u;
 const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
 const KEY_DIM: u32 = select(HEAD_DIM, TURNED, TURNED > 0u);
-// Groups of 32 dims of a subgroup.
+// Groups of 32 dims per subgroup.
 const GROUPS: u32 = HEAD_DIM / 32u / SPLIT;
 const KEY_GROUPS: u32 = KEY_DIM / 32u / SPLIT;
 
@@ -37,7 +37,7 @@ const KEY_GROUPS: u32 = KEY_DIM / 32u / SPLIT;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-  // One span of positions of one row, for some of the query heads of one KV head.
+  // The workgroup's span of positions of one row, for some of the query heads of one KV head.
   let single = spannedOf(workgroup.z);
   let last = single.lastPosition;
   let table = params.table + single.table;
@@ -55,11 +55,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let firstHead = workgroup.y % SETS * COLUMNS;
   let start = spans.first + workgroup.x * spans.tokens;
   let end = min(start + spans.tokens, spans.end);
-  // A block is looked up one block before its loads; after the span's last block it is that one again, which is cached by then.
+  // A block is looked up one block before it is loaded. After the span's last block, that block is loaded again; it is in the cache by
+  // then.
   let lastBlock = (end - 1u) / 32u;
   let block = blockOf(table, start / 32u, params.kvHeads, kvHead);
   var nextBlock = blockOf(table, min(start / 32u + 1u, lastBlock), params.kvHeads, kvHead);
-  // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
+  // What a lane has loaded of its next block: for each group, the words of codes of its token and of its dim; scales.
   let ownKeys = subgroup * KEY_GROUPS;
   let ownValues = subgroup * GROUPS;
   var keyBlock = block * KEY_WORDS;
@@ -81,7 +82,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var highRanges = wideValueRanges(valueBlock + 4u, ownValues, lane);
   var valueScale = valueScaleAt(valueBlock, lane);
 
-  // Queries to matrices, each head divided by a factor. Four lanes have a head, each eight dims of a group; subgroups their groups.
+  // Queries become matrices, each head divided by a factor. Four lanes have a head, each eight dims of a group; each subgroup has its
+  // own groups.
   let query = ((single.row * params.kvHeads + kvHead) * GROUP + min(firstHead + lane / 4u, GROUP - 1u)) * (TURNED + HEAD_DIM);
   var largest = 0.0;
   // each G 0..3
@@ -123,17 +125,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (local % 4u == 0u && subgroup == 0u) {
     headFactors[lane / 4u] = factor;
   }
-  // Maxima of heads 0..3 and 4..7 are uniform, sums a lane's own.
+  // Maxima of heads 0..3 and 4..7, which are uniform, and each lane's own sums.
   var lowMax = vec4<f32>(MASKED);
   var highMax = vec4<f32>(MASKED);
   var lowSumExp = vec4<f32>(0.0);
   var highSumExp = vec4<f32>(0.0);
-  // Weights, and scores with values, lie in the order in which codes of values unpack.
+  // Weights, and scores from values, are stored in the order in which codes of values unpack.
   let place = lane % 16u / 4u * 8u + lane / 16u * 4u + swapMiddle(lane % 4u);
   let high = select(1.0, VALUE_HIGH, lane >= 16u);
 
   for (var first = start; first < end; first += 32u) {
-    // What a slot holds that the query does not see may be anything, NaN too.
+    // Slots that the query does not see may hold anything, NaN too.
     let visible = first + lane >= spans.oldest && first + lane <= last;
     let keyScale = select(1.0, halfScale(keyRange0, lane), TOKEN_SCALES);
     let scale = select(1.0, select(0.0, halfScale(valueScale, lane), visible), RQ4);
@@ -146,7 +148,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       highRanges = seenRanges(highRanges, first + lane % 4u * 4u + 16u, last);
     }
 
-    // S' = K Q', of tokens 0..15 and 16..31.
+    // S' = K Q', for tokens 0..15 and 16..31.
     storeChannels(channelWords, ownKeys, lane);
     channelWords = channelWordsAt(keyBlock, ownKeys, lane);
     var lowKeys = Result();
@@ -188,7 +190,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     workgroupBarrier();
 
-    // Online softmax, in powers of 2. A value's scale takes part in the maximum: the product is what f16 has to hold.
+    // Online softmax, in powers of 2. The maximum includes the value's scale, since f16 must represent the product.
     let factor = max(scale, 2.98e-8);
     let lift = select(0.0, log2(factor), RQ4);
     var lowProducts = vec4<f32>(0.0);
@@ -217,7 +219,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, 1.0, lift), visible);
     let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
     if (local == 0u) { outgrown = u32(grows); }
-    // The same for all lanes of all subgroups, as the compiler has to see.
+    // The same for all subgroups, and written so that the compiler can see it.
     if (workgroupUniformLoad(&outgrown) != 0u) {
       let lowNext = max(lowMax, subgroupMax(lowScores));
       let highNext = max(highMax, subgroupMax(highScores));
@@ -242,7 +244,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let live = select(high, 0.0, scale == 0.0);
     weights[ownWeights + place] = smallHalvesOf(a * live, b * live);
 
-    // O' += V' W, of tokens 0..15 and 16..31.
+    // O' += V' W, for tokens 0..15 and 16..31.
     // each G 0..3 if GROUPS > G
     // only G 1..3
     workgroupBarrier();
@@ -268,7 +270,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     valueScale = valueScaleAt(valueBlock, lane);
   }
 
-  // The span's maxima, sums and O to its partials.
+  // Write the span's maxima, sums and O to its partials.
   let lowAll = subgroupAdd(lowSumExp);
   let highAll = subgroupAdd(highSumExp);
   let span = (((workgroup.z * params.kvHeads + kvHead) * GROUP + firstHead) * places + workgroup.x) * SPAN_STRIDE;

@@ -8,19 +8,16 @@ const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-// 0: keys and values are separate. Otherwise one vector is key and value: the cache holds TURNED rotated dims as keys and HEAD_DIM
-// dims as values, and a key consists of both.
+// 0: keys and values are separate. Otherwise one vector is both: the cache holds TURNED rotated dims as keys, HEAD_DIM dims as values.
 const TURNED: u32 = 0u;
 // include: cacheValues
 // Queries of a workgroup: 16, 32 or 64, chosen so that a thread has at most 32 sums: ROWS / 8 for each group of 32 dims.
 const ROWS: u32 = 64u;
 const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
-// The output is f16, for subgroup matrices; otherwise f32. No weighted sum exceeds the values in the cache, so the rows' factors are
-// 1.
+// The output is f16, for the next product; otherwise f32. Weighted sums never exceed the values, so the rows' factors are 1.
 const OUT_F16: bool = false;
-// Each workgroup attends to one span of the positions (its number is z) and writes partials, which attendMerge joins. TILE and
-// MOST_SPANS are those of attendDecode.
+// Attends to one span of the positions, number z, and writes partials for attendMerge. TILE and MOST_SPANS are attendDecode's.
 const SPANS: bool = false;
 const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;

@@ -1,9 +1,8 @@
-// attendPrompt with f16 subgroup matrices and f32 sums. The rows of a workgroup are the query heads of one KV head, token by
-// token, 16 rows a subgroup, so that they share what is expanded. Tile by tile: keys and values become f16 in workgroup
-// memory, S = Q K', online softmax by lanes, O += P V. O stays in matrix registers, whose elements cannot be reached: a row's
-// weights are taken against an old maximum until the new one is 2^8 times larger, and only then O goes through memory.
-// Pieces P of 16 dims have names: indexed in loops that a compiler does not unroll, they would live in local memory. Columns of a
-// tile are its tokens in the order in which codes unpack (tokenOf), for keys, values and masks alike.
+// attendPrompt by f16 subgroup matrices with f32 sums. The rows of a workgroup are the query heads of one KV head, token by token, 16
+// rows per subgroup, so that they share what is expanded. Tile by tile: keys and values become f16 in workgroup memory, S = Q K',
+// online softmax by lanes, O += P V. O stays in matrix registers, whose elements cannot be accessed: a row's weights are relative to
+// an old maximum until the new one is 2^8 times larger; only then O is scaled, through memory. Pieces P of 16 dims have names: if
+// loops indexed them, they would be in local memory. Columns of a tile are its tokens in the order in which codes unpack (tokenOf).
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, tiles, spans, promptWork, softcap, nibbles, planes, channelFours, promptTile, promptQueries, promptScores, promptPieces
 // lib: narrow, sinks
@@ -12,35 +11,35 @@ const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
-// 0: keys are numbers of their own. Else so many that turn by position, which are held as keys, and then the value.
+// 0: keys and values are separate. Otherwise one vector is both: the cache holds TURNED rotated dims as keys, HEAD_DIM dims as values.
 const TURNED: u32 = 0u;
 // include: cacheValues
-// Blocks of 16 rows, and subgroups that share one, each with a slice of the head's dims.
+// Blocks of 16 rows, and the subgroups that share one, each with a slice of the head's dims.
 const ROW_BLOCKS: u32 = 4u;
 const SPLIT: u32 = 1u;
-// Tokens of a tile: 32, or 16 where a tile of 32 would not fit.
+// Tokens of a tile: 32, or 16 if a tile of 32 would not fit.
 const TOKENS: u32 = 32u;
 const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
-// f16 for the next product; else f32. No sum of values is beyond what a cache holds: the rows' factors are 1.
+// The output is f16, for the next product; otherwise f32. Weighted sums never exceed the values, so the rows' factors are 1.
 const OUT_F16: bool = false;
-// Over a span of the positions each, z counts them, into partials that attendMerge joins; TILE and MOST_SPANS are attendDecode's.
+// Attends to one span of the positions, number z, and writes partials for attendMerge. TILE and MOST_SPANS are attendDecode's.
 const SPANS: bool = false;
 const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// Used by lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 // </values>
 
 const SUBGROUP: u32 = 32u;
-// 4-bit codes; else f16.
+// The cache holds 4-bit codes; otherwise f16.
 const CODED: bool = INT4 || RQ4;
 const SUBGROUPS: u32 = ROW_BLOCKS * SPLIT;
 const WORKGROUP: u32 = SUBGROUPS * SUBGROUP;
 const ROWS: u32 = ROW_BLOCKS * 16u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
-// 16 x 16 pieces of a row block that a subgroup owns.
+// 16 x 16 pieces of a row block per subgroup.
 const PIECES: u32 = HEAD_DIM / 16u / SPLIT;
 const MASKED_SCORE: f32 = -1e30;
 
@@ -49,7 +48,7 @@ const MASKED_SCORE: f32 = -1e30;
 @group(0) @binding(2) var<storage, read> queries: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read> keys: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> values: array<vec4<u32>>;
-// [tokens][heads][HEAD_DIM]; SPANS: [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+// [tokens][heads][HEAD_DIM]; SPANS: [spanned][heads][spans], each of HEAD_DIM sums, maximum, total, 0, 0.
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<u32>>;
 @group(0) @binding(6) var<storage, read> batch: array<u32>;
 // [heads]
@@ -59,11 +58,11 @@ alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
 
-// Queries at first; then keys and values in turn, so that little memory is taken: more workgroups share a core.
+// First queries, then keys and values in turn: less memory, so that more workgroups share a core.
 var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
-// Of each subgroup: scores f32, weights f16, pieces of O.
+// For each subgroup: scores f32, weights f16, pieces of O.
 var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
-// CHANNEL: of each four dims of the next keys, where the rows of scores have no place for them.
+// CHANNEL: for each four dims of the next keys, if the rows of scores have no room for them.
 var<workgroup> channels: array<vec4<u32>, select(1u, KEY_GROUPS * 8u, CHANNEL && !IN_ROWS)>;
 
 @compute @workgroup_size(WORKGROUP)
@@ -78,7 +77,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let rowBlock = subgroup / SPLIT;
   let slice = subgroup % SPLIT * PIECES;
   let own = subgroup * SCORE_WORDS;
-  // Two lanes a row, each with half of the columns.
+  // Two lanes per row, each with half of the columns.
   let row = min(work.run.firstRow + rowBlock * 16u + lane / 2u, work.rows - 1u);
   let half = lane % 2u;
   let mine = lane / 2u * SCORE_STRIDE;
@@ -86,12 +85,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let query = work.run.position + row / GROUP;
   let begin = positionAt(work.gap, work.start);
   load(pageAt(work.table, kvHead, begin), begin, local);
-  // Known a tile before it is loaded.
+  // The page is looked up one tile before it is loaded.
   var page = pageAt(work.table, kvHead, positionAt(work.gap, work.start + TOKENS));
 
-  // Queries to f16, each row divided by a factor, and to matrices.
+  // Queries become f16, each row divided by a factor, and then matrices.
   let factor = queryFactor(work.run.token, kvHead, row, half);
-  // Of a score while the maximum is sought and subtracted; a power of two, so that fma rounds nothing that max does not.
+  // The factor of scores, applied when the maximum is found and subtracted; a power of two, so that fma rounds as max does.
   let unit = select(factor, 1.0, HAS_SOFTCAP);
   scores[rowBlock * 16u + lane / 2u] = vec4<u32>(bitcast<u32>(inverseFactor(factor)));
   workgroupBarrier();
@@ -101,7 +100,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var sum{P}: Result;
   // end
   let turnedSlice = subgroup % SPLIT * TURNED_PIECES;
-  // STAGED rows at a time, so that they take no more of the workgroup's memory than a tile.
+  // STAGED rows at a time, so that they need no more workgroup memory than a tile.
   for (var firstRow = 0u; firstRow < ROWS; firstRow += STAGED) {
     stageQueries(work, kvHead, firstRow, local);
     workgroupBarrier();
@@ -122,10 +121,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var lanes = LaneScores();
   var first = work.start;
   loop {
-    // Maxima are raised outside of the loop that nearly all tiles stay in: within it that cost a sixth of all time (H200, 2026-11-29).
+    // Maxima are raised outside the inner loop, in which nearly all tiles stay: inside it, this cost a sixth of the time (H200,
+    // 2026-11-29).
     var grows = false;
     loop {
-      // O += P V of the tile before; at first of nothing.
+      // O += P V of the previous tile; of zeros at first.
       if (SPLIT == 1u) {
         let lowWeights = subgroupMatrixLoad<Left, row_major>(&scores, own, SCORE_STRIDE);
         let highWeights = subgroupMatrixLoad<Left, row_major>(&scores, own + WEIGHT_HALF, SCORE_STRIDE);
@@ -197,16 +197,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
       workgroupBarrier();
 
-      // Online softmax, as if no maximum grew, which is rare after the first tiles.
+      // Online softmax, assuming that no maximum grows, which is rare after the first tiles.
       lanes = laneScores(rowBlock, mine + half * (TOKENS / 8u), factor);
       if (SPLIT > 1u) {
-        // The other subgroups of the row block read this one's scores.
+        // The row block's other subgroups read this one's scores.
         workgroupBarrier();
       }
       let position = positionAt(work.gap, first);
       let added = storeTileWeights(&lanes, work, position, half * (TOKENS / 2u), query, unit, maxScore, weightsAt);
       noteGrowth(added > MOST_ADDED, subgroup, lane);
-      // All products with keys are done: see the barrier before the scores were read.
+      // All products with keys are done since the barrier before the scores were read.
       if (TURNED == 0u) {
         expandValues(position, work.lastQuery, local);
       }
@@ -233,7 +233,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     workgroupBarrier();
   }
 
-  // The rows to the output, or to the span's partials.
+  // Write the rows to the output, or to the span's partials.
   sumExp += subgroupShuffleXor(sumExp, 1u);
   if (HAS_SINKS) {
     sumExp += sinkWeight(sinks[kvHead * GROUP + row % GROUP], maxScore);

@@ -16,8 +16,7 @@ const HEAD_DIM: u32 = 64u;
 const SPLIT: u32 = 1u;
 const HAS_SOFTCAP: bool = false;
 const HAS_SINKS: bool = false;
-// Each workgroup attends to one span of the positions (its number is z) and writes partials, which attendMerge joins. TILE and
-// MOST_SPANS are those of attendDecode.
+// Attends to one span of the positions, number z, and writes partials for attendMerge. TILE and MOST_SPANS are attendDecode's.
 const SPANS: bool = false;
 const TILE: u32 = 32u;
 const MOST_SPANS: u32 = 128u;

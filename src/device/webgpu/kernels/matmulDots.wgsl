@@ -1,16 +1,16 @@
-// Packed weights times 2 to 4 rows of q8 activations (lib/q8.wgsl) by integer dot products: weights stream past activations that
-// lie in workgroup memory. A subgroup goes through rows of weights, 16 at a time: a team of eight lanes owns four of them, a lane of it
-// every eighth group, so that memory sees pieces of 128 bytes. A workgroup owns the columns of 32 groups; the sums of several
-// workgroups meet in sumSplits or in what reads them. matmulFew, whose activations come from memory for every four rows of
-// weights, waits for those. What a lane holds has names: see there.
+// Packed weights times 2 to 4 rows of q8 activations (lib/q8.wgsl), by integer dot products: weights stream past activations in
+// workgroup memory. A subgroup goes through rows of weights, 16 at a time: a team of eight lanes owns four of them, each lane every
+// eighth group, so that memory accesses have 128 bytes. A workgroup owns the columns of 32 groups; sums of several workgroups are
+// added by sumSplits or by the kernel that reads them. matmulFew is slower because it loads activations again for every four rows of
+// weights. Registers have names: see matmulFew.
 diagnostic(off, subgroup_uniformity);
 // lib: step, weight, codes, nibbleCodes, dot16, storedGroup
 
 // <values>
 // include: weightValues
-// Of a workgroup.
+// Subgroups per workgroup.
 const SUBGROUPS: u32 = 8u;
-// Of the step: 2 to 4.
+// Tokens of the step: 2 to 4.
 const TOKENS: u32 = 4u;
 const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
@@ -24,14 +24,14 @@ const HAS_BIAS: bool = false;
 
 const SUBGROUP: u32 = 32u;
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
-// Rows of a subgroup, lanes of a team, groups of a split.
+// Rows per subgroup, lanes per team, groups per split.
 const ROWS: u32 = 16u;
 const TEAM: u32 = 8u;
 const SPLIT: u32 = 32u;
 // [TOKENS][codes of values 0..15, of 16..31, scales][SPLIT], as in `x`.
 var<workgroup> staged: array<vec4<u32>, TOKENS * 3u * SPLIT>;
 
-// A group of a token: int8 codes, and scale, scale * sum of the low codes, of the high ones.
+// A group of a token: int8 codes; scale, scale * sum of the low codes, scale * sum of the high codes.
 struct Column {
   low: vec4<u32>,
   high: vec4<u32>,
@@ -50,11 +50,11 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
   let stride = grid.y * SUBGROUPS;
   let team = lane / TEAM * 4u;
   let member = lane % TEAM;
-  // Past the last group it is that one, and activations are 0.
+  // Past the last group it repeats that one, and activations are 0.
   // each R 0..3
   var next{R} = groupAt(min(firstTile, rowTiles - 1u) * ROWS + team + {R}u, min(firstGroup + member, params.groups - 1u));
   // end
-  // They are on their way with the activations. Tokens past the end repeat the last one and are not written.
+  // Loaded together with the activations. Tokens past the end repeat the last one and are not written.
   for (var i = local; i < TOKENS * 3u * SPLIT; i += WORKGROUP) {
     let group = firstGroup + i % SPLIT;
     let plane = min(i / (3u * SPLIT), tokens - 1u) * 3u + i / SPLIT % 3u;
@@ -74,14 +74,14 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
       let high{R} = highCodes(next{R}, group);
       let scales{R} = scalesOf(next{R}.scales.x, next{R}.scales.y, group);
       // end
-      // Past the last tile it is that one again, which is near by then.
+      // Past the last tile, that one is loaded again; it is in the cache by then.
       let isLast = turn + 1u == turns;
       let row = min(select(tile, tile + stride, isLast), rowTiles - 1u) * ROWS + team;
       let nextGroup = min(firstGroup + select(mine + TEAM, member, isLast), params.groups - 1u);
       // each R 0..3
       next{R} = groupAt(row + {R}u, nextGroup);
       // end
-      // Scales and offsets of the four rows, of either half of a group.
+      // Scales and offsets of the four rows, for each half of a group.
       let lowScale = vec4<f32>(scales0.x, scales1.x, scales2.x, scales3.x);
       let lowOffset = vec4<f32>(scales0.y, scales1.y, scales2.y, scales3.y);
       let highScale = vec4<f32>(scales0.z, scales1.z, scales2.z, scales3.z);
@@ -106,7 +106,8 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
       }
       // end
     }
-    // A team's sums: halves of it have the same ones, then lanes give away those of half of the tokens, twice, and have one's.
+    // Adds up a team's sums: first its two halves; then, twice, lanes exchange the sums of half of their tokens, so that each has one
+    // token's.
     // each T 0..3
     sum{T} += subgroupShuffleXor(sum{T}, 4u);
     // end
@@ -118,7 +119,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
   }
 }
 
-// Of two sums the one that a lane keeps, with that of the lane which gives it away.
+// Adds the other lane's sum to the one of two sums that this lane keeps.
 fn met(first: vec4<f32>, second: vec4<f32>, keepsSecond: bool, mask: u32) -> vec4<f32> {
   return select(first, second, keepsSecond) + subgroupShuffleXor(select(second, first, keepsSecond), mask);
 }
@@ -158,7 +159,7 @@ fn dotBoth(low: vec4<u32>, high: vec4<u32>, column: Column) -> f32 {
   return f32(dot16(low, column.low) + dot16(high, column.high));
 }
 
-// Four rows' sums of one token.
+// Writes four rows' sums of one token.
 fn write(split: u32, firstRow: u32, token: u32, tokens: u32, sums: vec4<f32>) {
   if (token >= min(TOKENS, tokens)) {
     return;

@@ -1,7 +1,7 @@
-// Packed weights times few rows of q8 activations (lib/q8.wgsl): 2 to 16 tokens meet each weight that is read. A team of TEAM
-// invocations owns four rows of weights; lane i takes the groups i, i + TEAM, ... of each. Integer dot products.
-// Sums have names and loops over them are written out: indexed in loops that a compiler does not unroll, they would live in
-// local memory (matmulVector's loop over 8 tokens is three times as slow: lab/LOG.md, 2026-11-28).
+// Packed weights times a few rows of q8 activations (lib/q8.wgsl): each weight that is read is multiplied with 2 to 16 tokens. A team
+// of TEAM invocations owns four rows of weights; lane i takes the groups i, i + TEAM, ... of each. Integer dot products. Sums have
+// names, and loops over them are written out: if a loop indexed them, they would be in local memory (matmulVector's loop over 8 tokens
+// is three times as slow: lab/LOG.md, 2026-11-28).
 // lib: step, weight, codes, teamSum, nibbleCodes, dot16, scalesAt
 
 // <values>
@@ -9,7 +9,7 @@
 const WORKGROUP: u32 = 32u;
 const TEAM: u32 = 32u;
 const SUBGROUP: u32 = 32u;
-// Tokens of a workgroup: 2 to 16.
+// Tokens per workgroup: 2 to 16.
 const TOKENS: u32 = 8u;
 const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
@@ -19,7 +19,7 @@ struct Params {
   rows: u32,
   groups: u32,
   outCols: u32,
-  // Of `out`, where row 0 goes.
+  // The column of `out` for row 0.
   firstColumn: u32,
 }
 
@@ -27,7 +27,7 @@ struct Params {
 // [tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
-// One group of four rows: int8 codes of elements 0..15 and 16..31, and scalesOf each row.
+// One group of four rows: int8 codes of elements 0..15 and 16..31, and each row's scalesOf.
 struct Group {
   low0: vec4<u32>,
   low1: vec4<u32>,
@@ -158,7 +158,7 @@ fn nibblesAt(row: u32, group: u32) -> vec4<u32> {
   return nibblesOf(codes[firstAt(row, group, params.groups)], second, group);
 }
 
-// A group of one token, at its first plane, with the four rows.
+// The products of the four rows with a group of one token. at: the group's first plane.
 fn product(weights: Group, at: u32) -> vec4<f32> {
   let low = x[at];
   let high = x[at + params.groups];

@@ -1,19 +1,19 @@
-// Packed weights times 5 to 16 rows of q8 activations (lib/q8.wgsl), through f16 subgroup matrices with f32 sums: weights stream past
-// activations that stay in matrix registers. A subgroup owns 256 columns and goes through rows of weights, 16 at a time: it
-// reads 128 bytes of each at once, so that memory sees long pieces, and expands them a quarter at a time into workgroup memory, of
-// which a core has little: subgroups hide each other's waits only as far as it holds them. Those of a workgroup lie side by side;
-// their sums meet in workgroup memory, those of several workgroups in sumSplits or in what reads them.
-// A quarter is one word of each group, in the order in which codes unpack (expandApart), four of the low nibbles and four of the
-// high ones; so lanes that store at once do so in different banks. Activations lie in the same order. What a lane holds has names,
-// and offsets of matrices are constants: see attendDecodeMatrix.
+// Packed weights times 5 to 16 rows of q8 activations (lib/q8.wgsl), by f16 subgroup matrices with f32 sums: weights stream past
+// activations that stay in matrix registers. A subgroup owns 256 columns and goes through rows of weights, 16 at a time. It reads 128
+// bytes of each row at once, so that memory accesses are long, and expands a quarter of these at a time into workgroup memory: the
+// less it needs of that, the more subgroups a core has to hide latency. The subgroups of a workgroup have neighbouring columns; their
+// sums are added in workgroup memory, those of several workgroups by sumSplits or by the kernel that reads them. A quarter is one word
+// of each group, in the order in which codes unpack (expandApart): four low nibbles and four high ones, so that lanes store to
+// different banks. Activations have the same order. Registers have names, and offsets of matrices are constants: see
+// attendDecodeMatrix.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightHalves, narrow, storedGroup
 
 // <values>
 // include: weightValues
-// Of a workgroup.
+// Subgroups per workgroup.
 const SUBGROUPS: u32 = 4u;
-// Of the step, for a workgroup: 8 or 16.
+// Tokens of the step per workgroup: 8 or 16.
 const TOKENS: u32 = 8u;
 const OUTPUTS: bool = false;
 const HAS_BIAS: bool = false;
@@ -28,16 +28,16 @@ const HAS_BIAS: bool = false;
 const SUBGROUP: u32 = 32u;
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
 const ROWS: u32 = 16u;
-// Groups of a subgroup.
+// Groups per subgroup.
 const SLICE: u32 = 8u;
-// Rows of workgroup memory in items of eight f16, odd against bank conflicts: a word of each group of a slice.
+// Rows of workgroup memory in items of eight f16, an odd number to avoid bank conflicts: one word of each group of a slice.
 const STRIDE: u32 = SLICE + 1u;
-// f32 [TOKENS][ROWS] in items of four, odd as well.
+// f32 [TOKENS][ROWS] in items of four, also an odd number.
 const SUM_STRIDE: u32 = ROWS / 4u + 1u;
-// Of each subgroup: a quarter of 16 rows of weights; at first of eight of activations.
+// For each subgroup: a quarter of 16 rows of weights; before that, of eight rows of activations.
 var<workgroup> tiles: array<array<vec4<u32>, ROWS * STRIDE>, SUBGROUPS>;
 var<workgroup> sums: array<array<vec4<u32>, TOKENS * SUM_STRIDE>, SUBGROUPS>;
-// What activations of a subgroup were divided by.
+// The factors by which a subgroup's activations were divided.
 var<workgroup> factors: array<array<f32, TOKENS>, SUBGROUPS>;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
@@ -52,7 +52,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
   let firstToken = place.z * TOKENS;
   let tokens = select(step.tokens, step.outputs, OUTPUTS);
   let rowTiles = (params.rows + ROWS - 1u) / ROWS;
-  // A lane has one group of four rows that lie four apart. Past the last group it is that one, and activations are 0.
+  // Each lane has one group of four rows, which are four apart. Past the last group it repeats that one, and activations are 0.
   let own = (place.x * SUBGROUPS + subgroup) * SLICE + lane % SLICE;
   let group = min(own, params.groups - 1u);
   let mine = lane / SLICE * STRIDE + lane % SLICE;
@@ -60,12 +60,12 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
   var next{R} = groupAt(place.y * ROWS + lane / SLICE + {4 * R}u, group);
   // end
 
-  // Activations: sixteen pieces C of 16 columns, of tokens 0..7 and 8..15.
+  // Activations: sixteen pieces C of 16 columns, for tokens 0..7 and 8..15.
   // each C 0..15
   var x0_{C}: Right;
   var x1_{C}: Right;
   // end
-  // A lane brings a group of every fourth token: all on their way before the first is used, codes under scales.
+  // Each lane loads one group of every fourth token. All loads begin before the first is used.
   // each I 0..3
   let xAt{I} = min(firstToken + lane / SLICE + {4 * I}u, tokens - 1u) * 3u * params.groups + group;
   var low{I}: vec4<u32>;
@@ -117,12 +117,12 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
     let words{R} = nibblesOf(next{R}.first, next{R}.second, group);
     let further{R} = upperOf(next{R}.second, group);
     // end
-    // Past the last tile it is that one again, which is near by then.
+    // Past the last tile, that one is loaded again; it is in the cache by then.
     let row = min(tile + grid.y, rowTiles - 1u) * ROWS + lane / SLICE;
     // each R 0..3
     next{R} = groupAt(row + {4 * R}u, group);
     // end
-    // Zeroed by name: a matrix without an initializer keeps, on NVIDIA's GPUs, what the turn before has left in it.
+    // Initialized explicitly: on NVIDIA's GPUs, a matrix without an initializer keeps its content from the previous iteration.
     var sum0 = Result();
     var sum1 = Result();
     // each W 0..3
@@ -144,12 +144,12 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) grid: 
       subgroupMatrixStore<col_major>(&sums[subgroup], select(0u, 8u * SUM_STRIDE, TOKENS > 8u), sum1, SUM_STRIDE);
     }
     workgroupBarrier();
-    // The barriers of the next tile stand between this and its sums.
+    // The next tile's barriers come before its sums are stored.
     write(place, tile * ROWS, firstToken, tokens, local);
   }
 }
 
-// Four columns of a group and those that lie 16 further: a word of nibbles and its upper bits, or of BYTES a word of either plane.
+// Four columns of a group and the four that are 16 further: a word of nibbles and its upper bits or, for BYTES, a word of each plane.
 fn item(word: u32, further: u32, scale: vec4<f16>) -> vec4<u32> {
   if (IS_JOINED) {
     return vec4<u32>(expandApart(joinLow(word, further), scale.xy), expandApart(joinHigh(word, further), scale.zw));
@@ -165,7 +165,7 @@ fn item(word: u32, further: u32, scale: vec4<f16>) -> vec4<u32> {
   return vec4<u32>(expandApart(low, scale.xy), expandApart(high, scale.zw));
 }
 
-// Of a token whose groups' largest scales lie from `at` on: what they are divided by.
+// The factor by which a token is divided. at: where the largest scales of its groups begin.
 fn factorAt(subgroup: u32, at: u32) -> f32 {
   var largest = 0u;
   for (var i = 0u; i < SLICE; i++) {
@@ -174,18 +174,18 @@ fn factorAt(subgroup: u32, at: u32) -> f32 {
   return factorOf(bitcast<u32>(bitcast<f32>(largest) * 127.0));
 }
 
-// A word of a token's group as the weights it meets.
+// A word of a token's group, in the order of the weights.
 fn xItem(low: u32, high: u32, scale: f32) -> vec4<u32> {
   return vec4<u32>(halvesApart(low, scale), halvesApart(high, scale));
 }
 
-// Four int8 times a scale, as f16 in the order 0, 2, 1, 3. The factor in the scale keeps them in bounds.
+// Four int8 times a scale, as f16 in the order 0, 2, 1, 3. The factor in the scale keeps them within f16.
 fn halvesApart(word: u32, scale: f32) -> vec2<u32> {
   let values = vec4<f32>(unpack4xI8(word)) * scale;
   return vec2<u32>(smallHalfPair(values.xz), smallHalfPair(values.yw));
 }
 
-// The sums of all subgroups to `out`.
+// Writes the sums of all subgroups to `out`.
 fn write(place: vec3<u32>, firstRow: u32, firstToken: u32, tokens: u32, local: u32) {
   for (var i = local; i < ROWS * TOKENS; i += WORKGROUP) {
     let row = i % ROWS;

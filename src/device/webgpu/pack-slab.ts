@@ -13,7 +13,7 @@ import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 const SLAB_BYTES = 8 * 1024 * 1024;
 
 /** Two buffers that are reused from slab to slab, and transferred to threads and back. */
-export interface Slot {
+export interface SlabBuffers {
   file: ArrayBuffer;
   packed: ArrayBuffer;
 }
@@ -36,29 +36,32 @@ function packedBytes({ type, rows, cols }: Slab): { codes: number; scales: numbe
 }
 
 /** The slot's file buffer, with the size of the slab's rows. */
-export function slabFile(slot: Slot, { type, rows, cols }: Slab): Uint8Array<ArrayBuffer> {
+export function slabFile(slot: SlabBuffers, { type, rows, cols }: Slab): Uint8Array<ArrayBuffer> {
   const bytes = rows * rowBytes(type, cols);
   if (slot.file.byteLength < bytes) slot.file = new ArrayBuffer(bytes);
   return new Uint8Array(slot.file, 0, bytes);
 }
 
 /** Codes and scales of a slab, in the slot. */
-export function slabPacked(slot: Slot, slab: Slab): [Uint32Array<ArrayBuffer>, Uint32Array<ArrayBuffer>] {
+export function slabPacked(
+  slot: SlabBuffers,
+  slab: Slab,
+): [Uint32Array<ArrayBuffer>, Uint32Array<ArrayBuffer>] {
   const { codes, scales } = packedBytes(slab);
   if (slot.packed.byteLength < codes + scales) slot.packed = new ArrayBuffer(codes + scales);
   return [new Uint32Array(slot.packed, 0, codes / 4), new Uint32Array(slot.packed, codes, scales / 4)];
 }
 
-/** What is wrong with a slab's numbers. The loader knows whose they are and throws. */
-export interface Found {
+/** What the checks of a slab's numbers have found. The loader knows which weight it is and throws. */
+export interface SlabCheck {
   /** No infinity and no NaN in the file's rows. */
   readonly isFinite: boolean;
-  /** Of beyondFloat16. */
+  /** The result of beyondFloat16. */
   readonly beyond: number | null;
 }
 
 /** Packs the rows in `file`. */
-export function packSlab(slot: Slot, slab: Slab): Found {
+export function packSlab(slot: SlabBuffers, slab: Slab): SlabCheck {
   const { type, rows, cols } = slab;
   const file = slabFile(slot, slab);
   const [codes, scales] = slabPacked(slot, slab);

@@ -1,13 +1,13 @@
 /**
- * The slabs of weights on their way from a file to the GPU, for one allocation: a few slots, so that memory is bounded,
- * and the threads that pack their contents. Reading, packing and writing of different slabs overlap; a slab holds its
- * slot for all three. Slots and threads are made for the first load and freed when no load is running.
+ * The slabs of weights on their way from a file to the GPU, for one allocation: a few slots (pairs of buffers), so that
+ * memory is bounded, and the threads that pack their contents. Reading, packing and writing of different slabs overlap; a
+ * slab holds its slot for all three. Slots and threads are made for the first load and freed when no load is running.
  */
-import { type Found, packSlab, type Slab, type Slot } from "./pack-slab.ts";
+import { packSlab, type Slab, type SlabBuffers, type SlabCheck } from "./pack-slab.ts";
 
 /** Threads that pack. Buffers are transferred there and back; throws DeviceError if one fails or is gone. */
 export interface PackThreads {
-  pack(slot: Slot, slab: Slab): Promise<Found>;
+  pack(slot: SlabBuffers, slab: Slab): Promise<SlabCheck>;
   close(): void;
 }
 
@@ -23,7 +23,7 @@ const LEAST_BYTES = 2 * 1024 * 1024;
 
 interface Waiting {
   readonly order: number;
-  take(slot: Slot): void;
+  take(slot: SlabBuffers): void;
 }
 
 export class WeightPacking {
@@ -31,7 +31,7 @@ export class WeightPacking {
   readonly slots: number;
   readonly #maker: PackThreadsMaker | null;
   #threads: PackThreads | null = null;
-  #free: Slot[] = [];
+  #free: SlabBuffers[] = [];
   #made = 0;
   #loads = 0;
   #last = 0;
@@ -47,7 +47,7 @@ export class WeightPacking {
    * Runs a load, which acquires slots with the given function. A load that began earlier gets slots first, so that the
    * file is read in the order in which loads begin.
    */
-  async during(load: (take: () => Slot | Promise<Slot>) => Promise<void>): Promise<void> {
+  async during(load: (take: () => SlabBuffers | Promise<SlabBuffers>) => Promise<void>): Promise<void> {
     this.#loads++;
     const order = this.#last++;
     try {
@@ -57,7 +57,7 @@ export class WeightPacking {
     }
   }
 
-  give(slot: Slot): void {
+  give(slot: SlabBuffers): void {
     const first = this.#waiting.reduce((a, b) => (b.order < a.order ? b : a), this.#waiting[0]);
     if (!first) {
       this.#free.push(slot);
@@ -68,14 +68,14 @@ export class WeightPacking {
   }
 
   /** matrixBytes: size of the matrix in the file. */
-  async pack(slot: Slot, slab: Slab, matrixBytes: number): Promise<Found> {
+  async pack(slot: SlabBuffers, slab: Slab, matrixBytes: number): Promise<SlabCheck> {
     if (!this.#maker || matrixBytes < LEAST_BYTES) return packSlab(slot, slab);
     this.#threads ??= this.#maker.start();
     return this.#threads.pack(slot, slab);
   }
 
   /** Synchronous if a slot is free. */
-  #take(order: number): Slot | Promise<Slot> {
+  #take(order: number): SlabBuffers | Promise<SlabBuffers> {
     const free = this.#free.pop();
     if (free) return free;
     if (this.#made < this.slots) {
@@ -93,6 +93,6 @@ export class WeightPacking {
   }
 }
 
-function emptySlot(): Slot {
+function emptySlot(): SlabBuffers {
   return { file: new ArrayBuffer(0), packed: new ArrayBuffer(0) };
 }

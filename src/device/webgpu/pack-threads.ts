@@ -5,21 +5,21 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
-import type { Found, Slab, Slot } from "./pack-slab.ts";
+import type { Slab, SlabBuffers, SlabCheck } from "./pack-slab.ts";
 import type { PackThreads, PackThreadsMaker } from "./pack-slots.ts";
 
 /** More than disks and the thread that writes to the GPU can keep busy: a thread packs 2 GB/s. */
 const MOST_THREADS = 4;
 
 /** pack-worker.js answers with the buffers and what it found, or with an error message. */
-interface Packed extends Slot {
-  readonly found: Found | null;
+interface Packed extends SlabBuffers {
+  readonly found: SlabCheck | null;
   readonly error: string | null;
 }
 
 interface Pending {
-  readonly slot: Slot;
-  resolve(found: Found): void;
+  readonly slot: SlabBuffers;
+  resolve(found: SlabCheck): void;
   reject(error: Error): void;
 }
 
@@ -46,7 +46,7 @@ class Threads implements PackThreads {
     this.#threads = Array.from({ length: threads }, () => this.#start(module));
   }
 
-  pack(slot: Slot, slab: Slab): Promise<Found> {
+  pack(slot: SlabBuffers, slab: Slab): Promise<SlabCheck> {
     if (this.#failure) return Promise.reject(this.#failure);
     const thread = this.#threads.reduce((a, b) => (b.pending.length < a.pending.length ? b : a));
     return new Promise((resolve, reject) => {

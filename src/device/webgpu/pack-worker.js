@@ -10,7 +10,7 @@ const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPor
 const { packSlab } = await import(workerData.module);
 
 port.on("message", ({ slot, slab }) => {
-  /** @type {import("./pack-slab.ts").Found | null} */
+  /** @type {import("./pack-slab.ts").SlabCheck | null} */
   let found = null;
   /** @type {string | null} */
   let error = null;

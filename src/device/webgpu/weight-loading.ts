@@ -8,7 +8,7 @@ import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { PlannedBuffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
-import { type Slab, type Slot, slabFile, slabPacked, slabRows } from "./pack-slab.ts";
+import { type Slab, type SlabBuffers, slabFile, slabPacked, slabRows } from "./pack-slab.ts";
 import type { WeightPacking } from "./pack-slots.ts";
 import { tooLarge } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
@@ -48,14 +48,14 @@ async function loadRows(
   matrix: Matrix,
   bufferOf: (planned: PlannedBuffer) => GPUBuffer,
   packing: WeightPacking,
-  take: () => Slot | Promise<Slot>,
+  take: () => SlabBuffers | Promise<SlabBuffers>,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   const { type, rows, cols } = matrix.tensor;
   const most = slabRows(type, cols);
   const underWay = new Set<Promise<void>>();
   const failures: unknown[] = [];
-  const load = async (slot: Slot, first: number) => {
+  const load = async (slot: SlabBuffers, first: number) => {
     try {
       const slab = { type, rows: Math.min(most, rows - first), cols };
       await loadSlab(gpu, matrix, slab, first, slot, bufferOf, packing);
@@ -86,7 +86,7 @@ async function loadSlab(
   { tensor, places }: Matrix,
   slab: Slab,
   first: number,
-  slot: Slot,
+  slot: SlabBuffers,
   bufferOf: (planned: PlannedBuffer) => GPUBuffer,
   packing: WeightPacking,
 ): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * The library: what `import ... from "nibble-llm"` gives, and all that the command line is built on. Owns the list of
- * public names; whatever is not here may change without notice.
+ * The library: what `import ... from "nibble-llm"` gives, and all that the command line is built on. These
+ * are the public names; anything else may change without notice.
  *
  *     import { load } from "nibble-llm";
  *     const model = await load("hf:Qwen/Qwen3-4B-GGUF", { kv: "int4" });

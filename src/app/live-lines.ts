@@ -1,6 +1,6 @@
 /**
- * Lines at the end of a terminal, redrawn in place: results so far, while a command runs. Nothing is written where stderr is no
- * terminal. Whoever writes something else clears them first.
+ * Lines at the end of a terminal, redrawn in place: results so far, while a command runs. Nothing is written unless stderr is a
+ * terminal. A caller that writes something else clears them first.
  */
 import { printable } from "./terminal.ts";
 

@@ -109,7 +109,7 @@ type Repack = (
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
 /** One of the memories, its layout, and the function that packs weights there. */
-interface Held {
+interface ShardMemory {
   readonly memory: WebAssembly.Memory;
   readonly layout: Layout;
   readonly repack: Repack;
@@ -117,7 +117,7 @@ interface Held {
 
 export class WasmAllocation implements Allocation {
   /** By shard. null once closed, so that gigabytes are freed at once. */
-  #held: readonly Held[] | null;
+  #shards: readonly ShardMemory[] | null;
   /** By weight id. */
   readonly #rows = new Map<number, RowTable>();
   /** Made when a cache is first read or written from outside. */
@@ -127,12 +127,12 @@ export class WasmAllocation implements Allocation {
     readonly graph: Graph,
     readonly footprint: Footprint,
     readonly placed: Placed,
-    held: readonly Held[],
+    shards: readonly ShardMemory[],
     readonly workers: Workers,
     readonly program: Program,
   ) {
-    this.#held = held;
-    for (const { memory, layout } of held) {
+    this.#shards = shards;
+    for (const { memory, layout } of shards) {
       const { control, runs: runsAt, outputRows: outputRowsAt } = layout;
       setControl(memory, control, { runsAt, outputRowsAt, blocks: graph.blocks });
     }
@@ -157,15 +157,15 @@ export class WasmAllocation implements Allocation {
         "wasm",
         `${largest.label} needs ${largest.bytes} bytes in one memory, which holds at most ${most}`,
       );
-    const held: Held[] = [];
+    const shards: ShardMemory[] = [];
     for (const [i, bytes] of memorySizes(placed).entries())
-      held.push(await hold(kernels, placed.layouts[i], bytes, footprint.total));
-    const words = held.map(
+      shards.push(await makeMemory(kernels, placed.layouts[i], bytes, footprint.total));
+    const words = shards.map(
       ({ memory, layout }) =>
         new Uint32Array(memory.buffer, layout.operations, mostRecords(graph) * RECORD_WORDS),
     );
     const program = writeProgram(graph, placed, words);
-    const memories = held.map(({ memory, layout: { control, operations } }) => ({
+    const memories = shards.map(({ memory, layout: { control, operations } }) => ({
       memory,
       control,
       operations,
@@ -174,7 +174,7 @@ export class WasmAllocation implements Allocation {
     const { stretches } = program;
     const cores = availableParallelism();
     const workers = await Workers.start({ module, memories, stretches, threads, cores });
-    return new WasmAllocation(graph, footprint, placed, held, workers, program);
+    return new WasmAllocation(graph, footprint, placed, shards, workers, program);
   }
 
   async load(weight: Weight, tensor: Tensor, onBytes?: (bytes: number) => void): Promise<void> {
@@ -182,8 +182,8 @@ export class WasmAllocation implements Allocation {
       this.#rows.set(weight.id, new RowTable(tensor));
       return;
     }
-    for (const [i, held] of this.#holding("weights", weight.id).entries())
-      await fill(held, weight, tensor, i === 0 ? onBytes : undefined);
+    for (const [i, shard] of this.#shardsWith("weights", weight.id).entries())
+      await loadInto(shard, weight, tensor, i === 0 ? onBytes : undefined);
   }
 
   async run(step: Step, afterAppend?: AfterAppend): Promise<Ran> {
@@ -194,7 +194,7 @@ export class WasmAllocation implements Allocation {
     checkStep(this.graph, step, false);
     const rows = rowsOf(step);
     for (const { id, cols } of tablesOf(this.graph))
-      for (const { memory, layout } of this.#holding("weights", id)) {
+      for (const { memory, layout } of this.#shardsWith("weights", id)) {
         const into = new Float32Array(memory.buffer, layout.weights[id], rows.tokens * cols);
         await this.#rows.get(id)!.read(rows.ids, into);
       }
@@ -235,9 +235,9 @@ export class WasmAllocation implements Allocation {
     checkPlaces(this.graph, place, pages);
     const map = this.#map(place);
     const bytes = new Uint8Array(pages.length * map.pageBytes);
-    const held = this.cacheBytes(place.cache, place.isRecent);
+    const bytesOfAll = this.cacheBytes(place.cache, place.isRecent);
     pages.forEach((page, i) => {
-      bytes.set(gather(map, held, pageAt(place, page), 0, 1), i * map.pageBytes);
+      bytes.set(gather(map, bytesOfAll, pageAt(place, page), 0, 1), i * map.pageBytes);
     });
     return bytes;
   }
@@ -246,9 +246,9 @@ export class WasmAllocation implements Allocation {
     checkPlaces(this.graph, place, pages, bytes);
     const map = this.#map(place);
     const size = map.pageBytes;
-    const held = this.cacheBytes(place.cache, place.isRecent);
+    const bytesOfAll = this.cacheBytes(place.cache, place.isRecent);
     pages.forEach((page, i) => {
-      scatter(map, bytes.subarray(i * size, (i + 1) * size), held, pageAt(place, page), 0);
+      scatter(map, bytes.subarray(i * size, (i + 1) * size), bytesOfAll, pageAt(place, page), 0);
     });
   }
 
@@ -268,29 +268,29 @@ export class WasmAllocation implements Allocation {
 
   async close(): Promise<void> {
     await this.workers.close();
-    this.#held = null;
+    this.#shards = null;
   }
 
   /** All pages of a cache's pool, or its recent ones, as they are in memory. */
   cacheBytes(cache: Cache, isRecent = false): Uint8Array {
-    const [{ memory, layout }] = this.#holding("caches", cache.id);
+    const [{ memory, layout }] = this.#shardsWith("caches", cache.id);
     const bytes = new Uint8Array(memory.buffer, layout.caches[cache.id], layerCacheBytes(this.graph, cache));
     return isRecent ? bytes.subarray(poolBytes(cache)) : bytes.subarray(0, poolBytes(cache));
   }
 
   /** The memories that contain something. */
-  #holding(kind: "weights" | "caches" | "states", id: number): Held[] {
+  #shardsWith(kind: "weights" | "caches" | "states", id: number): ShardMemory[] {
     return this.#open().filter((_, shard) => this.placed.shards[shard][kind].has(id));
   }
 
-  #open(): readonly Held[] {
-    if (!this.#held) throw new DeviceError("wasm", "the device is closed");
-    return this.#held;
+  #open(): readonly ShardMemory[] {
+    if (!this.#shards) throw new DeviceError("wasm", "the device is closed");
+    return this.#shards;
   }
 
   #state(state: State, slot: number, bytes: number): Uint8Array {
     checkState(this.graph, state, slot, bytes);
-    const [{ memory, layout }] = this.#holding("states", state.id);
+    const [{ memory, layout }] = this.#shardsWith("states", state.id);
     return new Uint8Array(memory.buffer, layout.states[state.id] + slot * bytes, bytes);
   }
 
@@ -308,7 +308,7 @@ export class WasmAllocation implements Allocation {
 
   /** Writes the step's description into every memory. */
   #writeStep(rows: Rows): void {
-    const held = this.#open();
+    const shards = this.#open();
     const packs = rows.runs.map(({ packed }) => [...new Set(packed.pack)]);
     let packsTo = 0;
     const runs = rows.runs.flatMap(({ text, position, first, tokens, state, packed: { blocks } }, i) => {
@@ -318,7 +318,7 @@ export class WasmAllocation implements Allocation {
       const packed = { packed: blocks, packsFrom, packsTo };
       return runWords({ ...{ text, position, first, tokens, stateFrom, stateTo }, ...packed });
     });
-    for (const { memory, layout } of held) {
+    for (const { memory, layout } of shards) {
       const words = new Uint32Array(memory.buffer);
       words.set(rows.ids, layout.ids / 4);
       words.set(rows.outputRows, layout.outputRows / 4);
@@ -328,13 +328,13 @@ export class WasmAllocation implements Allocation {
       setControl(memory, layout.control, { tokens, outputs, runs: all.length });
     }
     for (const { shard, first, count } of this.program.stretches) {
-      const { memory, layout } = held[shard];
+      const { memory, layout } = shards[shard];
       const records = new Uint32Array(memory.buffer, layout.operations, (first + count) * RECORD_WORDS);
       for (let i = first; i < first + count; i++) records[i * RECORD_WORDS + WORD.taken] = 0;
     }
     for (const rope of this.graph.ropes) {
       const count = rows.tokens * 2 * rope.frequencies.length;
-      const [angles, ...others] = held.map(
+      const [angles, ...others] = shards.map(
         ({ memory, layout }) => new Float32Array(memory.buffer, layout.angles[rope.id], count),
       );
       writeAngles(rope, rows.positions, angles);
@@ -343,7 +343,12 @@ export class WasmAllocation implements Allocation {
   }
 }
 
-async function hold({ module }: Kernels, layout: Layout, bytes: number, all: number): Promise<Held> {
+async function makeMemory(
+  { module }: Kernels,
+  layout: Layout,
+  bytes: number,
+  all: number,
+): Promise<ShardMemory> {
   const pages = bytes / WASM_PAGE_BYTES;
   let memory: WebAssembly.Memory;
   try {
@@ -361,8 +366,8 @@ async function hold({ module }: Kernels, layout: Layout, bytes: number, all: num
 }
 
 /** Loads a tensor into its place in one memory. */
-async function fill(
-  { memory, layout, repack }: Held,
+async function loadInto(
+  { memory, layout, repack }: ShardMemory,
   weight: Weight,
   tensor: Tensor,
   onBytes?: (bytes: number) => void,

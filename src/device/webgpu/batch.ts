@@ -152,12 +152,12 @@ const longWords = ({ first, tokens, packed }: LongRun) => [first, tokens, packed
 /** The step restricted to these of a prompt's units. */
 export function unitLists({ uniform, lists, at, shape }: Batch, units: readonly Unit[]) {
   const own = uniform.slice();
-  const behind = at + lists.length;
+  const afterLists = at + lists.length;
   // lib/tiles.wgsl counts rows that attend in spans from `singles` on.
   own[SINGLES] = shape.singles.length + units[0].before;
   own[LONGS] = units.length;
-  own[LONGS_AT] = behind;
-  return { uniform: own, lists: Uint32Array.from(units.flatMap(longWords)), at: behind };
+  own[LONGS_AT] = afterLists;
+  return { uniform: own, lists: Uint32Array.from(units.flatMap(longWords)), at: afterLists };
 }
 
 /** A step without rows that samples one row of the last step's logits, for no text. */

@@ -1,5 +1,5 @@
 /**
- * Layers of attention without a model, for `webgpu-timer.ts`: caches that appendKv has filled with noise, with so many
+ * Layers of attention without a model, for `webgpu-timer.ts`: caches that appendKv has filled with noise, with enough
  * copies that the GPU's own caches cannot hold them, and the dispatches that models run over them. Scratch and outputs
  * are shared by all layers, as in a model, so that each waits for the previous one.
  */

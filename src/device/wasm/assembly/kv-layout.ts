@@ -1,5 +1,4 @@
-// Where keys and values lie in a layer's cache: the one owner of the layout in WASM (host side: ../kv-layout.ts).
-// Refuses to know arithmetic on them.
+// The layout of keys and values in a layer's cache. The host's side is ../kv-layout.ts.
 //
 // A cache is [pages][kvHeads] blocks; a block holds 32 consecutive tokens of one head of a text, keys then values.
 // Both halves are matrices cut into pairs of panels, so that scores (rows = tokens, k = dims) and weighted sums

@@ -1,13 +1,14 @@
 /** Experts' matrices with the same input and picks as one block, expert by expert: gate and up. */
-import { productsBeside } from "./beside.ts";
+
 import type { Rule } from "./flow.ts";
+import { productsOfSameInput } from "./same-input.ts";
 
 export const experts: Rule = {
   name: "experts",
   apply(flow) {
     for (const op of flow.free("expertMatmul")) {
       // With one input, some may read all columns, and some a pick's own.
-      const ops = productsBeside(
+      const ops = productsOfSameInput(
         flow,
         op,
         ({ picks, experts, weight }) =>

@@ -1,12 +1,13 @@
 /** Matrices with the same input as one block of rows: q, k and v; gate and up. */
-import { productsBeside } from "./beside.ts";
+
 import type { Rule } from "./flow.ts";
+import { productsOfSameInput } from "./same-input.ts";
 
 export const matmuls: Rule = {
   name: "matmuls",
   apply(flow) {
     for (const op of flow.free("matmul")) {
-      const ops = productsBeside(flow, op);
+      const ops = productsOfSameInput(flow, op);
       if (ops.length > 1) flow.join(op, ops, { kind: "matmul", ops });
     }
   },

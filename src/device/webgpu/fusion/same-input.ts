@@ -8,7 +8,7 @@ type Product = OpOf<"matmul"> | OpOf<"expertMatmul">;
 /**
  * `op` and the free products of the same input for which `alike` holds, in their order; none if `op` has to stay alone.
  */
-export function productsBeside<P extends Product>(
+export function productsOfSameInput<P extends Product>(
   flow: Flow,
   op: P,
   alike: (other: P) => boolean = () => true,

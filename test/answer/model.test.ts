@@ -20,6 +20,21 @@ const QUESTION = [{ role: "user", content: "Where is the fair?" }];
 const City = z.object({ city: z.string(), people: z.int().positive() });
 const BERN = '{"city":"Bern","people":134000}';
 
+it("the parts of an answer that fails end with what was held back, as it could begin a mark", async () => {
+  const model = talker.says("<thin");
+  let left = model.tokenizer.encode("<thin").length;
+  const next = (logits: Float32Array) => {
+    if (left-- === 0) throw new Error("no more");
+    return logits.indexOf(Math.max(...logits));
+  };
+  const parts: AnswerPart[] = [];
+  const read = async () => {
+    for await (const part of model.generate(QUESTION, { sampler: { next } }).parts()) parts.push(part);
+  };
+  await expect(read()).rejects.toThrow("no more");
+  expect(parts).toEqual([{ kind: "text", text: "<thin" }]);
+});
+
 describe("a schema", () => {
   it("of zod gives an object of its type, behind reasoning", async () => {
     const model = thinker.says(`Bern, I think.\n</think>${BERN}`);

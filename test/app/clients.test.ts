@@ -1,5 +1,5 @@
 /** What clients of other servers ask for, in their words, over needle-14m: kept as there, or refused by name. */
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { jsonText } from "../../src/app/api/json-text.ts";
 import { completionLogprobs } from "../../src/app/api/logprobs.ts";
 import { type LanguageModel, load } from "../../src/index.ts";
@@ -203,6 +203,19 @@ describe("an answer that is begun", () => {
     const { tokenizer } = model;
     const length = model.encode(MESSAGES).length + tokenizer.encode(beginning).length;
     expect(body.usage.prompt_tokens).toBe(length);
+  });
+
+  it("keeps the blank with which a tokenizer that drops an answer's first blank goes on", async () => {
+    const stream = vi.spyOn(model.tokenizer, "stream");
+    try {
+      await begun("The access code of Clara", { max_tokens: 1 });
+      const reads = stream.mock.calls.filter(
+        ([options]) => Array.isArray(options?.special) && options.special.length > 0,
+      );
+      expect(reads).toEqual([[expect.objectContaining({ continues: true })]]);
+    } finally {
+      stream.mockRestore();
+    }
   });
 
   it("keeps line ends and marks that come first, and text is text", async () => {

@@ -8,8 +8,8 @@
  */
 import { parseArgs } from "node:util";
 import { median } from "../dist/device/median.js";
-import { prepare } from "../dist/engine/assemble.js";
 import { openDevice } from "../dist/engine/load.js";
+import { loadCheckpoint } from "../dist/engine/load-checkpoint.js";
 import { sampler } from "../dist/engine/sample.js";
 import { Text } from "../dist/engine/text.js";
 import { syntheticCheckpoint } from "../dist/model/synthetic.js";
@@ -67,7 +67,7 @@ await close();
 process.exit(0);
 
 async function opened() {
-  const { scheduler, allocation } = await prepare(
+  const { scheduler, allocation } = await loadCheckpoint(
     await syntheticCheckpoint(options.shape, { context: CONTEXT }),
     () => openDevice({ device }),
     { context: CONTEXT, kv: options.kv, parallel: count + 1, cacheTokens: (count + 1) * CONTEXT },

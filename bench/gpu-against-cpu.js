@@ -19,8 +19,8 @@ import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { wasmDevice } from "../dist/device/wasm/wasm.js";
 import { dawnGpu } from "../dist/device/webgpu/dawn.js";
 import { webgpuDevice } from "../dist/device/webgpu/webgpu.js";
-import { prepare } from "../dist/engine/assemble.js";
 import { findModel } from "../dist/engine/find-model.js";
+import { loadCheckpoint } from "../dist/engine/load-checkpoint.js";
 import { Text } from "../dist/engine/text.js";
 import { dequantize } from "../dist/format/blocks.js";
 import { openCheckpoint } from "../dist/format/open.js";
@@ -99,7 +99,7 @@ async function main() {
     const file = await openCheckpoint(path);
     const checkpoint = device === "cpu in float32" ? inFloat32(file) : file;
     const options = { kv: values.kv, context: tokens, chunk, outputs: chunk };
-    const ready = await prepare(checkpoint, open[i], options, () => checkpoint.tokenizer());
+    const ready = await loadCheckpoint(checkpoint, open[i], options, () => checkpoint.tokenizer());
     ids = encodePrompt(ready.extra, readFileSync(values.text, "utf8"), { template: false });
     if (ids.length <= tokens) throw new Error(`the text has ${ids.length} tokens; ${tokens + 1} are needed`);
     opened.push({ ...ready, rows: new Text(ready.scheduler).each(ids.slice(0, tokens)) });

@@ -12,8 +12,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { wasmDevice } from "../dist/device/wasm/wasm.js";
-import { prepare, tokenizerOf } from "../dist/engine/assemble.js";
 import { findModel } from "../dist/engine/find-model.js";
+import { loadCheckpoint, tokenizerOf } from "../dist/engine/load-checkpoint.js";
 import { sampler } from "../dist/engine/sample.js";
 import { Scheduler } from "../dist/engine/scheduler.js";
 import { Text } from "../dist/engine/text.js";
@@ -36,7 +36,7 @@ const ROWS = [1, 2, 4, 6, 8, 12, 16];
 
 const checkpoint = await openCheckpoint(await findModel(name, {}));
 const threads = options.threads === undefined ? undefined : Number(options.threads);
-const parts = await prepare(
+const parts = await loadCheckpoint(
   checkpoint,
   () => wasmDevice({ threads }),
   { context },

@@ -12,7 +12,7 @@
 import { parseArgs } from "node:util";
 import { create, globals } from "webgpu";
 import { webgpuDevice } from "../dist/device/webgpu/webgpu.js";
-import { prepare } from "../dist/engine/assemble.js";
+import { loadCheckpoint } from "../dist/engine/load-checkpoint.js";
 import { SHAPES } from "../dist/model/shapes.js";
 import { syntheticCheckpoint } from "../dist/model/synthetic.js";
 import { benchBatch } from "../dist/study/bench/bench-batch.js";
@@ -39,7 +39,7 @@ simulate();
 
 for (const texts of options.texts.split(",").map(Number)) {
   const shape = { ...SHAPES[/** @type {keyof typeof SHAPES} */ (options.shape)], ...SMALL };
-  const { scheduler, allocation } = await prepare(
+  const { scheduler, allocation } = await loadCheckpoint(
     await syntheticCheckpoint(shape, { context: CONTEXT, vocab: VOCAB }),
     async () => ({ ...(await webgpuDevice(nullGpu(), { submitMs: Number.MAX_SAFE_INTEGER })), memory: null }),
     { context: CONTEXT, parallel: texts, cacheTokens: texts * (CONTEXT + 64) },

@@ -8,7 +8,7 @@
  *     await model.close();
  */
 
-export type { LoadProgress } from "./engine/assemble.ts";
+export type { LoadProgress } from "./engine/load-checkpoint.ts";
 export type { CustomSampler } from "./engine/custom-sampler.ts";
 export {
   type GenerateOptions,

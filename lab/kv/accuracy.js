@@ -85,10 +85,10 @@ const study = await plan();
 async function open(kv) {
   const folder = kv === UNROTATED ? unrotated : dist;
   const { wasmDevice } = await from(folder, "device/wasm/wasm.js");
-  const { prepare } = await from(folder, "engine/assemble.js");
+  const { loadCheckpoint } = await from(folder, "engine/load-checkpoint.js");
   const checkpoint = await (await from(folder, "format/open.js")).openCheckpoint(model);
   const { Text } = await from(folder, "engine/text.js");
-  const { scheduler, plan, allocation, extra } = await prepare(
+  const { scheduler, plan, allocation, extra } = await loadCheckpoint(
     checkpoint,
     () => wasmDevice({ threads: Number(options.threads) }),
     { kv: kv === UNROTATED ? "rq4" : kv, context: study.context, chunk: CHUNK, outputs: CHUNK },

@@ -47,7 +47,7 @@ else await measure(positionals[0], positionals[1]);
 /** @param {string} model @param {string} out */
 async function measure(model, out) {
   const { openCheckpoint } = await from("format/open.js");
-  const { prepare } = await from("engine/assemble.js");
+  const { loadCheckpoint } = await from("engine/load-checkpoint.js");
   const { wasmDevice } = await from("device/wasm/wasm.js");
   const { Text } = await from("engine/text.js");
   const { encodePrompt } = await from("format/template.js");
@@ -59,7 +59,7 @@ async function measure(model, out) {
   /** @param {string} kv */
   const open = async (kv) => {
     const checkpoint = await openCheckpoint(model);
-    const { scheduler, allocation } = await prepare(
+    const { scheduler, allocation } = await loadCheckpoint(
       checkpoint,
       () => wasmDevice({ threads: Number(options.threads) }),
       { kv, context: tokens, chunk: PAGE, outputs: PAGE },

@@ -26,7 +26,7 @@ const from = (path) => import(pathToFileURL(join(root, "dist", path)).href);
 const { openCheckpoint } = await from("format/open.js");
 const { findModel } = await from("engine/find-model.js");
 const { wasmDevice } = await from("device/wasm/wasm.js");
-const { prepare } = await from("engine/assemble.js");
+const { loadCheckpoint } = await from("engine/load-checkpoint.js");
 const { planStudy } = await from("study/verify/verify-tests.js");
 const { verify } = await from("study/verify/verify.js");
 const { haystack } = await from("study/verify/needles.js");
@@ -187,7 +187,7 @@ async function open(name, counted = { whose: "own", tokens: 64 }) {
     plan: made,
     allocation,
     extra,
-  } = await prepare(
+  } = await loadCheckpoint(
     checkpoint,
     () => wasmDevice({ threads: 1 }),
     { kv: "f16", context: study.context, chunk: 1, outputs: 1 },

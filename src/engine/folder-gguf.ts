@@ -10,7 +10,7 @@ import type { Tensor } from "../format/tensor.ts";
 import { tokenizerKeys } from "../format/tokenizer-written.ts";
 import type { Model } from "../model/model.ts";
 import { asCheckpoint, writtenModel } from "../model/written.ts";
-import { tokenizerOf } from "./assemble.ts";
+import { tokenizerOf } from "./load-checkpoint.ts";
 
 export interface GgufParts {
   readonly keys: readonly WrittenKey[];

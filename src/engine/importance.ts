@@ -10,7 +10,7 @@ import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError, FormatError, throwIfAborted } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import type { Model } from "../model/model.ts";
-import { prepare, tokenizerOf } from "./assemble.ts";
+import { loadCheckpoint, tokenizerOf } from "./load-checkpoint.ts";
 
 /** For one tensor. */
 export interface Importance {
@@ -65,7 +65,7 @@ export async function collectImportance(
       allocate: (graph: Graph) => device.allocate(watched(graph)),
     };
   };
-  const { model, plan, allocation, extra } = await prepare(
+  const { model, plan, allocation, extra } = await loadCheckpoint(
     { ...checkpoint, close: async () => {} },
     watching,
     {

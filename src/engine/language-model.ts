@@ -24,11 +24,10 @@ import {
   StatePooling,
 } from "./embed.ts";
 import { type GenerateOptions, Generation, generateTokens, type Outcome, withDefaults } from "./generate.ts";
+import { closeAll, type LoadedModel } from "./loaded-model.ts";
 import { OpenText } from "./open-text.ts";
 import { checkKnown, checkNames } from "./option-names.ts";
 import { lastHidden, type Plan } from "./plan.ts";
-import type { Prepared } from "./prepared.ts";
-import { closeAll } from "./prepared.ts";
 import type { SampleOptions } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { draftSource, Text } from "./text.ts";
@@ -84,7 +83,7 @@ export interface PromptOptions {
 export class EngineModel {
   readonly #parts: ModelParts;
   readonly #answers: AnswerIds;
-  #draft: Prepared | null = null;
+  #draft: LoadedModel | null = null;
   #closing: Promise<void> | null = null;
   /** Computed when it is first needed. */
   #ownership: Promise<CacheOwner> | null = null;
@@ -357,7 +356,7 @@ export class EngineModel {
   }
 
   /** Takes over a smaller model, which guesses for this one. */
-  guessWith(draft: Prepared): void {
+  guessWith(draft: LoadedModel): void {
     if (this.#parts.scheduler.guesses === 0)
       throw new ArgumentError("draft", "given", "none: a model with recurrent states checks no guesses");
     const share = draft.plan.weightBytes / this.plan.weightBytes;
@@ -367,7 +366,7 @@ export class EngineModel {
 
   /** Frees threads, memory and files. Safe to call twice. */
   close(): Promise<void> {
-    const all: Pick<Prepared, "scheduler" | "allocation" | "model">[] = [this.#parts];
+    const all: Pick<LoadedModel, "scheduler" | "allocation" | "model">[] = [this.#parts];
     if (this.#draft) all.push(this.#draft);
     for (const { scheduler } of all) scheduler.close(new NibbleError("argument", "the model is closed"));
     this.#closing ??= closeAll(all);

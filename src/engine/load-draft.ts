@@ -7,19 +7,19 @@ import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError } from "../format/errors.ts";
 import type { Tokenizer } from "../format/tokenizer.ts";
 import { openModel } from "../model/model.ts";
-import { type AssembleOptions, prepare, tokenizerOf } from "./assemble.ts";
-import type { Prepared } from "./prepared.ts";
+import { type LoadCheckpointOptions, loadCheckpoint, tokenizerOf } from "./load-checkpoint.ts";
+import type { LoadedModel } from "./loaded-model.ts";
 
 /** The caller closes it. */
-export interface LoadedDraft extends Prepared {
+export interface LoadedDraft extends LoadedModel {
   readonly tokenizer: Tokenizer;
 }
 
-/** Its context is the requested one, up to its trained length. Takes over `checkpoint`. Throws what `assemble` does. */
+/** Its context is the requested one, up to its trained length. Takes over `checkpoint`. Throws what `loadParts` does. */
 export async function loadDraft(
   checkpoint: Checkpoint,
   openDevice: () => Device | Promise<Device>,
-  options: AssembleOptions,
+  options: LoadCheckpointOptions,
 ): Promise<LoadedDraft> {
   let trained: number;
   try {
@@ -31,7 +31,7 @@ export async function loadDraft(
   const context = Math.min(options.context ?? trained, trained);
   const { cacheTokens, parallel, kv, memoryBytes, signal, onPlan } = options;
   const shared = { cacheTokens: cacheTokens && Math.max(cacheTokens, context), parallel, kv, memoryBytes };
-  const { extra, ...parts } = await prepare(
+  const { extra, ...parts } = await loadCheckpoint(
     checkpoint,
     openDevice,
     { ...shared, ...(options.context === undefined ? {} : { context }), guess: 0, signal, onPlan },

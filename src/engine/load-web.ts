@@ -10,8 +10,8 @@ import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts"
 import type { Folder } from "../format/folder.ts";
 import { httpFolder, httpSiblings, httpSource } from "../format/http-source.ts";
 import type { Source } from "../format/source.ts";
-import { type AssembleOptions, assemble } from "./assemble.ts";
 import type { EngineModel } from "./language-model.ts";
+import { type LoadCheckpointOptions, loadEngineModel } from "./load-checkpoint.ts";
 
 /**
  * - string, URL: a GGUF file (any part of a split one), or, with "/" at its end, a safetensors folder. The server must
@@ -22,7 +22,7 @@ import type { EngineModel } from "./language-model.ts";
 export type WebModel = string | URL | Blob | Iterable<File> | Source | Folder;
 
 /** Options of `load` in a page. */
-export interface WebLoadOptions extends AssembleOptions {
+export interface WebLoadOptions extends LoadCheckpointOptions {
   /** The only device in a page, and the default. */
   device?: "gpu";
   /** Default: navigator.gpu. */
@@ -42,7 +42,7 @@ export async function load(model: WebModel, options: WebLoadOptions = {}): Promi
   const { device = "gpu" } = options;
   if (device !== "gpu") throw new ArgumentError("device", device, "gpu");
   const { gpu = pageGpu() } = options;
-  return assemble(await open(model, options), () => pageDevice(gpu), options);
+  return loadEngineModel(await open(model, options), () => pageDevice(gpu), options);
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Loads a MODEL (Node only): chooses the device; find-model.ts finds the files, and assemble.ts does the rest. */
+/** Loads a MODEL (Node only): chooses the device; find-model.ts finds the files, and load-checkpoint.ts does the rest. */
 import type { Device } from "../device/contract.ts";
 import { referenceDevice } from "../device/reference/reference.ts";
 import { wasmDevice } from "../device/wasm/wasm.ts";
@@ -7,18 +7,18 @@ import { packThreads } from "../device/webgpu/pack-threads.ts";
 import { webgpuDevice } from "../device/webgpu/webgpu.ts";
 import { ArgumentError, DeviceError, throwIfAborted } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
-import { type AssembleOptions, assembleParts } from "./assemble.ts";
 import { type FindOptions, findModel } from "./find-model.ts";
 import { withKernels } from "./kernel-memory.ts";
 import type { EngineModel, ModelParts } from "./language-model.ts";
+import { type LoadCheckpointOptions, loadParts } from "./load-checkpoint.ts";
 import { besideDraft, checkTokens, loadDraft } from "./load-draft.ts";
+import { closeAll } from "./loaded-model.ts";
 import { adapterMemory, ownMemory } from "./machine.ts";
-import { closeAll } from "./prepared.ts";
 
-export type { LoadProgress } from "./assemble.ts";
+export type { LoadProgress } from "./load-checkpoint.ts";
 
 /** Options of `load`: device, cache format, context, memory, parallel texts, a draft model. */
-export interface LoadOptions extends AssembleOptions, Pick<FindOptions, "offline" | "onDownload"> {
+export interface LoadOptions extends LoadCheckpointOptions, Pick<FindOptions, "offline" | "onDownload"> {
   /**
    * "gpu": WebGPU. "cpu": WASM SIMD on worker threads. "reference": plain loops, for checking. Default: the GPU if
    * there is a real one, else the CPU; `EngineModel.device` says which.
@@ -57,12 +57,12 @@ export async function loadAs<Made extends EngineModel>(
   throwIfAborted(options.signal, "loading");
   const open = async (one: string) => openCheckpoint(await findModel(one, options));
   if (options.draft === undefined)
-    return make(await assembleParts(await open(name), () => openDevice(options), options));
+    return make(await loadParts(await open(name), () => openDevice(options), options));
   if (options.guess === 0) throw new ArgumentError("draft", options.draft, "none where guess is 0");
   const draft = await loadDraft(await open(options.draft), () => openDevice(options), options);
   try {
     const memoryBytes = options.memoryBytes && Math.max(0, options.memoryBytes - draft.plan.totalBytes);
-    const parts = await assembleParts(
+    const parts = await loadParts(
       await open(name),
       async () => besideDraft(await openDevice(options), draft),
       { ...options, memoryBytes },

@@ -6,9 +6,9 @@ import { layerFormats } from "../cache/format-layers.ts";
 import { checkFormat } from "../device/check.ts";
 import type { Allocation, Device, Graph } from "../device/contract.ts";
 import { PAGE_SLOTS } from "../device/contract.ts";
-import { prepare, tokenizerOf } from "../engine/assemble.ts";
 import { findModel } from "../engine/find-model.ts";
 import { type LoadOptions, openDevice } from "../engine/load.ts";
+import { loadCheckpoint, tokenizerOf } from "../engine/load-checkpoint.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
 import { ArgumentError, throwIfAborted, UnsupportedError } from "../format/errors.ts";
 import { openCheckpoint } from "../format/open.ts";
@@ -291,7 +291,7 @@ async function open(
     return { ...device, oneVector: false, allocate };
   };
   const context = await longest(checkpoint, options.context);
-  const { model, device, plan, allocation } = await prepare(
+  const { model, device, plan, allocation } = await loadCheckpoint(
     checkpoint,
     scaled,
     {

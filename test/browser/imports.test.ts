@@ -32,7 +32,7 @@ it("reaches the model, the engine and the GPU", () => {
   const files = [...graph.keys()];
   for (const file of [
     "model/families/llama.ts",
-    "engine/assemble.ts",
+    "engine/load-checkpoint.ts",
     "device/webgpu/webgpu.ts",
     "format/http-source.ts",
   ])

@@ -6,7 +6,7 @@ import { readFile } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import type { Device } from "../../src/device/contract.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { prepare } from "../../src/engine/assemble.ts";
+import { loadCheckpoint } from "../../src/engine/load-checkpoint.ts";
 import { Text } from "../../src/engine/text.ts";
 import { attentionIn } from "../../src/model/config.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
@@ -56,7 +56,7 @@ async function loss(model: Model, of: Case, expected: Float32Array, defaultKv: "
   const { checkpoint, config } = model;
   const { ids, last } = of;
   const options = { kv, context: ids.length, outputs: last };
-  const opened = await prepare(
+  const opened = await loadCheckpoint(
     checkpoint,
     () => device(defaultKv),
     options,

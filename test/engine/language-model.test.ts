@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { load } from "../../src/answer/load.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { assemble } from "../../src/engine/assemble.ts";
 import type { EngineModel, Prompt } from "../../src/engine/language-model.ts";
 import type { LoadOptions } from "../../src/engine/load.ts";
+import { loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import type { Constraint } from "../../src/engine/tokens.ts";
 import { blobSource } from "../../src/format/blob-source.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
@@ -318,7 +318,7 @@ describe("a saved session", () => {
           all.map((one, i) => (i === seed ? { ...one, data: one.data?.map((x) => x ^ 1) } : one)),
       });
       const checkpoint = await ggufCheckpoint(bufferSource("tiny.gguf", file));
-      return assemble(checkpoint, () => wasmDevice({ threads: 1 }), { context: 64 });
+      return loadEngineModel(checkpoint, () => wasmDevice({ threads: 1 }), { context: 64 });
     };
     const model = await tiny(-1);
     await model.generate({ ids: [259, 260, 261] }, { maxTokens: 2 }).result();

@@ -4,8 +4,8 @@
  */
 import { expect, it } from "vitest";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
-import { type AssembleOptions, assemble } from "../../src/engine/assemble.ts";
 import type { EngineModel } from "../../src/engine/language-model.ts";
+import { type LoadCheckpointOptions, loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { AbortedError, FormatError } from "../../src/format/errors.ts";
@@ -23,7 +23,7 @@ const PROMPT = { ids: Array.from({ length: 40 }, (_, i) => 259 + (i % 5)) };
 const PLAN = { context: 128, chunk: 8 };
 const LONG = { maxTokens: 60, ignoreEnd: true };
 
-interface Loading extends AssembleOptions {
+interface Loading extends LoadCheckpointOptions {
   file?: Uint8Array;
   /** Bytes that the file has; it shrinks to them once it is open. */
   bytes?: number;
@@ -39,7 +39,7 @@ function loading(gpu: GPU, { bytes, file = TINY, ...options }: Loading = {}) {
   const opening = ggufCheckpoint({ ...source, read: (offset, into) => source.read(offset, into), close });
   const model = opening.then((checkpoint) => {
     source = bufferSource("tiny.gguf", file.subarray(0, bytes));
-    return assemble(checkpoint, () => webgpuDevice(gpu), { ...PLAN, ...options });
+    return loadEngineModel(checkpoint, () => webgpuDevice(gpu), { ...PLAN, ...options });
   });
   return { model, counts };
 }

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { load } from "../../src/answer/load.ts";
 import type { DeviceMemory } from "../../src/device/contract.ts";
-import { assemble } from "../../src/engine/assemble.ts";
 import { findModel } from "../../src/engine/find-model.ts";
 import { type LoadOptions, type LoadProgress, openDevice } from "../../src/engine/load.ts";
+import { loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import { AbortedError, ArgumentError, FormatError, MemoryError } from "../../src/format/errors.ts";
 import { openCheckpoint } from "../../src/format/open.ts";
 import { inspect } from "../../src/study/inspect.ts";
@@ -120,7 +120,9 @@ describe("a tiny model", () => {
     const GIB = 2 ** 30;
     const open = async (memory: DeviceMemory | null | undefined, memoryBytes?: number) => {
       const device = async () => ({ ...(await openDevice({ device: "cpu", threads: 1 })), memory });
-      const model = await assemble(await openCheckpoint(written(tinyModel())), device, { memoryBytes });
+      const model = await loadEngineModel(await openCheckpoint(written(tinyModel())), device, {
+        memoryBytes,
+      });
       const { plan, warnings } = model;
       await model.close();
       return { memory: plan.memory, warnings: warnings.filter((line) => line.includes("memory")) };

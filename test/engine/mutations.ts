@@ -4,7 +4,7 @@
  * within bounded time and memory. A number names a case, so that one can be run again (bench/mutate.ts).
  */
 import { referenceDevice } from "../../src/device/reference/reference.ts";
-import { assemble } from "../../src/engine/assemble.ts";
+import { loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import type { Checkpoint } from "../../src/format/checkpoint.ts";
 import { ggufCheckpoint, safetensorsCheckpoint } from "../../src/format/checkpoints.ts";
@@ -411,7 +411,7 @@ export async function outcome(kind: Kind, seed: number): Promise<Outcome> {
   const started = performance.now();
   const done = (result: string): Outcome => ({ result, ms: performance.now() - started });
   try {
-    const model = await assemble(await mutated(kind, seed), referenceDevice, {
+    const model = await loadEngineModel(await mutated(kind, seed), referenceDevice, {
       kv: "f16",
       context: 16,
       chunk: 8,

@@ -7,8 +7,8 @@ import type { Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
-import { assemble } from "../../src/engine/assemble.ts";
 import { type GenerateOptions, Generation, generateTokens } from "../../src/engine/generate.ts";
+import { loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import { Text } from "../../src/engine/text.ts";
 import { dequantize } from "../../src/format/blocks.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
@@ -117,7 +117,7 @@ async function changed(device: string, name: string, change: (values: Float32Arr
   };
   const tensors = (all: WrittenTensor[]) => all.map((one) => (one.name === name ? inFloats(one) : one));
   const checkpoint = await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel({ tensors })));
-  return assemble(checkpoint, DEVICES[device], { context: 64, chunk: 16 });
+  return loadEngineModel(checkpoint, DEVICES[device], { context: 64, chunk: 16 });
 }
 
 describe.each(Object.keys(DEVICES))("a model on %s", (device) => {

@@ -1,7 +1,7 @@
 /** Texts that share steps on a GPU, in software: each says what its own logits, read alone, find likeliest. */
 import { expect, it } from "vitest";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
-import { assemble } from "../../src/engine/assemble.ts";
+import { loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { describeGpu, softwareGpu } from "../device/webgpu/gpu.ts";
@@ -12,7 +12,7 @@ const TOLERANCE = 0.1;
 
 describeGpu("two texts", () => {
   it("go on together as each does alone", async () => {
-    const model = await assemble(
+    const model = await loadEngineModel(
       await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel())),
       async () => webgpuDevice(await softwareGpu()),
       { context: 128, chunk: 16, parallel: 2 },
@@ -47,7 +47,7 @@ describeGpu("two texts", () => {
 
 describeGpu("a text that repeats itself", () => {
   it("is guessed, and the device chooses after each guessed row what it would choose after one", async () => {
-    const model = await assemble(
+    const model = await loadEngineModel(
       await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel())),
       async () => webgpuDevice(await softwareGpu()),
       { context: 128, chunk: 16 },

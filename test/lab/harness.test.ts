@@ -1,7 +1,7 @@
 /** What an experiment measures: a method in the lab is what the same codec is in the cache, and a fold changes nothing. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
-import { prepare } from "../../src/engine/assemble.ts";
+import { loadCheckpoint } from "../../src/engine/load-checkpoint.ts";
 import { openCheckpoint } from "../../src/format/open.ts";
 import type { LabModel } from "../../src/lab/lab-model.ts";
 import { packLosses, unpackLosses } from "../../src/lab/losses.ts";
@@ -37,7 +37,7 @@ const mean = (list: Float32Array) => list.reduce((sum, x) => sum + x, 0) / list.
 it("int4 in the lab is int4 in the cache, position by position", async () => {
   const logits = async (kv: string) => {
     const checkpoint = await openCheckpoint(TINY);
-    const { plan, allocation } = await prepare(
+    const { plan, allocation } = await loadCheckpoint(
       checkpoint,
       referenceDevice,
       { kv, context: 128, chunk: 32, outputs: 32, guess: 0 },

@@ -7,7 +7,7 @@ import { describe, expect, it } from "vitest";
 import type { Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { assemble } from "../../src/engine/assemble.ts";
+import { loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { FormatError, UnsupportedError } from "../../src/format/errors.ts";
@@ -31,7 +31,7 @@ async function ids(
   device: () => Device | Promise<Device> = referenceDevice,
 ): Promise<readonly number[]> {
   const checkpoint = await ggufCheckpoint(bufferSource("file", bytes));
-  const model = await assemble(checkpoint, device, { kv: "f16" });
+  const model = await loadEngineModel(checkpoint, device, { kv: "f16" });
   try {
     return (await model.generate(PROMPT, { raw: true, maxTokens: 12, ignoreEnd: true }).result()).ids;
   } finally {

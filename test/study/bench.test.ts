@@ -4,7 +4,7 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Device, Step, StepProfile } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { prepare } from "../../src/engine/assemble.ts";
+import { loadCheckpoint } from "../../src/engine/load-checkpoint.ts";
 import { Text } from "../../src/engine/text.ts";
 import { AbortedError, ArgumentError, UnsupportedError } from "../../src/format/errors.ts";
 import { attentionIn } from "../../src/model/config.ts";
@@ -217,7 +217,7 @@ describe.each<[string, () => Device | Promise<Device>]>([
 ])("a tiny shape with random weights, on %s", (_name, device) => {
   it.each(["int4", "f16", "rq4"])("runs every test, over %s", async (kv) => {
     const checkpoint = await syntheticCheckpoint(TINY);
-    const { scheduler, allocation, model } = await prepare(
+    const { scheduler, allocation, model } = await loadCheckpoint(
       checkpoint,
       device,
       { kv, chunk: 8 },

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { prepare } from "../../src/engine/assemble.ts";
 import { findModel } from "../../src/engine/find-model.ts";
+import { loadCheckpoint } from "../../src/engine/load-checkpoint.ts";
 import { quantizeModel } from "../../src/engine/quantize.ts";
 import { Text } from "../../src/engine/text.ts";
 import { AbortedError, ArgumentError, NibbleError, UnsupportedError } from "../../src/format/errors.ts";
@@ -46,7 +46,7 @@ function memory(): LogitsStore & { rows: Float32Array[] } {
 
 async function open(kv: string, context: number): Promise<VerifySource> {
   const checkpoint = await openCheckpoint(await findModel("needle"));
-  const { scheduler, device, plan, allocation } = await prepare(
+  const { scheduler, device, plan, allocation } = await loadCheckpoint(
     checkpoint,
     () => wasmDevice({ threads: 1 }),
     { kv, context, chunk: 64, outputs: 24 },

@@ -3,14 +3,13 @@
  * what a row says about the model. bench.ts measures.
  */
 
-import { prepare, tokenizerOf } from "../../engine/assemble.ts";
 import { DraftModel } from "../../engine/draft.ts";
 import { findModel } from "../../engine/find-model.ts";
 import { type LoadOptions, openDevice } from "../../engine/load.ts";
+import { loadCheckpoint, tokenizerOf } from "../../engine/load-checkpoint.ts";
 import { checkTokens, type LoadedDraft, loadDraft } from "../../engine/load-draft.ts";
+import { closeAll, type LoadedModel } from "../../engine/loaded-model.ts";
 import type { Plan } from "../../engine/plan.ts";
-import type { Prepared } from "../../engine/prepared.ts";
-import { closeAll } from "../../engine/prepared.ts";
 import { draftSource } from "../../engine/text.ts";
 import { ArgumentError, throwIfAborted } from "../../format/errors.ts";
 import { openCheckpoint } from "../../format/open.ts";
@@ -37,13 +36,13 @@ export type BenchLoadOptions = Omit<
 
 /** A loaded model and the tests that it was loaded for. */
 export class Bench {
-  readonly #parts: Prepared;
+  readonly #parts: LoadedModel;
   readonly #tests: Required<BenchTests>;
   readonly #quoting: readonly number[];
   #draft: LoadedDraft | null = null;
 
   /** quoting: the prompt of the rows that quote. */
-  constructor(parts: Prepared, tests: Required<BenchTests>, quoting: readonly number[] = []) {
+  constructor(parts: LoadedModel, tests: Required<BenchTests>, quoting: readonly number[] = []) {
     this.#parts = parts;
     this.#tests = tests;
     this.#quoting = quoting;
@@ -138,7 +137,7 @@ export async function openBench(
     await checkpoint.close();
     throw error;
   }
-  const { extra, ...parts } = await prepare(
+  const { extra, ...parts } = await loadCheckpoint(
     checkpoint,
     () => openDevice(options),
     { ...options, context, ...batchPlan(checked, context) },

@@ -4,9 +4,9 @@
  */
 import { readFile } from "node:fs/promises";
 import { PAGE_SLOTS } from "../../device/contract.ts";
-import { prepare, tokenizerOf } from "../../engine/assemble.ts";
 import { findModel } from "../../engine/find-model.ts";
 import { type LoadOptions, openDevice } from "../../engine/load.ts";
+import { loadCheckpoint, tokenizerOf } from "../../engine/load-checkpoint.ts";
 import { codecsOf } from "../../engine/plan.ts";
 import { Text } from "../../engine/text.ts";
 import { ArgumentError, throwIfAborted } from "../../format/errors.ts";
@@ -84,7 +84,7 @@ export async function* verifyModel(
     const kv = isOther ? "f16" : asked;
     const checkpoint = await openCheckpoint(isOther ? other.path : path);
     const outputs = Math.min(OUTPUTS, chunk ?? OUTPUTS);
-    const { scheduler, device, plan, allocation, extra } = await prepare(
+    const { scheduler, device, plan, allocation, extra } = await loadCheckpoint(
       checkpoint,
       () => openDevice(options),
       { kv, context: study.context, memoryBytes, chunk, outputs, onProgress: onLoad, signal },

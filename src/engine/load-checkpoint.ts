@@ -1,6 +1,7 @@
 /**
- * plan -> allocate -> weights: from an open checkpoint and a device to something that generates, in Node and in a page
- * alike. Nothing is left over when one of these steps fails or the caller aborts.
+ * Loads an open checkpoint onto a device, in Node and in a page: plan -> allocate -> weights (`loadCheckpoint`), with what
+ * text needs (`loadParts`), as a model (`loadEngineModel`). If one of these steps fails or the caller aborts, nothing stays
+ * allocated or open.
  */
 import { type Allocation, type Device, MORE_CHOSEN } from "../device/contract.ts";
 import type { Checkpoint } from "../format/checkpoint.ts";
@@ -13,8 +14,8 @@ import { defaultSampling, Suppressed } from "./default-sampling.ts";
 import { embeddingFacts } from "./embed.ts";
 import { choiceNote, chooseKv } from "./kv-choice.ts";
 import { EngineModel, type ModelParts } from "./language-model.ts";
+import type { LoadedModel } from "./loaded-model.ts";
 import { type Plan, type PlanOptions, planMemory } from "./plan.ts";
-import type { Prepared } from "./prepared.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** Progress of reading the weights. */
@@ -24,7 +25,7 @@ export interface LoadProgress {
   totalBytes: number;
 }
 
-export interface AssembleOptions extends PlanOptions {
+export interface LoadCheckpointOptions extends PlanOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Awaited before a plan (also a draft model's) is allocated. If it rejects, loading ends. */
   onPlan?: (plan: Plan) => void | Promise<void>;
@@ -32,9 +33,9 @@ export interface AssembleOptions extends PlanOptions {
   signal?: AbortSignal;
 }
 
-/** `assembleParts` as a model. */
-export async function assemble(...parts: Parameters<typeof assembleParts>): Promise<EngineModel> {
-  return new EngineModel(await assembleParts(...parts));
+/** `loadParts`, as a model. */
+export async function loadEngineModel(...parts: Parameters<typeof loadParts>): Promise<EngineModel> {
+  return new EngineModel(await loadParts(...parts));
 }
 
 /**
@@ -42,14 +43,14 @@ export async function assemble(...parts: Parameters<typeof assembleParts>): Prom
  * is known to be a supported model. `check` may refuse its tokens. Throws FormatError, UnsupportedError, MemoryError,
  * ArgumentError, DeviceError, AbortedError.
  */
-export async function assembleParts(
+export async function loadParts(
   checkpoint: Checkpoint,
   openDevice: () => Device | Promise<Device>,
-  options: AssembleOptions = {},
+  options: LoadCheckpointOptions = {},
   check: (tokenizer: Tokenizer) => void = () => {},
 ): Promise<ModelParts> {
   // Before the weights, which take longer: a broken tokenizer should not cost a long wait.
-  const { extra, ...prepared } = await prepare(checkpoint, openDevice, options, async (model) => {
+  const { extra, ...loaded } = await loadCheckpoint(checkpoint, openDevice, options, async (model) => {
     const tokenizer = await tokenizerOf(model);
     check(tokenizer);
     const [template, makers] = [await checkpoint.chatTemplate(), (await checkpoint.sampling?.()) ?? null];
@@ -57,7 +58,7 @@ export async function assembleParts(
     const embedding = await embeddingFacts(checkpoint);
     return { tokenizer, template, embedding, sampling, suppressed: Suppressed.of(makers, tokenizer.vocab) };
   });
-  return { ...prepared, ...extra };
+  return { ...loaded, ...extra };
 }
 
 /** A tokenizer with the ids of the model's matrix. Throws FormatError if they do not match. */
@@ -66,15 +67,15 @@ export async function tokenizerOf({ checkpoint, config }: Model): Promise<Tokeni
 }
 
 /**
- * The same without text. `before` is awaited before anything is planned; if it returns a tokenizer, rows of the model
+ * As `loadParts`, without tokenizer and template. `before` is awaited before anything is planned; if it returns a tokenizer, rows of the model
  * without a token are left out, so that none of them is ever chosen.
  */
-export async function prepare<Extra extends { readonly tokenizer?: Tokenizer }>(
+export async function loadCheckpoint<Extra extends { readonly tokenizer?: Tokenizer }>(
   checkpoint: Checkpoint,
   openDevice: () => Device | Promise<Device>,
-  options: AssembleOptions,
+  options: LoadCheckpointOptions,
   before: (model: Model) => Promise<Extra>,
-): Promise<Prepared & { readonly extra: Extra }> {
+): Promise<LoadedModel & { readonly extra: Extra }> {
   let allocation: Allocation | null = null;
   try {
     const opened = await openModel(checkpoint);
@@ -110,7 +111,7 @@ async function loadWeights(
   plan: Plan,
   allocation: Allocation,
   loads: number,
-  options: AssembleOptions,
+  options: LoadCheckpointOptions,
 ): Promise<void> {
   // In the file's order, which is fastest for a disk or a connection.
   const places = new Map([...model.checkpoint.tensors.keys()].map((name, i) => [name, i]));

@@ -5,7 +5,7 @@ import type { Plan } from "./plan.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** A model on a device, its weights loaded. Its owner closes the allocation and the checkpoint. */
-export interface Prepared {
+export interface LoadedModel {
   readonly model: Model;
   readonly device: Device;
   readonly plan: Plan;
@@ -17,7 +17,7 @@ export interface Prepared {
 }
 
 /** Frees memory, threads and files of all of them, then throws the first error. */
-export async function closeAll(all: readonly Pick<Prepared, "allocation" | "model">[]): Promise<void> {
+export async function closeAll(all: readonly Pick<LoadedModel, "allocation" | "model">[]): Promise<void> {
   const closed = await Promise.allSettled(
     all.map(async ({ allocation, model }) => {
       try {

@@ -13,9 +13,9 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { WeightPacking } from "../dist/device/webgpu/pack-slots.js";
 import { packThreads } from "../dist/device/webgpu/pack-threads.js";
 import { loadWeight } from "../dist/device/webgpu/weight-loading.js";
+import { WeightPacking } from "../dist/device/webgpu/weight-packing.js";
 import { codesRowBytes, scalesRowBytes, weightForm } from "../dist/device/webgpu/weights.js";
 import { fileSource } from "../dist/format/file-source.js";
 import { rowBytes } from "../dist/format/tensor.js";

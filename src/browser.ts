@@ -8,7 +8,6 @@
  *     await model.close();
  */
 
-export type { LoadProgress } from "./engine/load-checkpoint.ts";
 export type { CustomSampler } from "./engine/custom-sampler.ts";
 export {
   type GenerateOptions,
@@ -19,6 +18,7 @@ export {
 } from "./engine/generate.ts";
 export { EngineModel as LanguageModel, type Prompt, type PromptOptions } from "./engine/language-model.ts";
 export type { Likelihood, TokenLogprob } from "./engine/likelihood.ts";
+export type { LoadProgress } from "./engine/load-checkpoint.ts";
 export {
   load,
   type WebLoadOptions as LoadOptions,

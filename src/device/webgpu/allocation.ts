@@ -35,7 +35,6 @@ import { USAGE } from "./flags.ts";
 import type { Gpu } from "./gpu.ts";
 import { blockBytes, kvLayout, layerPageBytes } from "./kv.ts";
 import { readPage } from "./kv-pages.ts";
-import { type PackThreadsMaker, WeightPacking } from "./pack-slots.ts";
 import { profileStep } from "./profile.ts";
 import type { GpuProgram } from "./program.ts";
 import { ReadBack } from "./read-back.ts";
@@ -43,6 +42,7 @@ import { encodePass, makeReady, type Ready } from "./ready.ts";
 import { keepFor, MOST_KEPT, NOT_PROVEN, unpackCandidates } from "./sample.ts";
 import { Submits } from "./submits.ts";
 import { loadWeight } from "./weight-loading.ts";
+import { type PackThreadsMaker, WeightPacking } from "./weight-packing.ts";
 import { WordsBack } from "./words-back.ts";
 
 /**

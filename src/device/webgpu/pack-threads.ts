@@ -6,7 +6,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
 import type { Slab, SlabBuffers, SlabCheck } from "./pack-slab.ts";
-import type { PackThreads, PackThreadsMaker } from "./pack-slots.ts";
+import type { PackThreads, PackThreadsMaker } from "./weight-packing.ts";
 
 /** More than disks and the thread that writes to the GPU can keep busy: a thread packs 2 GB/s. */
 const MOST_THREADS = 4;

@@ -9,8 +9,8 @@ import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { PlannedBuffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Slab, type SlabBuffers, slabFile, slabPacked, slabRows } from "./pack-slab.ts";
-import type { WeightPacking } from "./pack-slots.ts";
 import { tooLarge } from "./weight-bounds.ts";
+import type { WeightPacking } from "./weight-packing.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
 export async function loadWeight(

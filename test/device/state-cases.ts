@@ -52,6 +52,9 @@ const DELTAS: Delta[] = [
   { keyHeads: 1, valueHeads: 2, keyDim: 128, valueDim: 128, tiled: true, steps: [1, 11, 2] },
   { keyHeads: 2, valueHeads: 6, keyDim: 128, valueDim: 128, steps: [70, 1, 300, 1], onlyFast: true },
   { keyHeads: 1, valueHeads: 2, keyDim: 48, valueDim: 80, steps: [9, 1], onlyFast: true },
+  // A GPU fetches four tokens of these at a time, and two.
+  { keyHeads: 1, valueHeads: 2, keyDim: 256, valueDim: 20, steps: [11, 1] },
+  { keyHeads: 1, valueHeads: 1, keyDim: 512, valueDim: 12, steps: [5] },
   {
     keyHeads: 2,
     valueHeads: 4,

@@ -78,12 +78,13 @@ function deltaDispatch(
       "Rows of that size do not fit the registers of the GPU's kernel.",
     );
   const fetched = Math.min(8, 2 ** Math.floor(Math.log2(Math.max(1, FETCHED_FOURS / fours))));
+  const sums = traits.subgroup === null ? "shared" : "subgroup";
   const rowBlocks = Math.ceil(valueDim / (DELTA_THREADS / lanes));
   return {
     label: "gatedDelta",
     kernel: {
       kernel: "gatedDelta",
-      libs: { lanes: traits.subgroup === null ? "shared" : "subgroup" },
+      libs: { lanes: sums, lanesTwo: sums },
       values: {
         ...{ WORKGROUP: DELTA_THREADS, SUBGROUP: traits.subgroup ?? 1 },
         ...{ LANES: lanes, KEY_FOURS: fours, TOKENS: fetched, TILED: tiled },

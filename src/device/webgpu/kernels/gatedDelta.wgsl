@@ -3,7 +3,7 @@
 // registers, from the slot that the run reads to the one that it writes; its fours have names, since compilers keep in memory what loops
 // index that they do not unroll. TOKENS come at a time, the next ones are loaded while these are used; what is the same for all rows
 // (norms, decay, beta) is worked out once for those.
-// lib: step, batch, lanes
+// lib: step, batch, lanes, lanesTwo
 // <values>
 const WORKGROUP: u32 = 128u;
 const SUBGROUP: u32 = 1u;
@@ -145,8 +145,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       known += dot(state{J}, asked{J});
       said += dot(state{J}, queries[four + {J}u * LANES]);
       // end
-      known = lanesSum(known, local) * token.decay * token.key;
-      said = lanesSum(said, local) * token.decay * token.query;
+      let both = lanesTwo(vec2<f32>(known, said), local);
+      known = both.x * token.decay * token.key;
+      said = both.y * token.decay * token.query;
       let change = token.beta * (values[t * ROWS + local / LANES] - known);
       let added = change * token.key;
       // each J 0..7 if MINE > J

@@ -7,8 +7,8 @@
 // become offsets inside load instructions.
 import { RELAXED } from "./build";
 import {
-  IQ4_NL, IQ4_XS, MXFP4, NVFP4, Q2_K, codeBytes, hasBytes, hasHalves, hasNibbles, hasPairs, hasSingles, hasTable, headBytes,
-  isGrid, isGrid4, isMlx, isSuperblock, isWide, typeOf,
+  IQ4_NL, IQ4_XS, MXFP4, NVFP4, Q2_K, codeBytes, hasBytes, hasFives, hasHalves, hasNibbles, hasPairs, hasSingles, hasSixes, hasTable,
+  headBytes, isGrid, isGrid4, isMlx, isSuperblock, isWide, typeOf,
 } from "./matmul-layout";
 
 // Constants come from memory: V8 rebuilds a v128 constant at each use, and a load costs nothing next to arithmetic.
@@ -20,8 +20,8 @@ const MASKS = memory.data<u32>([
   0x38000000, 0x38000000, 0x38000000, 0x38000000, // 64: 112 in an f32's exponent
   0x38800000, 0x38800000, 0x38800000, 0x38800000, // 80: 113 there: 2^-14
   0x80000000, 0x80000000, 0x80000000, 0x80000000, // 96: sign
-  0x10101010, 0x10101010, 0x10101010, 0x10101010, // 112: fifth bits
-  0x30303030, 0x30303030, 0x30303030, 0x30303030, // 128: fifth and sixth bits
+  0x1f1f1f1f, 0x1f1f1f1f, 0x1f1f1f1f, 0x1f1f1f1f, // 112: lowest five bits
+  0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f, 0x3f3f3f3f, // 128: lowest six bits
   0x04040404, 0x04040404, 0x04040404, 0x04040404, // 144: third bits
   0xbfad9881, 0xf6eaddcf, 0x26190d01, 0x71594535, // 160: iq4_nl's 16 values, i8 (ggml's kvalues_iq4nl)
   0x13121110, 0x1c181614, 0x0d0e0f10, 0x04080a0c, // 176: twice e2m1's 16 values, plus 16
@@ -30,6 +30,9 @@ const MASKS = memory.data<u32>([
   0xdcd4ccc2, 0xfcf4ece4, 0x1c140c04, 0x3e342c24, // 224: iq3_xxs
   0x002b1908, 0x00d5e7f8, 0, 0, // 240: iq2
   0x000901f9, 0x0007fff7, 0, 0, // 256: iq1
+  0xe0e0e0e0, 0xe0e0e0e0, 0xe0e0e0e0, 0xe0e0e0e0, // 272: highest three bits
+  0xc0c0c0c0, 0xc0c0c0c0, 0xc0c0c0c0, 0xc0c0c0c0, // 288: highest pairs
+  0x20202020, 0x20202020, 0x20202020, 0x20202020, // 304: sixth bits
 ], 16);
 /** The offset from MASKS to the table of the current grid type: one class of code serves several (matmul-types.ts). */
 let gridTable: usize = 0;
@@ -45,31 +48,62 @@ export function useTable(table: usize): void {
 /** Codes of 4 rows x 4 columns, u8 (i8 for iq4 and byte types); `planes`: address of the 32 columns' codes. */
 // @ts-ignore: decorator
 @inline export function codes<T>(planes: usize, quad: usize, group: i32): v128 {
+  if (hasFives(typeOf<T>())) return fives(planes + quad * 16, group);
+  if (hasSixes(typeOf<T>())) return sixes(planes + quad * 16, group);
   if (hasNibbles(typeOf<T>())) {
-    const both = v128.load(planes + (group & 3) * 32 + quad * 16);
+    const both = vector(planes + quad * 16, group & 3);
     const low = v128.and(group < 4 ? both : i16x8.shr_u(both, 4), v128.load(MASKS, 0));
     if (typeOf<T>() == IQ4_NL || typeOf<T>() == IQ4_XS) return i8x16.swizzle(v128.load(MASKS, 160), low);
     if (isGrid(typeOf<T>())) return i8x16.swizzle(v128.load(gridTable), low);
     if (typeOf<T>() == MXFP4 || typeOf<T>() == NVFP4) return i8x16.swizzle(v128.load(MASKS, 176), low);
-    if (hasPairs(typeOf<T>())) {
-      const pairs = v128.load(planes + 128 + (group >> 2) * 32 + quad * 16);
-      return v128.or(low, v128.and(shifted(pairs, 4 - 2 * (group & 3)), v128.load(MASKS, 128)));
-    }
-    if (hasSingles(typeOf<T>())) {
-      const singles = v128.load(planes + 128 + quad * 16);
-      return v128.or(low, v128.and(shifted(singles, 4 - group), v128.load(MASKS, 112)));
-    }
     return low;
   }
   if (hasPairs(typeOf<T>())) {
-    const pairs = v128.load(planes + (group >> 2) * 32 + quad * 16);
+    const pairs = vector(planes + quad * 16, group >> 2);
     const low = v128.and(shifted(pairs, -2 * (group & 3)), v128.load(MASKS, 32));
     if (!hasSingles(typeOf<T>())) return low;
-    const singles = v128.load(planes + 64 + quad * 16);
+    const singles = v128.load(planes + quad * 16, 64);
     const three = v128.or(low, v128.and(shifted(singles, 2 - group), v128.load(MASKS, 144)));
     return isGrid(typeOf<T>()) ? i8x16.swizzle(v128.load(gridTable), three) : three;
   }
-  return v128.load(planes + group * 32 + quad * 16);
+  return vector(planes + quad * 16, group);
+}
+
+// @ts-ignore: decorator
+@inline function fives(at: usize, group: i32): v128 {
+  if (group < 5) return v128.and(vector(at, group), v128.load(MASKS, 112));
+  if (group < 7) {
+    const three = v128.and(vector(at, 2 * group - 10), v128.load(MASKS, 272));
+    const two = v128.and(vector(at, 2 * group - 9), v128.load(MASKS, 288));
+    return v128.or(i16x8.shr_u(three, 5), i16x8.shr_u(two, 3));
+  }
+  const three = v128.and(vector(at, 4), v128.load(MASKS, 272));
+  const fourth = v128.and(vector(at, 1), v128.load(MASKS, 304));
+  const fifth = v128.and(vector(at, 3), v128.load(MASKS, 304));
+  return v128.or(i16x8.shr_u(three, 5), v128.or(i16x8.shr_u(fourth, 2), i16x8.shr_u(fifth, 1)));
+}
+
+// @ts-ignore: decorator
+@inline function sixes(at: usize, group: i32): v128 {
+  const first = 3 * (group >> 2);
+  if ((group & 3) < 3) return v128.and(vector(at, first + (group & 3)), v128.load(MASKS, 128));
+  const low = v128.and(vector(at, first), v128.load(MASKS, 288));
+  const middle = v128.and(vector(at, first + 1), v128.load(MASKS, 288));
+  const high = v128.and(vector(at, first + 2), v128.load(MASKS, 288));
+  return i16x8.shr_u(v128.or(i16x8.shr_u(v128.or(i16x8.shr_u(low, 2), middle), 2), high), 2);
+}
+
+/** The n-th vector of a quad. Written out because only a literal becomes part of the load instruction. */
+// @ts-ignore: decorator
+@inline function vector(at: usize, n: i32): v128 {
+  if (n == 0) return v128.load(at);
+  if (n == 1) return v128.load(at, 32);
+  if (n == 2) return v128.load(at, 64);
+  if (n == 3) return v128.load(at, 96);
+  if (n == 4) return v128.load(at, 128);
+  if (n == 5) return v128.load(at, 160);
+  if (n == 6) return v128.load(at, 192);
+  return v128.load(at, 224);
 }
 
 /** Bits shifted up by `by` (down if negative) in 16-bit lanes; a mask must follow. */

@@ -4,8 +4,8 @@
 // 8 rows form a panel, a panel is a sequence of blocks along the columns, a block is [scales of the 8 rows] then, for
 // every 32 columns, planes of code bits. Each 16 bytes of a plane hold 4 rows x 4 adjacent columns (a "group"), so that
 // one 4-byte group of activations, broadcast, is multiplied with 4 rows at once and sums stay in their rows' lanes.
-// Codes are the file's; only their order differs, and 3-, 5- and 6-bit codes are divided into planes of 4, 2 and 1
-// bits. f16 scales may have 10 added to their exponents, which the panel's factor compensates (repack.ts): exact.
+// Codes are the file's; only their order differs: 3-bit codes are divided into planes of 2 and 1 bits, and of 5- and
+// 6-bit codes most are whole in a byte, whose other bits hold the rest. f16 scales may have 10 added to their exponents, which the panel's factor compensates (repack.ts): exact.
 
 import {
   BF16, F32, IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS, MLX4_G128, MLX4_G32, MLX4_G64, MLX8_G128,
@@ -125,6 +125,20 @@ export const PANEL_ROWS: i32 = 8;
   return 16; // [d f16 x 8]
 }
 
+/**
+ * Codes of 5 bits: 8 groups in 5 vectors. Groups 0 to 4 are the low bits; 5 and 6 have three bits above groups 0 and 2 and
+ * two above 1 and 3; 7 has three above group 4 and one each above 1 and 3.
+ */
+// @ts-ignore: decorator
+@inline export function hasFives(T: i32): bool {
+  return T == Q5_0 || T == Q5_1 || T == Q5_K;
+}
+/** Codes of 6 bits: 4 groups in 3 vectors. The last one's bits are above the others': its lowest pair above the first. */
+// @ts-ignore: decorator
+@inline export function hasSixes(T: i32): bool {
+  return T == Q6_K;
+}
+
 /** The code bits that are stored 8 to a byte (whole codes), 4 (nibbles), 2 and 1; a code is assembled in that order. */
 // @ts-ignore: decorator
 @inline export function hasBytes(T: i32): bool {
@@ -132,21 +146,24 @@ export const PANEL_ROWS: i32 = 8;
 }
 // @ts-ignore: decorator
 @inline export function hasNibbles(T: i32): bool {
-  return !hasBytes(T) && T != Q2_K && T != Q3_K && !isTernary(T) && (!isGrid(T) || isGrid4(T));
+  if (hasBytes(T) || hasFives(T) || hasSixes(T)) return false;
+  return T != Q2_K && T != Q3_K && !isTernary(T) && (!isGrid(T) || isGrid4(T));
 }
 // @ts-ignore: decorator
 @inline export function hasPairs(T: i32): bool {
-  return isTernary(T) || T == Q2_K || T == Q3_K || T == Q6_K || (isGrid(T) && !isGrid4(T));
+  return isTernary(T) || T == Q2_K || T == Q3_K || (isGrid(T) && !isGrid4(T));
 }
 // @ts-ignore: decorator
 @inline export function hasSingles(T: i32): bool {
-  return T == Q5_0 || T == Q5_1 || T == Q5_K || T == Q3_K || (isGrid(T) && !isGrid4(T));
+  return T == Q3_K || (isGrid(T) && !isGrid4(T));
 }
 
-/** Bytes of codes of 8 rows x 32 columns: byte plane, else nibble plane, then pair plane, then single-bit plane. */
+/** Bytes of codes of 8 rows x 32 columns: whole codes, else nibble plane, then pair plane, then single-bit plane. */
 // @ts-ignore: decorator
 @inline export function codeBytes(T: i32): usize {
   if (hasBytes(T)) return 256;
+  if (hasFives(T)) return 160;
+  if (hasSixes(T)) return 192;
   return (hasNibbles(T) ? 128 : 0) + (hasPairs(T) ? 64 : 0) + (hasSingles(T) ? 32 : 0);
 }
 

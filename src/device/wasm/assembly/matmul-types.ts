@@ -12,13 +12,15 @@ import { Four, Three, Two } from "./attend-work";
 import { IQ1_TABLE, IQ2_TABLE, IQ3_S_TABLE, IQ3_XXS_TABLE, useTable } from "./matmul-decode";
 import { embedPanelRow } from "./embed";
 import { fewPanels } from "./matmul-few";
+import { hasWholeScales, quadPanels } from "./matmul-quads";
+import { hasSmallScales, superPanels } from "./matmul-super";
 import { unpackSlice } from "./matmul-unpack";
 import { vectorPanels } from "./matmul-vector";
 import { repackRow } from "./repack-row";
 
 // Tasks, and the meaning of a to d and n.
 /**
- * For one token: vectorPanels(sums a, panel b, panel c, the token's blocks, cols n). The next numbers are for 2, 3 and
+ * For one token: onePanels(sums a, panel b, panel c, the token's blocks, cols n). The next numbers are for 2, 3 and
  * 4: fewPanels(.., inputs d, cols n). d: addresses of the tokens' blocks, u32.
  */
 export const MULTIPLY: i32 = 0;
@@ -31,9 +33,17 @@ export const EMBED: i32 = 6;
 
 export type Kernel = (a: usize, b: usize, c: usize, d: usize, n: i32) => void;
 
+/** The kernel for one token. */
+// @ts-ignore: decorator
+@inline function onePanels<T>(sums: usize, a: usize, b: usize, x: usize, cols: i32): void {
+  if (hasSmallScales<T>()) superPanels<T>(sums, a, b, x, cols);
+  else if (hasWholeScales<T>()) quadPanels<T>(sums, a, b, x, cols);
+  else vectorPanels<T>(sums, a, b, x, cols);
+}
+
 function taskOf<T>(task: i32): Kernel {
   switch (task) {
-    case MULTIPLY: return (a, b, c, d, n) => vectorPanels<T>(a, b, c, load<usize>(d), n);
+    case MULTIPLY: return (a, b, c, d, n) => onePanels<T>(a, b, c, load<usize>(d), n);
     case MULTIPLY + 1: return (a, b, c, d, n) => fewPanels<T, Two>(a, b, c, d, n);
     case MULTIPLY + 2: return (a, b, c, d, n) => fewPanels<T, Three>(a, b, c, d, n);
     case MULTIPLY + 3: return (a, b, c, d, n) => fewPanels<T, Four>(a, b, c, d, n);

@@ -1,5 +1,7 @@
 // One token: a panel of packed weights times a quantized activation, codes decoded on the way. This is the inner loop
-// of generation, which should take no longer than reading the weights.
+// of generation, which should take no longer than reading the weights. The plainest form of it, for types with small
+// scales whose codes are multiplied as 16-bit numbers, and nvfp4; the common types have matmul-quads.ts and, with
+// relaxed SIMD, matmul-super.ts.
 //
 // The product of a group's codes (4 rows x 4 columns) and the broadcast 4 activations leaves row r's sums in lanes 2r
 // and 2r + 1 of i16; eight such products (four, if codes have 6 bits) fit 16 bits if the sums begin at -zero * (sum of
@@ -9,7 +11,7 @@ import {
   blockMin, blockScale, codes, minOf, narrowProduct, planesAt, scaleOf, wide, wideCodes,
 } from "./matmul-decode";
 import {
-  PANEL_HEAD, Q5_1, Q5_K, blockBytes, blockCols, hasBytes, hasHalves, hasMin, typeOf, zero,
+  PANEL_HEAD, blockBytes, blockCols, hasHalves, hasMin, typeOf, zero,
 } from "./matmul-layout";
 import { BLOCK, CODES, HALF_SUM, HALF_ZERO, SCALE, SCALE_PAIR, SUM, ZERO } from "./quantize";
 
@@ -92,18 +94,9 @@ export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols:
     if (to - from == 8) sums = wideGroups<T>(sums, planes, quad, from + 4, wideX);
     return f32x4.mul(f32x4.convert_i32x4_s(sums), v128.load32_splat(x, SCALE));
   }
-  const scale = v128.load32_splat(x, SCALE_PAIR);
-  let sums = narrowGroups<T>(begin<T>(x, from, to), planes, quad, from, x);
-  if (to - from == 4) return f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(sums, scale));
-  if (typeOf<T>() != Q5_1 && typeOf<T>() != Q5_K) {
-    sums = narrowGroups<T>(sums, planes, quad, from + 4, x);
-    return f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(sums, scale));
-  }
-  // Unsigned 5-bit codes fill 16 bits after four products.
-  const more = narrowGroups<T>(begin<T>(x, from, to), planes, quad, from + 4, x);
-  return f32x4.convert_i32x4_s(
-    i32x4.add(i32x4.dot_i16x8_s(sums, scale), i32x4.dot_i16x8_s(more, scale)),
-  );
+  // Only halves (nvfp4) come here with codes of 7 bits.
+  const sums = narrowGroups<T>(begin<T>(x, from, to), planes, quad, from, x);
+  return f32x4.convert_i32x4_s(i32x4.dot_i16x8_s(sums, v128.load32_splat(x, SCALE_PAIR)));
 }
 
 /** The initial value of i16 sums: minus zero times the activations' sums, from the block's facts. */
@@ -145,7 +138,6 @@ export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols:
 // @ts-ignore: decorator
 @inline function wideGroups<T>(sums: v128, planes: usize, quad: usize, from: i32, wideX: usize): v128 {
   const at = wideX + from * 8;
-  if (hasBytes(typeOf<T>())) return byteGroups(sums, planes + quad * 16 + from * 32, at);
   sums = addWide(sums, v128.load32_splat(at), wideCodes<T>(planes, quad, from, false));
   sums = addWide(sums, v128.load32_splat(at, 4), wideCodes<T>(planes, quad, from, true));
   sums = addWide(sums, v128.load32_splat(at, 8), wideCodes<T>(planes, quad, from + 1, false));
@@ -154,19 +146,6 @@ export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols:
   sums = addWide(sums, v128.load32_splat(at, 20), wideCodes<T>(planes, quad, from + 2, true));
   sums = addWide(sums, v128.load32_splat(at, 24), wideCodes<T>(planes, quad, from + 3, false));
   return addWide(sums, v128.load32_splat(at, 28), wideCodes<T>(planes, quad, from + 3, true));
-}
-
-/** Byte planes hold the even columns of 4 rows, then the odd ones: widened by the load. */
-// @ts-ignore: decorator
-@inline function byteGroups(sums: v128, w: usize, at: usize): v128 {
-  sums = addWide(sums, v128.load32_splat(at), v128.load8x8_s(w));
-  sums = addWide(sums, v128.load32_splat(at, 4), v128.load8x8_s(w, 8));
-  sums = addWide(sums, v128.load32_splat(at, 8), v128.load8x8_s(w, 32));
-  sums = addWide(sums, v128.load32_splat(at, 12), v128.load8x8_s(w, 40));
-  sums = addWide(sums, v128.load32_splat(at, 16), v128.load8x8_s(w, 64));
-  sums = addWide(sums, v128.load32_splat(at, 20), v128.load8x8_s(w, 72));
-  sums = addWide(sums, v128.load32_splat(at, 24), v128.load8x8_s(w, 96));
-  return addWide(sums, v128.load32_splat(at, 28), v128.load8x8_s(w, 104));
 }
 
 // @ts-ignore: decorator

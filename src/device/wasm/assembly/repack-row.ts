@@ -2,7 +2,7 @@
 //
 // Whatever the file's order, a block is read as groups of four codes, one byte each in a u32; the packed planes are
 // these words, shifted and combined. Values are only reordered, so nothing is lost.
-import { PANEL_HEAD, blockBytes, blockCols, hasBytes, hasNibbles, hasPairs, hasSingles, typeOf } from "./matmul-layout";
+import { PANEL_HEAD, blockBytes, blockCols, hasBytes, hasFives, hasNibbles, hasPairs, hasSingles, hasSixes, typeOf } from "./matmul-layout";
 import { planesAt } from "./matmul-decode";
 import { fourCodes, packHead, sourceBytes } from "./repack-source";
 
@@ -20,6 +20,12 @@ export function repackRow<T>(panel: usize, source: usize, row: usize, shift: usi
   }
 }
 
+// Bits of four 5-bit codes.
+const LOW_THREE: u32 = 0x07070707;
+const HIGH_TWO: u32 = 0x18181818;
+const FOURTH: u32 = 0x08080808;
+const FIFTH: u32 = 0x10101010;
+
 /** Codes of 32 columns of one row: its word in each plane vector, or its half-words if codes are bytes. */
 // @ts-ignore: decorator
 @inline function packPlanes<T>(planes: usize, row: usize, source: usize, sub: i32): void {
@@ -33,6 +39,24 @@ export function repackRow<T>(panel: usize, source: usize, row: usize, shift: usi
     return;
   }
   let at = planes + row * 4;
+  if (hasFives(typeOf<T>())) {
+    const five = fourCodes<T>(source, sub, 5), six = fourCodes<T>(source, sub, 6), seven = fourCodes<T>(source, sub, 7);
+    store<u32>(at, fourCodes<T>(source, sub, 0) | ((five & LOW_THREE) << 5));
+    store<u32>(at, fourCodes<T>(source, sub, 1) | ((five & HIGH_TWO) << 3) | ((seven & FOURTH) << 2), 32);
+    store<u32>(at, fourCodes<T>(source, sub, 2) | ((six & LOW_THREE) << 5), 64);
+    store<u32>(at, fourCodes<T>(source, sub, 3) | ((six & HIGH_TWO) << 3) | ((seven & FIFTH) << 1), 96);
+    store<u32>(at, fourCodes<T>(source, sub, 4) | ((seven & LOW_THREE) << 5), 128);
+    return;
+  }
+  if (hasSixes(typeOf<T>())) {
+    for (let g = 0; g < 8; g += 4, at += 96) {
+      const last = fourCodes<T>(source, sub, g + 3);
+      store<u32>(at, fourCodes<T>(source, sub, g) | ((last & 0x03030303) << 6));
+      store<u32>(at, fourCodes<T>(source, sub, g + 1) | ((last & 0x0c0c0c0c) << 4), 32);
+      store<u32>(at, fourCodes<T>(source, sub, g + 2) | ((last & 0x30303030) << 2), 64);
+    }
+    return;
+  }
   if (hasNibbles(typeOf<T>())) {
     for (let g = 0; g < 4; g++, at += 32) {
       const low = fourCodes<T>(source, sub, g) & 0x0f0f0f0f;
@@ -40,17 +64,15 @@ export function repackRow<T>(panel: usize, source: usize, row: usize, shift: usi
     }
   }
   if (hasPairs(typeOf<T>())) {
-    const shift = hasNibbles(typeOf<T>()) ? 4 : 0;
     for (let g = 0; g < 8; g += 4, at += 32) {
       let word: u32 = 0;
-      for (let i = 0; i < 4; i++) word |= ((fourCodes<T>(source, sub, g + i) >> shift) & 0x03030303) << (2 * i);
+      for (let i = 0; i < 4; i++) word |= (fourCodes<T>(source, sub, g + i) & 0x03030303) << (2 * i);
       store<u32>(at, word);
     }
   }
   if (hasSingles(typeOf<T>())) {
-    const shift = hasNibbles(typeOf<T>()) ? 4 : 2;
     let word: u32 = 0;
-    for (let g = 0; g < 8; g++) word |= ((fourCodes<T>(source, sub, g) >> shift) & 0x01010101) << g;
+    for (let g = 0; g < 8; g++) word |= ((fourCodes<T>(source, sub, g) >> 2) & 0x01010101) << g;
     store<u32>(at, word);
   }
 }

@@ -16,8 +16,13 @@ export interface PackThreadsMaker {
   start(): PackThreads;
 }
 
-/** Slots for slabs that are read or written while others are packed. */
-const MORE_SLOTS = 2;
+/**
+ * Slots for slabs that are read or written while others are packed, each of up to 16 MiB: 1.47 GB/s with 2, 1.74 with 8 (q4_0,
+ * four threads, read from the system's memory, H200's machine, 2026-11-29; the latter with writes in pieces of 4 MiB).
+ */
+const MORE_SLOTS = 8;
+/** Without threads: one slab is read while another is packed. */
+const FEW_SLOTS = 2;
 /** Matrices with fewer bytes in the file are packed on this thread: they are done before a thread has started. */
 const LEAST_BYTES = 2 * 1024 * 1024;
 
@@ -40,7 +45,7 @@ export class WeightPacking {
   /** null: this thread packs. */
   constructor(maker: PackThreadsMaker | null) {
     this.#maker = maker;
-    this.slots = (maker?.threads ?? 0) + MORE_SLOTS;
+    this.slots = maker ? maker.threads + MORE_SLOTS : FEW_SLOTS;
   }
 
   /**

@@ -56,7 +56,7 @@ export function labReport(known: Snapshot, methods: Methods): string {
 
 function summary(known: Snapshot): string {
   const held = [...known.texts.values()].filter(({ split }) => split === "holdout").length;
-  return `${known.results.size} experiments with ${known.specs.size} specs on ${known.models.size} models, over ${known.texts.size} texts of which ${held} are held out. KL divergence from the same model over an f16 cache, in nats, position by position. Reported by \`nibble lab\`.`;
+  return `${known.results.size} experiments with ${known.specs.size} specs on ${known.models.size === 1 ? "one model" : `${known.models.size} models`}, over ${known.texts.size} texts of which ${held} are held out. KL divergence from the same model over an f16 cache, in nats, position by position. Reported by \`nibble lab\`.`;
 }
 
 /** int4, if anything was measured with it; else what most models have. */

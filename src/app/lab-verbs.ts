@@ -193,8 +193,8 @@ export async function status(options: LabOptions, signal: AbortSignal): Promise<
           .join(", ")}`,
         ...found.plateaus.map((body) => `plateau: ${body}`),
         ...predictions.map(
-          ({ note, held, ratio }) =>
-            `prediction of ${note.author} (${note.body}): ${held === null ? "open" : `${held ? "held" : "failed"}, ratio ${digits(ratio!)}`}`,
+          ({ note, held, ratio, predicts }) =>
+            `prediction of ${note.author} on ${known.models.get(predicts.model)?.name ?? predicts.model} (${note.body}): ${held === null ? "open" : `${held ? "held" : "failed"}, ratio ${digits(ratio!)}`}`,
         ),
       ],
     );

@@ -281,7 +281,8 @@ describe("several requests", () => {
     const next = server.post("/v1/completions", short);
     const reader = stream.body!.getReader();
     await reader.read();
-    expect(model.activity).toEqual({ running: 1, waiting: 2 });
+    // Requests get into the queue at their own pace; the stream's first event does not wait for them.
+    await expect.poll(() => model.activity).toEqual({ running: 1, waiting: 2 });
     leaving.abort();
     await waiting;
     expect(model.activity.waiting).toBe(1);

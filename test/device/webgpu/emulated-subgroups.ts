@@ -7,7 +7,8 @@
  */
 
 /** The text of attendDecodeMatrix, attendPromptMatrix, matmulBatch or matmulMatrix with its libraries, for a device without features. */
-export function emulatedSubgroups(text: string): string {
+export function emulatedSubgroups(given: string): string {
+  const text = withoutNesting(given);
   const columns = Number(/alias Right = subgroup_matrix_right<f16, (\d+)/.exec(text)![1]);
   // Queries of the prompt's kernel come from one place each piece; right ones of attendDecodeWide from 18.
   const slots = { Left: 18, Right: 0 };
@@ -49,6 +50,22 @@ export function emulatedSubgroups(text: string): string {
     .replace(/(?<=\d)h\b/g, "")
     .replace(/\bf16\b/g, "f32");
   return [plain, LANES, multiply(columns, slots), ...helpers.values()].join("\n");
+}
+
+/** Arrays of arrays in workgroup memory as one array each: `&tile[a], b` becomes `&tile, a * length + b`. */
+function withoutNesting(text: string): string {
+  const nested = text.matchAll(/^var<workgroup> (\w+): array<array<vec4<u32>, (\w+)>, (\w+)>;$/gm);
+  return [...nested].reduce(
+    (flat, [line, name, inner, outer]) =>
+      flat
+        .replace(line, `var<workgroup> ${name}: array<vec4<u32>, ${inner} * ${outer}>;`)
+        .replace(new RegExp(`&${name}\\[([^\\]]+)\\], `, "g"), `&${name}, ($1) * ${inner} + `)
+        .replace(
+          new RegExp(`\\b${name}\\[([^\\]]+)\\]\\[([^\\]]+)\\]`, "g"),
+          `${name}[($1) * ${inner} + $2]`,
+        ),
+    text,
+  );
 }
 
 /** The same of matrices of int8 and what they sum: LeftCodes, RightCodes, Counts, of 32 columns and rows. */

@@ -59,7 +59,10 @@ alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
 
 // First queries, then keys and values in turn: less memory, so that more workgroups share a core.
-var<workgroup> tile: array<vec4<u32>, TILE_WORDS>;
+var<workgroup> tile: array<array<vec4<u32>, TILE_WORDS>, SLICES>;
+// The slice of the head's dims that a subgroup owns, and the one of `tile` in which it lies.
+var<private> ownSlice: u32;
+var<private> tileSlice: u32;
 // For each subgroup: scores f32, weights f16, pieces of O.
 var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
 // CHANNEL: for each four dims of the next keys, if the rows of scores have no room for them.
@@ -77,6 +80,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let rowBlock = subgroup / SPLIT;
   let slice = subgroup % SPLIT * PIECES;
   let own = subgroup * SCORE_WORDS;
+  ownSlice = subgroup % SPLIT;
+  tileSlice = ownSlice % SLICES;
   // Two lanes per row, each with half of the columns.
   let row = min(work.run.firstRow + rowBlock * 16u + lane / 2u, work.rows - 1u);
   let half = lane % 2u;
@@ -106,7 +111,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     workgroupBarrier();
     if (rowBlock * 16u / STAGED == firstRow / STAGED) {
       // each P 0..7 if PIECES > P
-      q{P} = queryPiece(rowBlock % (STAGED / 16u), TURNED / 16u + slice + {P}u);
+      q{P} = queryPiece(rowBlock % (STAGED / 16u), {P}u);
       // end
       // each P 0..7 if TURNED_PIECES > P
       turned{P} = turnedPiece(rowBlock % (STAGED / 16u), turnedSlice + {P}u);
@@ -132,11 +137,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         // each P 0..7 if PIECES > P
         if (CODED) {
           let valuesAt{P} = min({P}u, PIECES - 1u) * PIECE;
-          sum{P} = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile, valuesAt{P}, VALUE_STRIDE), sum{P});
-          sum{P} = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile, valuesAt{P} + SECOND / 8u, VALUE_STRIDE), sum{P});
+          sum{P} = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, col_major>(&tile[0], valuesAt{P}, VALUE_STRIDE), sum{P});
+          sum{P} = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, col_major>(&tile[0], valuesAt{P} + SECOND / 8u, VALUE_STRIDE), sum{P});
         } else {
-          sum{P} = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, row_major>(&tile, {2 * P}u, VALUE_STRIDE), sum{P});
-          sum{P} = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, row_major>(&tile, SECOND * VALUE_STRIDE + {2 * P}u, VALUE_STRIDE), sum{P});
+          sum{P} = subgroupMatrixMultiplyAccumulate(lowWeights, subgroupMatrixLoad<Right, row_major>(&tile[0], {2 * P}u, VALUE_STRIDE), sum{P});
+          sum{P} = subgroupMatrixMultiplyAccumulate(highWeights, subgroupMatrixLoad<Right, row_major>(&tile[0], SECOND * VALUE_STRIDE + {2 * P}u, VALUE_STRIDE), sum{P});
         }
         // end
       } else {
@@ -144,7 +149,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
           let weights = subgroupMatrixLoad<Left, row_major>(
             &scores, own + s / HALF_STEPS * WEIGHT_HALF + s % HALF_STEPS * 2u, SCORE_STRIDE);
           // each P 0..7 if PIECES > P
-          addValues(&sum{P}, weights, s, slice + {P}u);
+          addValues(&sum{P}, weights, s, placeOf({P}u));
           // end
         }
       }
@@ -173,7 +178,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var s = 0u; s < STEPS; s++) {
           var product = subgroupMatrixLoad<Result, row_major>(&scores, own + s * 4u, SCORE_STRIDE);
           // each P 0..7 if PIECES > P
-          addValuesAsKeys(&product, q{P}, s, slice + {P}u);
+          addValuesAsKeys(&product, q{P}, s, placeOf({P}u));
           // end
           subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
         }
@@ -181,8 +186,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         var low = Result();
         var high = Result();
         // each P 0..7 if PIECES > P
-        low = subgroupMatrixMultiplyAccumulate(q{P}, subgroupMatrixLoad<Right, col_major>(&tile, {2 * P}u, KEY_STRIDE), low);
-        high = subgroupMatrixMultiplyAccumulate(q{P}, subgroupMatrixLoad<Right, col_major>(&tile, SECOND * KEY_STRIDE + {2 * P}u, KEY_STRIDE), high);
+        low = subgroupMatrixMultiplyAccumulate(q{P}, subgroupMatrixLoad<Right, col_major>(&tile[0], {2 * P}u, KEY_STRIDE), low);
+        high = subgroupMatrixMultiplyAccumulate(q{P}, subgroupMatrixLoad<Right, col_major>(&tile[0], SECOND * KEY_STRIDE + {2 * P}u, KEY_STRIDE), high);
         // end
         subgroupMatrixStore<row_major>(&scores, own, low, SCORE_STRIDE);
         subgroupMatrixStore<row_major>(&scores, own + 4u, high, SCORE_STRIDE);
@@ -190,7 +195,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var s = 0u; s < STEPS; s++) {
           var product = Result();
           // each P 0..7 if PIECES > P
-          addKeys(&product, q{P}, s, slice + {P}u);
+          addKeys(&product, q{P}, s, placeOf({P}u));
           // end
           subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
         }

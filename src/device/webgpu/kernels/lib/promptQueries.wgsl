@@ -27,7 +27,8 @@ fn storeQueries(token: u32, kvHead: u32, row: u32, chunk: u32, at: u32, back: f3
     a = a.xzyw;
     b = b.xzyw;
   }
-  tile[at + chunk] = halvesOf(a, b);
+  let slice = chunk / (QUERY_CHUNKS / SLICES);
+  tile[slice][at + chunk - slice * (QUERY_CHUNKS / SLICES)] = halvesOf(a, b);
 }
 
 // Stores STAGED of the workgroup's rows, from `firstRow` on. The first words of `scores` become their factors.

@@ -60,9 +60,6 @@ alias Result = subgroup_matrix_result<f32, 16, 16>;
 
 // First queries, then keys and values in turn: less memory, so that more workgroups share a core.
 var<workgroup> tile: array<array<vec4<u32>, TILE_WORDS>, SLICES>;
-// The slice of the head's dims that a subgroup owns, and the one of `tile` in which it lies.
-var<private> ownSlice: u32;
-var<private> tileSlice: u32;
 // For each subgroup: scores f32, weights f16, pieces of O.
 var<workgroup> scores: array<vec4<u32>, SUBGROUPS * SCORE_WORDS>;
 // CHANNEL: for each four dims of the next keys, if the rows of scores have no room for them.
@@ -81,7 +78,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let slice = subgroup % SPLIT * PIECES;
   let own = subgroup * SCORE_WORDS;
   ownSlice = subgroup % SPLIT;
-  tileSlice = ownSlice % SLICES;
   // Two lanes per row, each with half of the columns.
   let row = min(work.run.firstRow + rowBlock * 16u + lane / 2u, work.rows - 1u);
   let half = lane % 2u;
@@ -104,7 +100,6 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var turned{P}: Left;
   var sum{P}: Result;
   // end
-  let turnedSlice = subgroup % SPLIT * TURNED_PIECES;
   // STAGED rows at a time, so that they need no more workgroup memory than a tile.
   for (var firstRow = 0u; firstRow < ROWS; firstRow += STAGED) {
     stageQueries(work, kvHead, firstRow, local);
@@ -114,7 +109,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       q{P} = queryPiece(rowBlock % (STAGED / 16u), {P}u);
       // end
       // each P 0..7 if TURNED_PIECES > P
-      turned{P} = turnedPiece(rowBlock % (STAGED / 16u), turnedSlice + {P}u);
+      turned{P} = turnedPiece(rowBlock % (STAGED / 16u), ownSlice * TURNED_PIECES + {P}u);
       // end
     }
     workgroupBarrier();
@@ -168,7 +163,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         for (var s = 0u; s < STEPS; s++) {
           var product = Result();
           // each P 0..7 if TURNED_PIECES > P
-          addTurned(&product, turned{P}, s, turnedSlice + {P}u);
+          addTurned(&product, turned{P}, s, ownSlice * TURNED_PIECES + {P}u);
           // end
           subgroupMatrixStore<row_major>(&scores, own + s * 4u, product, SCORE_STRIDE);
         }

@@ -46,7 +46,10 @@ fn storeRow(work: PromptWork, row: u32, kvHead: u32, at: u32, maxScore: f32, sum
   }
 }
 
-// Of the pieces that a subgroup owns, counted in its slice or in the head.
+// The slice of the head's dims that a subgroup owns.
+var<private> ownSlice: u32;
+
+// The place of one of the pieces that a subgroup owns, counted in its slice or in the head.
 fn placeOf(piece: u32) -> u32 {
   if (SLICES > 1u) {
     return piece;
@@ -56,18 +59,18 @@ fn placeOf(piece: u32) -> u32 {
 
 fn queryPiece(rowBlock: u32, own: u32) -> Left {
   let piece = TURNED / 16u + placeOf(own);
-  return subgroupMatrixLoad<Left, row_major>(&tile[tileSlice], rowBlock * 16u * QUERY_STRIDE + piece * 2u, QUERY_STRIDE);
+  return subgroupMatrixLoad<Left, row_major>(&tile[ownSlice % SLICES], rowBlock * 16u * QUERY_STRIDE + piece * 2u, QUERY_STRIDE);
 }
 
 // A piece of the query's rotated dims, which come before those for values.
 fn turnedPiece(rowBlock: u32, piece: u32) -> Left {
   let at = rowBlock * 16u * QUERY_STRIDE + min(piece, max(TURNED, 16u) / 16u - 1u) * 2u;
-  return subgroupMatrixLoad<Left, row_major>(&tile[tileSlice], at, QUERY_STRIDE);
+  return subgroupMatrixLoad<Left, row_major>(&tile[ownSlice % SLICES], at, QUERY_STRIDE);
 }
 
 // Adds the products with 16 dims of 16 tokens' keys.
 fn addKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
-  let right = subgroupMatrixLoad<Right, col_major>(&tile[tileSlice], s * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
+  let right = subgroupMatrixLoad<Right, col_major>(&tile[ownSlice % SLICES], s * 16u * KEY_STRIDE + piece * 2u, KEY_STRIDE);
   *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
 }
 
@@ -81,20 +84,20 @@ fn addTurned(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
 // Values that are also the end of keys.
 fn addValuesAsKeys(product: ptr<function, Result>, query: Left, s: u32, piece: u32) {
   if (CODED) {
-    let right = subgroupMatrixLoad<Right, row_major>(&tile[tileSlice], piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
+    let right = subgroupMatrixLoad<Right, row_major>(&tile[ownSlice % SLICES], piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
     *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
   } else {
-    let right = subgroupMatrixLoad<Right, col_major>(&tile[tileSlice], s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
+    let right = subgroupMatrixLoad<Right, col_major>(&tile[ownSlice % SLICES], s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
     *product = subgroupMatrixMultiplyAccumulate(query, right, *product);
   }
 }
 
 fn addValues(sum: ptr<function, Result>, weights: Left, s: u32, piece: u32) {
   if (CODED) {
-    let right = subgroupMatrixLoad<Right, col_major>(&tile[tileSlice], piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
+    let right = subgroupMatrixLoad<Right, col_major>(&tile[ownSlice % SLICES], piece * 16u * VALUE_STRIDE + s * 2u, VALUE_STRIDE);
     *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
   } else {
-    let right = subgroupMatrixLoad<Right, row_major>(&tile[tileSlice], s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
+    let right = subgroupMatrixLoad<Right, row_major>(&tile[ownSlice % SLICES], s * 16u * VALUE_STRIDE + piece * 2u, VALUE_STRIDE);
     *sum = subgroupMatrixMultiplyAccumulate(weights, right, *sum);
   }
 }

@@ -37,20 +37,28 @@ function matrix8Shape(headDim: number) {
 }
 
 interface PromptKernel {
-  readonly kernel: "attendPrompt" | "attendPromptMatrix" | "attendPromptMatrix8";
+  readonly kernel: "attendPrompt" | "attendPromptMatrix" | "attendPromptApart" | "attendPromptMatrix8";
   /** Rows of a workgroup: pairs of a token and a query head. */
   readonly rows: number;
   readonly values: KernelValues;
 }
 
-function promptKernel({
-  traits,
-  cache: { headDim, turned: TURNED },
-  form,
-  plain,
-}: AttendOptions): PromptKernel {
+/**
+ * Whether attendPromptApart serves a layer. Keys by channel lose by it: kv4 takes 1,963 us where attendPromptMatrix takes
+ * 1,886 (512 tokens over 16,384; H200, 2026-11-29).
+ */
+function isApart({ cache: { codec, headDim, turned }, softcap, sinks }: AttendOptions): boolean {
+  return headDim === 128 && !turned && softcap === 0 && !sinks && PLAIN_CODES.has(codec.name);
+}
+const PLAIN_CODES: ReadonlySet<string> = new Set(["f16", "int4", "rq4"]);
+
+function promptKernel(options: AttendOptions): PromptKernel {
+  const { traits, form, plain } = options;
+  const { headDim, turned: TURNED } = options.cache;
   // The matrix kernels rely on two lanes for each of 16 rows.
   const isWhole = traits.subgroup === 32 && !plain;
+  if (traits.matrices && isWhole && isApart(options))
+    return { kernel: "attendPromptApart", rows: 64, values: { OUT_F16: form === "f16" } };
   const matrices = traits.matrices && isWhole ? matrixShape(headDim) : null;
   if (matrices)
     return {
@@ -82,8 +90,10 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
         GROUP: group,
         ...attendConstants(cache),
         ...values,
-        HAS_SOFTCAP: softcap > 0,
-        HAS_SINKS: options.sinks !== null && spans === null,
+        ...(kernel !== "attendPromptApart" && {
+          HAS_SOFTCAP: softcap > 0,
+          HAS_SINKS: options.sinks !== null && spans === null,
+        }),
         SPANS: spans !== null,
         ...(spans && { TILE: spans.tile, MOST_SPANS: spans.most, ...partConstants(options) }),
       },
@@ -94,8 +104,7 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
         : packParams(kernel, {
             ...common,
             // In units of the words that the kernel writes.
-            factorsAt:
-              factorsAt(options.maxTokens, heads * headDim) / (kernel === "attendPromptMatrix" ? 4 : 1),
+            factorsAt: factorsAt(options.maxTokens, heads * headDim) / (kernel === "attendPrompt" ? 1 : 4),
           }),
     buffers: {
       queries: options.queries,
@@ -103,7 +112,7 @@ export function attendPrompt(options: AttendOptions, spans: Spans | null): Dispa
       values: options.cacheValues,
       out: spans ? spans.partials : options.out,
       batch: options.batch,
-      sinks: options.sinks ?? options.queries,
+      ...(kernel !== "attendPromptApart" && { sinks: options.sinks ?? options.queries }),
     },
     workgroups(step) {
       const { longs } = step;

@@ -17,6 +17,12 @@ const CASES: DeviceCase[] = [
   ...packedCases("k3c-v3r-n32", TOLERANCES.halfMatrices, [1]),
   // Two groups of dims: lanes bring scales and zeros of the same channels.
   ...packedCases("k3c-v3r-n32", TOLERANCES.halfMatrices, [0]).map((each) => ({ ...each, steps: [97, 1] })),
+  // attendPromptApart: heads of 128, with a window, with spans, and over more tokens than one maximum serves.
+  ...["int4", "rq4", "f16"].flatMap((kv) => [
+    { ...of(kv, /8\/2 heads of 128/), steps: [90, 25] },
+    { ...of(kv, /8\/2 heads of 128/), name: `attendPromptApart, ${kv}, window`, window: 40, steps: [90, 25] },
+  ]),
+  ...["int4", "f16"].map((kv) => of(kv, /4\/1 heads of 128, steps \[420/)),
   // Tiles of 16 tokens, of which the last page's hold slots that no row sees.
   { ...of("int4", /heads of 256/), steps: [90, 25] },
   // attendDecodeWide: two subgroups with halves of the dims; four, over one vector for key and value; one, with its norms.
@@ -39,7 +45,7 @@ describeGpu(`matrix kernels${IS_ASKED ? "" : " (slow: only with NIBBLE_EMULATE=1
       const traits = { ...ALL_TRAITS, few: 1, several: 1, batch: 1 };
       const error = await caseError(
         testCase,
-        emulatedDevice(traits, /^attend\w+(Matrix|Packed|Wide)$/, emulatedSubgroups) as Device,
+        emulatedDevice(traits, /^attend\w+(Matrix|Apart|Packed|Wide)$/, emulatedSubgroups) as Device,
       );
       expect(error).toBeLessThanOrEqual(TOLERANCES.halfMatrices);
     },

@@ -1,0 +1,306 @@
+// attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads has a
+// thread for four dims and joins some of the spans, and the rows are joined in the end. Of a packed cache the spans are of
+// packed positions, whose values are rotated; to those that are not packed yet the workgroup attends itself where rows are few
+// (lib/recentRows.wgsl), else they have spans of their own.
+// lib: step, batch, spans, packedSpans, lanes, q8, rotation, narrow, sinks, softcap, recentRows
+// <values>
+const HEAD_DIM: u32 = 64u;
+const TILE: u32 = 256u;
+const MOST_SPANS: u32 = 128u;
+const SUBGROUP: u32 = 32u;
+// Undoes the rotation of rq4.
+const ROTATE: bool = false;
+// The two parts of a packed cache; TILE and MOST_SPANS are the packed one's.
+const PARTS: bool = false;
+const RECENT_TILE: u32 = 128u;
+const MOST_RECENT_SPANS: u32 = 32u;
+// Instead of spans of the second part.
+const ATTENDS: bool = false;
+// The spans of both parts are attendDecodePacked's.
+const JOINED: bool = false;
+// Numbers of a key before the value, which ends it; 0: keys are no values.
+const TURNED: u32 = 0u;
+const HAS_SOFTCAP: bool = false;
+// Positions at a text's beginning that are never packed.
+const KEPT: u32 = 0u;
+// Rows that attend in tiles, which stand after those alone.
+const LONGS: bool = false;
+const HAS_SINKS: bool = false;
+// At least as many as spans.
+const THREADS: u32 = 256u;
+// 0: f32, 1: f16 (no sum of values is beyond what a cache holds: factors are 1), 2: q8, for head sizes of whole groups of 32.
+const OUT_FORM: u32 = 0u;
+// </values>
+
+// Of lib/spans.wgsl: slots are asked for of recent positions alone.
+const PART: u32 = RECENT;
+const LANES: u32 = 32u;
+const GROUPS: u32 = HEAD_DIM / 32u;
+const FOURS: u32 = HEAD_DIM / 4u;
+// Rows in tiles have one span of each part, which a thread for each four dims joins.
+const WORKGROUP: u32 = select(THREADS, (FOURS + LANES - 1u) / LANES * LANES, LONGS);
+const ROWS: u32 = WORKGROUP / FOURS;
+const STRIDE: u32 = FOURS + 1u;
+// Spans of a thread whose sums are loaded before they are added, and rows of lanes that have a span's maximum.
+// 64/8 heads of 128 after 131,072 tokens, int4, H200: 88.8 us with 8, 86.7 with 25.
+const BATCH: u32 = select(25u, 8u, ATTENDS || LONGS);
+const IS_ONE_BATCH: bool = ROWS * BATCH >= MOST_SPANS;
+const MOST_STATS: u32 = MOST_SPANS + select(0u, MOST_RECENT_SPANS, PARTS && !ATTENDS);
+const LANE_ROWS: u32 = min(WORKGROUP / LANES, (MOST_STATS + LANES - 1u) / LANES);
+const LEAST: f32 = -1e30;
+
+struct Params {
+  heads: u32,
+  window: u32,
+  // Groups of 32 in a row of the output: the planes of q8.
+  outGroups: u32,
+  // The item of `out` where the factors of f16 rows begin (lib/rowFactor.wgsl).
+  factorsAt: u32,
+  // Of ATTENDS, as attendDecode has them.
+  kvHeads: u32,
+  recentTable: u32,
+  scale: f32,
+  cap: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<uniform> step: Step;
+// [spanned][heads][spans] of HEAD_DIM sums, maximum, total, 0, 0.
+@group(0) @binding(2) var<storage, read> partials: array<vec4<f32>>;
+// [tokens][heads][HEAD_DIM]
+@group(0) @binding(3) var<storage, read_write> out: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> batch: array<u32>;
+// [heads]
+@group(0) @binding(5) var<storage, read> sinks: array<f32>;
+// As partials, of positions that are not packed yet.
+@group(0) @binding(6) var<storage, read> recentPartials: array<vec4<f32>>;
+// [tokens][heads][TURNED + HEAD_DIM]
+@group(0) @binding(7) var<storage, read> queries: array<vec4<f32>>;
+// Pages of f16.
+@group(0) @binding(8) var<storage, read> recentKeys: array<vec4<u32>>;
+@group(0) @binding(9) var<storage, read> recentValues: array<vec4<u32>>;
+
+// Of spans, relative to the maximum of all.
+var<workgroup> factors: array<f32, WORKGROUP>;
+var<workgroup> laneMaxima: array<f32, WORKGROUP / LANES>;
+var<workgroup> laneTotals: array<f32, WORKGROUP / LANES>;
+// [row][four dims]
+var<workgroup> merged: array<vec4<f32>, WORKGROUP>;
+var<workgroup> codes: array<u32, FOURS>;
+
+@compute @workgroup_size(WORKGROUP)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+  let head = workgroup.x;
+  let four = local % FOURS;
+  // Threads past the last row have no spans.
+  let row = select(local / FOURS, 0x10000u, local >= ROWS * FOURS);
+  let index = workgroup.y + select(0u, step.singles, LONGS);
+  let places = placesOf(MOST_SPANS);
+  let first = (index * params.heads + head) * places * STRIDE;
+  var begin: array<vec4<f32>, BATCH>;
+  var stats = vec2<f32>(LEAST, 0.0);
+  if (!ATTENDS) {
+    // Loaded first, before it is known how many spans there are: sums are on their way while maxima and totals are joined.
+    begin = loadSums(first, row, places, four);
+    if (local < places) {
+      stats = partials[first + local * STRIDE + FOURS].xy;
+    }
+  }
+  let spanned = spannedOf(index);
+  let query = spanned.row;
+  let part = select(ALL, PACKED, PARTS);
+  var spans = 0u;
+  if (JOINED) {
+    let both = packedSpansOf(spanned.lastPosition, spanned.packed, params.window, places);
+    spans = both.packed.count + both.recent.count;
+  } else {
+    spans = spansOf(spanned.firstPosition, spanned.lastPosition, spanned.packed, part, params.window, TILE, places).count;
+  }
+  if (ATTENDS) {
+    // There may be no spans at all.
+    begin = loadSums(first, row, spans, four);
+    if (local < spans) {
+      stats = partials[first + local * STRIDE + FOURS].xy;
+    }
+  }
+  // Spans of recent positions count on from the packed ones'.
+  var end = spans;
+  var recentFirst = 0u;
+  if (PARTS && !ATTENDS) {
+    let recentPlaces = placesOf(MOST_RECENT_SPANS);
+    end += spansOf(spanned.firstPosition, spanned.lastPosition, spanned.packed, RECENT, params.window, RECENT_TILE, recentPlaces).count;
+    recentFirst = (index * params.heads + head) * recentPlaces * STRIDE;
+  }
+  if (local >= spans) {
+    stats = vec2<f32>(LEAST, 0.0);
+    if (PARTS && !ATTENDS && local < end) {
+      stats = recentPartials[recentFirst + (local - spans) * STRIDE + FOURS].xy;
+    }
+  }
+  let laneMost = lanesMax(stats.x, local);
+  if (local % LANES == 0u) {
+    laneMaxima[local / LANES] = laneMost;
+  }
+  workgroupBarrier();
+  var most = laneMaxima[0];
+  for (var i = 1u; i < LANE_ROWS; i++) {
+    most = max(most, laneMaxima[i]);
+  }
+  let factor = exp2(stats.x - most);
+  factors[local] = factor;
+  let laneTotal = lanesSum(stats.y * factor, local);
+  if (local % LANES == 0u) {
+    laneTotals[local / LANES] = laneTotal;
+  }
+  workgroupBarrier();
+  var own = vec4<f32>(0.0);
+  if (IS_ONE_BATCH) {
+    own = addSums(own, begin, row, spans);
+  } else {
+    var next = begin;
+    for (var at = row; at < spans; at += ROWS * BATCH) {
+      let loaded = next;
+      if (at + ROWS * BATCH < spans) {
+        next = loadSums(first, at + ROWS * BATCH, spans, four);
+      }
+      own = addSums(own, loaded, at, spans);
+    }
+  }
+  merged[local] = own;
+  workgroupBarrier();
+  var sum = rowsJoined(local);
+  if (ROTATE) {
+    sum = rotatedBack(sum, local);
+  }
+  if (PARTS && !ATTENDS) {
+    workgroupBarrier();
+    var recent = vec4<f32>(0.0);
+    for (var at = spans + row; at < end; at += ROWS) {
+      recent += factors[at] * recentPartials[recentFirst + (at - spans) * STRIDE + four];
+    }
+    merged[local] = recent;
+    workgroupBarrier();
+    sum += rowsJoined(local);
+  }
+  var total = 0.0;
+  for (var i = 0u; i < LANE_ROWS; i++) {
+    total += laneTotals[i];
+  }
+  if (ATTENDS) {
+    let recent = attended(spanned, head, local);
+    let top = max(most, recent.most);
+    let share = exp2(most - top);
+    let recentShare = exp2(recent.most - top);
+    sum = sum * share + recent.sum * recentShare;
+    total = total * share + recent.total * recentShare;
+    most = top;
+  }
+  if (HAS_SINKS) {
+    total += sinkWeight(sinks[head], most);
+  }
+  sum /= total;
+  if (ROTATE) {
+    // Every thread has read another's dims after this barrier.
+    workgroupBarrier();
+  }
+  if (local < FOURS) {
+    if (OUT_FORM != 0u) {
+      merged[local] = sum;
+    } else {
+      out[(query * params.heads + head) * FOURS + local] = bitcast<vec4<u32>>(sum);
+    }
+  }
+  if (OUT_FORM == 1u) {
+    workgroupBarrier();
+    if (local < FOURS / 2u) {
+      let low = merged[local * 2u];
+      let high = merged[local * 2u + 1u];
+      out[(query * params.heads + head) * (FOURS / 2u) + local] = halvesOf(low, high);
+    }
+    // Averages of a cache's values are within float16.
+    if (head == 0u && local == 0u) {
+      out[params.factorsAt + query] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);
+    }
+  }
+  if (OUT_FORM == 2u) {
+    workgroupBarrier();
+    // q8 as lib/q8.wgsl has it, a thread for four dims and then one for a group.
+    var scale = 0.0;
+    if (local < FOURS) {
+      var largest = vec4<u32>(0u);
+      for (var i = 0u; i < 8u; i++) {
+        largest = max(largest, q8Magnitudes(merged[local / 8u * 8u + i]));
+      }
+      let most = q8Most(largest);
+      codes[local] = pack4xI8(vec4<i32>(round(merged[local] * q8Inverse(most))));
+      scale = most / 127.0;
+    }
+    workgroupBarrier();
+    if (local < FOURS && local % 8u == 0u) {
+      let low = vec4<u32>(codes[local], codes[local + 1u], codes[local + 2u], codes[local + 3u]);
+      let high = vec4<u32>(codes[local + 4u], codes[local + 5u], codes[local + 6u], codes[local + 7u]);
+      let at = query * 3u * params.outGroups + head * GROUPS + local / 8u;
+      out[at] = low;
+      out[params.outGroups + at] = high;
+      out[params.outGroups * 2u + at] = q8Scales(scale, low, high);
+    }
+  }
+}
+
+// Four dims of what the rows of threads have found.
+fn rowsJoined(local: u32) -> vec4<f32> {
+  var sum = vec4<f32>(0.0);
+  if (local < FOURS) {
+    for (var i = 0u; i < ROWS; i++) {
+      sum += merged[i * FOURS + local];
+    }
+  }
+  return sum;
+}
+
+// Four dims of BATCH spans.
+fn loadSums(first: u32, begin: u32, spans: u32, four: u32) -> array<vec4<f32>, BATCH> {
+  var loaded = array<vec4<f32>, BATCH>();
+  for (var i = 0u; i < BATCH; i++) {
+    if (begin + i * ROWS < spans) {
+      loaded[i] = partials[first + (begin + i * ROWS) * STRIDE + four];
+    }
+  }
+  return loaded;
+}
+
+fn addSums(sum: vec4<f32>, loaded: array<vec4<f32>, BATCH>, begin: u32, spans: u32) -> vec4<f32> {
+  var all = sum;
+  for (var i = 0u; i < BATCH; i++) {
+    if (begin + i * ROWS < spans) {
+      all += factors[begin + i * ROWS] * loaded[i];
+    }
+  }
+  return all;
+}
+
+// Multiplies by the transpose of rq4's rotation: a thread has four dims.
+fn rotatedBack(values: vec4<f32>, local: u32) -> vec4<f32> {
+  var sum = values * rotationFactor(HEAD_DIM);
+  sum = vec4<f32>(sum.xy + sum.zw, sum.xy - sum.zw).xzyw;
+  sum = vec4<f32>(sum.xy + sum.zw, sum.xy - sum.zw).xzyw;
+  for (var stride = 1u; stride < min(LANES, rotationBlock(HEAD_DIM) / 4u); stride *= 2u) {
+    let other = lanesXor(sum, stride, local);
+    sum = select(sum + other, other - sum, (local & stride) != 0u);
+  }
+  // Head sizes above 128: across rows of threads.
+  for (var stride = LANES; stride < rotationBlock(HEAD_DIM) / 4u; stride *= 2u) {
+    workgroupBarrier();
+    if (local < FOURS) {
+      merged[local] = sum;
+    }
+    workgroupBarrier();
+    if (local < FOURS) {
+      let other = merged[local ^ stride];
+      sum = select(sum + other, other - sum, (local & stride) != 0u);
+    }
+  }
+  let d = local * 4u;
+  return vec4<f32>(
+    flippedSign(sum.x, d), flippedSign(sum.y, d + 1u), flippedSign(sum.z, d + 2u), flippedSign(sum.w, d + 3u));
+}

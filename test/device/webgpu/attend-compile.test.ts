@@ -31,7 +31,7 @@ async function failure(compiled: Promise<unknown>): Promise<string | null> {
     const { message } = error as Error;
     if (LANES.test(message)) return null;
     const bytes =
-      /attend(?:DecodeMatrix|DecodePacked|DecodeWide|PromptMatrix).*workgroup storage \((\d+) bytes\)/.exec(
+      /attend(?:DecodeMatrix|DecodePacked|DecodeWide|PromptMatrix|PromptApart).*workgroup storage \((\d+) bytes\)/.exec(
         message,
       )?.[1];
     return bytes !== undefined && Number(bytes) <= MATRIX_BYTES ? null : message;

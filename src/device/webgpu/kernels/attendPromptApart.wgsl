@@ -2,7 +2,7 @@
 // expanded while O += P V runs, values while S = Q K' runs. Four subgroups, each with 16 rows, take 23.5 KiB of workgroup memory, so
 // that two workgroups share a core. 512 tokens over 16,384, int4: 1,687 -> 1,477 us (H200, 2026-11-29; lab/LOG.md).
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, tiles, spans, promptWork, nibbles, apartTile, narrow
+// lib: step, batch, tiles, spans, promptWork, nibbles, promptCodes, apartTile, promptPowers, narrow
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.
@@ -27,8 +27,6 @@ const SUBGROUPS: u32 = 4u;
 const WORKGROUP: u32 = SUBGROUPS * SUBGROUP;
 const ROWS: u32 = SUBGROUPS * 16u;
 const MASKED_SCORE: f32 = -1e30;
-// A tile's sum of weights of a row beyond which the maximum is raised.
-const MOST_ADDED: f32 = 4096.0;
 // A row of a subgroup's scores, [row][16 tokens] f32, in words of 16 bytes. Weights lie in the same place as f16, [row][32 tokens].
 const SCORE_STRIDE: u32 = 5u;
 const SCORE_WORDS: u32 = 16u * SCORE_STRIDE;
@@ -92,14 +90,6 @@ fn seenScores(four: vec4<f32>, query: u32, block: u32, column: u32) -> vec4<f32>
   return select(vec4<f32>(MASKED_SCORE), four, vec4<bool>(
     sees(query, block + tokenOf(column), params.window), sees(query, block + tokenOf(column + 1u), params.window),
     sees(query, block + tokenOf(column + 2u), params.window), sees(query, block + tokenOf(column + 3u), params.window)));
-}
-
-// Weights of scores, and of scores that may be masked.
-fn powers(four: vec4<f32>, unit: f32, maxScore: f32) -> vec4<f32> {
-  return exp2(fma(four, vec4<f32>(unit), vec4<f32>(-maxScore)));
-}
-fn seenPowers(four: vec4<f32>, unit: f32, maxScore: f32) -> vec4<f32> {
-  return select(vec4<f32>(0.0), powers(four, unit, maxScore), four > vec4<f32>(MASKED_SCORE));
 }
 
 // Stores a lane's weights, as f16, in place of scores that it alone has read. Returns their sum.

@@ -4,8 +4,8 @@
 // an old maximum until the new one is 2^8 times larger; only then O is scaled, through memory. Pieces P of 16 dims have names: if
 // loops indexed them, they would be in local memory. Columns of a tile are its tokens in the order in which codes unpack (tokenOf).
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, tiles, spans, promptWork, softcap, nibbles, planes, channelFours, promptTile, promptQueries, promptScores, promptPieces
-// lib: narrow, sinks
+// lib: step, batch, tiles, spans, promptWork, softcap, nibbles, planes, channelFours, promptCodes, promptTile, promptQueries
+// lib: promptPowers, promptScores, promptPieces, narrow, sinks
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.

@@ -1,14 +1,10 @@
 // Loads a page of the cache, word by word, and expands it to f16 in attendPromptApart's workgroup memory: keys and values have places
 // of their own. Heads have 128 dims and tiles are pages of 32 tokens. The kernel declares the constants, the bindings `keys` and
-// `values` and the workgroup's `keyTile` and `valueTile`; it appends tiles and nibbles.
+// `values` and the workgroup's `keyTile` and `valueTile`; it appends promptCodes.
 
 const CHUNKS: u32 = HEAD_DIM / 8u;
 // The cache has one scale for each token.
 const TOKEN_SCALES: bool = RQ4;
-// The value of a code divided by what it is expanded to: rotated codes become 2 code - MOST_CODE.
-const KEY_CODE: f32 = select(1.0, 0.5, TOKEN_SCALES);
-const VALUE_CODE: f32 = select(1.0, 0.5, RQ4);
-const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 // Rows of workgroup memory in words of 16 bytes, an odd number to avoid bank conflicts: keys [token][dim], values [dim][token] for
 // codes and [token][dim] for f16.
 const KEY_STRIDE: u32 = CHUNKS + 1u;
@@ -36,10 +32,6 @@ fn tokenOf(column: u32) -> u32 {
 // The token of a column of scores: a lane's four scores are the weights that it stores as one word.
 fn tokenOfScore(column: u32) -> u32 {
   return tokenOf((column & 19u) | ((column & 4u) << 1u) | ((column & 8u) >> 1u));
-}
-
-fn pageAt(table: u32, kvHead: u32, position: u32) -> u32 {
-  return blockOf(table, position / 32u, KV_HEADS, kvHead);
 }
 
 // A thread loads a group of 32 dims of one token's key, or four times eight dims of f16.
@@ -82,19 +74,6 @@ fn loadValues(page: u32, local: u32) {
     valueWord{E} = values[block + tokenOf(local / 16u + {8 * E}u) * CHUNKS + local % 16u];
     // end
   }
-}
-
-fn code(word: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
-  if (RQ4) {
-    let place = select(word >> (max(shift, 1u) - 1u), word << 1u, shift == 0u);
-    return bitcast<u32>(bitcast<vec2<f16>>(centre(place, MOST_CODE)) * scale);
-  }
-  return expand(word >> shift, scale, zero);
-}
-
-fn fourCodes(a: u32, b: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> vec4<u32> {
-  return vec4<u32>(
-    code(a, shift, scale, zero), code(a, shift + 8u, scale, zero), code(b, shift, scale, zero), code(b, shift + 8u, scale, zero));
 }
 
 fn expandKeys(local: u32) {

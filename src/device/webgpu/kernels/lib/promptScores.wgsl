@@ -1,9 +1,6 @@
 // Scores of attendPromptMatrix and their weights. Two lanes have a row, each half of its columns. The kernel declares the constants,
-// `params` and `scores`; it appends promptWork, promptTile, softcap and narrow.
-
-// If the sum of a lane's weights exceeds this, its row's maximum is raised and O is scaled down, so that f16 can represent the
-// weights.
-const MOST_ADDED: f32 = 4096.0;
+// `params` and `scores`; it appends promptWork, promptTile, promptPowers, softcap and
+// narrow.
 
 // Fields have names, since an array that a loop indexes may be in local memory. Tiles of 16 tokens use the first two.
 struct LaneScores {
@@ -86,15 +83,6 @@ fn anyGrowth() -> bool {
   }
   // end
   return any != 0u;
-}
-
-fn powers(four: vec4<f32>, unit: f32, maxScore: f32) -> vec4<f32> {
-  return exp2(fma(four, vec4<f32>(unit), vec4<f32>(-maxScore)));
-}
-
-// Masked scores have the weight 0, whatever the maximum.
-fn seenPowers(four: vec4<f32>, unit: f32, maxScore: f32) -> vec4<f32> {
-  return select(vec4<f32>(0.0), powers(four, unit, maxScore), four > vec4<f32>(MASKED_SCORE));
 }
 
 // Stores 2^(score * unit - maxScore) of a lane's columns as f16; returns their sum. If it is above MOST_ADDED, the maximum is raised

@@ -1,5 +1,5 @@
 // Loads a tile of the cache, word by word, and expands it to f16 in attendPromptMatrix's workgroup memory. The kernel declares the
-// constants, the bindings `keys`, `values` and the workgroup's `tile`, `scores` and `channels`; it appends nibbles, planes and
+// constants, the bindings `keys`, `values` and the workgroup's `tile`, `scores` and `channels`; it appends promptCodes, planes and
 // channelFours.
 
 const CHUNKS: u32 = HEAD_DIM / 8u;
@@ -46,10 +46,6 @@ const KEY_ITEMS: u32 = select(TOKENS * KEY_CHUNKS, TOKENS * KEY_GROUPS, CODED);
 const KEY_EACH: u32 = (KEY_ITEMS + WORKGROUP - 1u) / WORKGROUP;
 // Keys have one scale per token.
 const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
-// The value of a code divided by what it is expanded to: rotated codes become 2 code - MOST_CODE.
-const KEY_CODE: f32 = select(1.0, 0.5, TOKEN_SCALES);
-const VALUE_CODE: f32 = select(1.0, 0.5, RQ4);
-const MOST_CODE: f16 = f16((1u << VALUE_BITS) - 1u);
 
 // What a thread has loaded of the next tile. Each has a name, since an array that a loop indexes may be in local memory.
 // each E 0..7
@@ -66,10 +62,6 @@ var<private> channelWord: vec4<u32>;
 fn tokenOf(column: u32, part: u32) -> u32 {
   let word = column / 8u + part * (TOKENS / 8u);
   return word / 4u * 32u + word % 4u * 4u + swapMiddle(column & 3u) + (column & 4u) * 4u;
-}
-
-fn pageAt(table: u32, kvHead: u32, position: u32) -> u32 {
-  return blockOf(table, position / 32u, KV_HEADS, kvHead);
 }
 
 fn keyWordOf(block: u32, item: u32, part: u32) -> vec4<u32> {
@@ -191,21 +183,6 @@ fn channelAt(four: u32) -> vec4<u32> {
     return scores[four * SCORE_STRIDE + SCORE_STRIDE - 1u];
   }
   return channels[four];
-}
-
-// Codes in the low four bits of each half of `word >> shift`.
-fn code(word: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> u32 {
-  if (RQ4) {
-    // Times 2 code - MOST_CODE, so twice the value; half of a subnormal scale would lose a bit.
-    let place = select(word >> (max(shift, 1u) - 1u), word << 1u, shift == 0u);
-    return bitcast<u32>(bitcast<vec2<f16>>(centre(place, MOST_CODE)) * scale);
-  }
-  return expand(word >> shift, scale, zero);
-}
-
-fn fourCodes(a: u32, b: u32, shift: u32, scale: vec2<f16>, zero: vec2<f16>) -> vec4<u32> {
-  return vec4<u32>(
-    code(a, shift, scale, zero), code(a, shift + 8u, scale, zero), code(b, shift, scale, zero), code(b, shift + 8u, scale, zero));
 }
 
 fn expandKey(item: u32, loaded: vec4<u32>, range: u32) {

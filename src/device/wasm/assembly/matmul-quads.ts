@@ -6,7 +6,7 @@ import { blockMin, blockScale, codes, narrowProduct, planesAt, wide, wideCodes }
 import {
   PANEL_HEAD, Q5_1, blockBytes, blockCols, hasHalves, hasMin, isSuperblock, typeOf,
 } from "./matmul-layout";
-import { PANEL_SUMS, begin, beginWide } from "./matmul-vector";
+import { begin, beginWide, storeSums } from "./matmul-vector";
 import { BLOCK, CODES, SCALE, SCALE_PAIR, SUM, ZERO } from "./quantize";
 
 /** Whether quadPanels is for this type. */
@@ -59,12 +59,7 @@ export function quadPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols: i
     w += blockBytes(typeOf<T>());
     v += blockBytes(typeOf<T>());
   }
-  const factor = v128.load32_splat(a);
-  v128.store(sums, f32x4.mul(y0, factor));
-  v128.store(sums, f32x4.mul(y1, factor), 16);
-  const other = v128.load32_splat(b);
-  v128.store(sums, f32x4.mul(z0, other), PANEL_SUMS);
-  v128.store(sums, f32x4.mul(z1, other), PANEL_SUMS + 16);
+  storeSums(sums, a, b, y0, y1, z0, z1);
 }
 
 /**

@@ -53,6 +53,12 @@ export function vectorPanels<T>(sums: usize, a: usize, b: usize, x: usize, cols:
     w += blockBytes(typeOf<T>());
     v += blockBytes(typeOf<T>());
   }
+  storeSums(sums, a, b, y0, y1, z0, z1);
+}
+
+/** Stores two panels' sums of 8 rows, times the factors that panels a and b begin with. */
+// @ts-ignore: decorator
+@inline export function storeSums(sums: usize, a: usize, b: usize, y0: v128, y1: v128, z0: v128, z1: v128): void {
   const factor = v128.load32_splat(a);
   v128.store(sums, f32x4.mul(y0, factor));
   v128.store(sums, f32x4.mul(y1, factor), 16);

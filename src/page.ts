@@ -3,5 +3,5 @@
  * computes is in browser.ts, which the page's worker loads.
  */
 export { MARKS, openedBy, partStream } from "./answer/part-streams.ts";
-export { type Section, type ThinkingPart, ThinkingStream } from "./answer/thinking.ts";
+export { ReasoningStream, type Section, type StreamedPart } from "./answer/reasoning.ts";
 export { bytes, grouped, rate, rounded } from "./plot/numbers.ts";

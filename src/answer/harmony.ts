@@ -3,7 +3,7 @@
  * recipient, are the answer; a message to functions.NAME is a call. Takes such an answer apart while it streams. The one
  * idea: a message's header is held back until it is whole, its body streams. (OpenAI's "Harmony response format", 2025)
  */
-import { type PartStream, partialMark, type Section, type ThinkingPart } from "./thinking.ts";
+import { type PartStream, partialMark, type Section, type StreamedPart } from "./reasoning.ts";
 
 /** Ends a header; in a call it stands between name and arguments. */
 export const MESSAGE = "<|message|>";
@@ -30,33 +30,33 @@ const HEADER = [START, CHANNEL, MESSAGE, "to="];
 export class HarmonyStream implements PartStream {
   #held = "";
   /** The kind of the body that is being read; null: a header is being read. */
-  #kind: ThinkingPart["kind"] | "call" | null = null;
+  #kind: StreamedPart["kind"] | "call" | null = null;
 
-  push(more: string): ThinkingPart[] {
+  push(more: string): StreamedPart[] {
     this.#held += more;
-    const parts: ThinkingPart[] = [];
+    const parts: StreamedPart[] = [];
     while (this.#kind === null ? this.#header(parts) : this.#body(parts));
     return parts;
   }
 
-  end(): ThinkingPart[] {
-    const parts: ThinkingPart[] = [];
+  end(): StreamedPart[] {
+    const parts: StreamedPart[] = [];
     const rest = this.#held;
     this.#held = "";
     if (this.#kind !== null) {
       give(parts, this.#kind, rest);
       // Its end token ended the generation and is not in the text.
-      if (this.#kind === "call") give(parts, "answer", CALL_END);
-    } else if (!HEADER.some((mark) => rest.trimStart().startsWith(mark))) give(parts, "answer", rest);
+      if (this.#kind === "call") give(parts, "text", CALL_END);
+    } else if (!HEADER.some((mark) => rest.trimStart().startsWith(mark))) give(parts, "text", rest);
     return parts;
   }
 
   /** True: a body has begun. */
-  #header(parts: ThinkingPart[]): boolean {
+  #header(parts: StreamedPart[]): boolean {
     const text = this.#held.trimStart();
     const isHeader = HEADER.some((mark) => text.startsWith(mark) || mark.startsWith(text));
     if (!isHeader) {
-      this.#kind = "answer";
+      this.#kind = "text";
       return true;
     }
     const at = text.indexOf(MESSAGE);
@@ -67,13 +67,13 @@ export class HarmonyStream implements PartStream {
     const channel = /<\|channel\|>\s*(\w+)/.exec(header)?.[1];
     if (name !== undefined) {
       this.#kind = "call";
-      give(parts, "answer", `${CALL_BEGIN}${name}${MESSAGE}`);
-    } else this.#kind = channel === "analysis" ? "thinking" : "answer";
+      give(parts, "text", `${CALL_BEGIN}${name}${MESSAGE}`);
+    } else this.#kind = channel === "analysis" ? "reasoning" : "text";
     return true;
   }
 
   /** True: the body has ended. */
-  #body(parts: ThinkingPart[]): boolean {
+  #body(parts: StreamedPart[]): boolean {
     const kind = this.#kind!;
     const found = ENDS.map((mark) => ({ mark, at: this.#held.indexOf(mark) }))
       .filter(({ at }) => at >= 0)
@@ -84,15 +84,15 @@ export class HarmonyStream implements PartStream {
     if (!found) return false;
     const opensNext = found.mark === START || found.mark === CHANNEL;
     if (!opensNext) this.#held = this.#held.slice(found.mark.length);
-    if (kind === "call") give(parts, "answer", CALL_END);
+    if (kind === "call") give(parts, "text", CALL_END);
     this.#kind = null;
     return true;
   }
 }
 
-function give(parts: ThinkingPart[], kind: ThinkingPart["kind"] | "call", text: string): void {
+function give(parts: StreamedPart[], kind: StreamedPart["kind"] | "call", text: string): void {
   if (text === "") return;
-  const shown = kind === "call" ? "answer" : kind;
+  const shown = kind === "call" ? "text" : kind;
   const last = parts.at(-1);
   if (last?.kind === shown) parts[parts.length - 1] = { kind: shown, text: last.text + text };
   else parts.push({ kind: shown, text });

@@ -8,7 +8,7 @@ import { checkNames } from "../engine/option-names.ts";
 import { ArgumentError } from "../format/errors.ts";
 import { Answer, type AnswerState } from "./answer.ts";
 import { badValue } from "./errors.ts";
-import { afterThinking, answerStart } from "./grammar/after-thinking.ts";
+import { afterReasoning, answerStart } from "./grammar/after-reasoning.ts";
 import type { GrammarToMake, OpenGrammar } from "./grammar/grammar.ts";
 import { Grammars } from "./grammar/grammars.ts";
 import { schemaToMake } from "./grammar/made.ts";
@@ -97,7 +97,7 @@ export class LanguageModel extends EngineModel {
     });
     const followed = grammar && (await this.#follow(grammar, others.signal));
     const isLater = !isRaw && !grammar?.isWhole;
-    const constraint = followed && isLater ? afterThinking(followed, start, tokenizer) : followed;
+    const constraint = followed && isLater ? afterReasoning(followed, start, tokenizer) : followed;
     let generation: Generation | null = null;
     let isWhole = false;
     try {

@@ -1,7 +1,7 @@
 /** How an answer is taken apart: chosen by the end of the rendered prompt. */
 import type { ChatTemplate, RenderOptions } from "../format/template.ts";
 import { HARMONY, HARMONY_MARKS, HarmonyStream } from "./harmony.ts";
-import { type PartStream, SECTIONS, type Section, ThinkingStream } from "./thinking.ts";
+import { type PartStream, ReasoningStream, SECTIONS, type Section } from "./reasoning.ts";
 
 /** Control tokens in some vocabularies, which decoded text includes only on request. */
 export const MARKS: readonly string[] = [
@@ -29,5 +29,5 @@ export function openedBy(template: ChatTemplate, variables: RenderOptions = {}):
 export function partStream(opened: Section | "begun" | null): PartStream {
   // Compared by its text, since the page's worker sends a copy.
   const isHarmony = opened !== "begun" && opened?.open === HARMONY.open;
-  return isHarmony ? new HarmonyStream() : new ThinkingStream(opened);
+  return isHarmony ? new HarmonyStream() : new ReasoningStream(opened);
 }

@@ -6,7 +6,7 @@
 import type { CallReader, ReadPart } from "./calls/call-readers.ts";
 import type { WrittenCall } from "./calls/written-call.ts";
 import { partStream } from "./part-streams.ts";
-import type { PartStream, Section, ThinkingPart } from "./thinking.ts";
+import type { PartStream, Section, StreamedPart } from "./reasoning.ts";
 
 /** A call of a tool. */
 export interface ToolCall {
@@ -53,8 +53,8 @@ export class AnswerParts {
     return [...rest, ...(this.#reader?.end() ?? []).flatMap((part) => this.#read(part))];
   }
 
-  #parts({ kind, text }: ThinkingPart): AnswerPart[] {
-    if (kind === "thinking") return [{ kind: "reasoning", text }];
+  #parts({ kind, text }: StreamedPart): AnswerPart[] {
+    if (kind === "reasoning") return [{ kind, text }];
     if (!this.#reader) return [{ kind: "text", text }];
     return this.#reader.push(text).flatMap((part) => this.#read(part));
   }

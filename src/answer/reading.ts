@@ -6,7 +6,7 @@ import { StopHold, stopsOf } from "../engine/generate.ts";
 import type { TextStream, Tokenizer } from "../format/tokenizer.ts";
 import { MARKS } from "./part-streams.ts";
 import { type AnswerPart, AnswerParts, type CallReading, type ToolCall } from "./parts.ts";
-import type { Section } from "./thinking.ts";
+import type { Section } from "./reasoning.ts";
 
 export interface ReadingOptions {
   readonly tokenizer: Tokenizer;

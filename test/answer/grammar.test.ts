@@ -1,12 +1,12 @@
 /** Schemas that pass the check are kept whole: random walks through their grammars give valid JSON, and nothing else. */
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { afterThinking, openableSections } from "../../src/answer/grammar/after-thinking.ts";
+import { afterReasoning, openableSections } from "../../src/answer/grammar/after-reasoning.ts";
 import { Counted } from "../../src/answer/grammar/counted.ts";
 import type { OpenGrammar } from "../../src/answer/grammar/grammar.ts";
 import { JSON_COMPACT } from "../../src/answer/grammar/notation.ts";
 import { patternRule } from "../../src/answer/grammar/pattern.ts";
-import { SECTIONS, type Section } from "../../src/answer/thinking.ts";
+import { SECTIONS, type Section } from "../../src/answer/reasoning.ts";
 import type { Tokenizer } from "../../src/index.ts";
 import { accepts, allowedIds, grammars, idOf, schemaGrammar, walk } from "./grammars.ts";
 import { validate } from "./json-schema.ts";
@@ -250,7 +250,7 @@ describe("a model that thinks first", () => {
       close() {},
     };
     const openable = openableSections(words, "{% if thinks %}<think>", promptEnd);
-    return { constraint: afterThinking(grammar, { opened, openable }, words), heard };
+    return { constraint: afterReasoning(grammar, { opened, openable }, words), heard };
   };
   const walk = async ({ constraint, heard }: ReturnType<typeof open>, ids: number[]) => {
     const masks: (number | null)[] = [];

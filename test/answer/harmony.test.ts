@@ -5,13 +5,13 @@ import { describe, expect, it } from "vitest";
 import { CALL_BEGIN, CALL_END, HARMONY, HarmonyStream } from "../../src/answer/harmony.ts";
 import { openedBy, openedSection, partStream } from "../../src/answer/part-streams.ts";
 import { AnswerParts } from "../../src/answer/parts.ts";
-import type { ThinkingPart } from "../../src/answer/thinking.ts";
+import type { StreamedPart } from "../../src/answer/reasoning.ts";
 import { chatTemplateFromConfig } from "../../src/format/template.ts";
 import { endingIds } from "../../src/format/tokenizer-control.ts";
 
-function parts(pieces: readonly string[]): Record<ThinkingPart["kind"], string> {
+function parts(pieces: readonly string[]): Record<StreamedPart["kind"], string> {
   const stream = new HarmonyStream();
-  const said = { thinking: "", answer: "" };
+  const said = { reasoning: "", text: "" };
   for (const { kind, text } of [...pieces.flatMap((piece) => stream.push(piece)), ...stream.end()]) {
     expect(text).not.toBe("");
     said[kind] += text;
@@ -24,7 +24,7 @@ const FINAL = "<|channel|>final<|message|>";
 const ANALYSIS = "<|channel|>analysis<|message|>";
 
 describe("an answer's channels", () => {
-  it.each<[what: string, text: string, thinking: string, answer: string]>([
+  it.each<[what: string, answer: string, reasoning: string, text: string]>([
     ["final alone", `${FINAL}Yes.`, "", "Yes."],
     ["analysis, then final", `${ANALYSIS}Hm.<|end|><|start|>assistant${FINAL}Yes.<|return|>`, "Hm.", "Yes."],
     ["no end between", `${ANALYSIS}Hm.<|start|>assistant${FINAL}Yes.`, "Hm.", "Yes."],
@@ -58,9 +58,9 @@ describe("an answer's channels", () => {
       "1+1",
       "",
     ],
-  ])("%s", (_what, text, thinking, answer) => {
-    expect(parts([text])).toEqual({ thinking, answer });
-    expect(parts([...text])).toEqual({ thinking, answer });
+  ])("%s", (_what, answer, reasoning, text) => {
+    expect(parts([answer])).toEqual({ reasoning, text });
+    expect(parts([...answer])).toEqual({ reasoning, text });
   });
 
   it("do not depend on how the text was cut", () => {

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { SECTIONS } from "../../src/answer/thinking.ts";
+import { SECTIONS } from "../../src/answer/reasoning.ts";
 import {
   type ChatMessage,
   type ChatTemplate,

@@ -29,8 +29,8 @@ const ask = (turns: Turns, question: string, ...files: string[]) =>
 const answer = (turns: Turns, text: string) =>
   changed(
     heard(turns, [
-      { kind: "thinking", text: "hm" },
-      { kind: "answer", text },
+      { kind: "reasoning", text: "hm" },
+      { kind: "text", text },
     ]),
     { state: "end" },
   );
@@ -58,7 +58,7 @@ describe("what a model is asked", () => {
       { role: "system", content: "A\n\nB" },
       { role: "user", content: "two?" },
     ]);
-    const lost = changed(heard(ask([], "one?"), [{ kind: "answer", text: "half" }]), { state: "lost" });
+    const lost = changed(heard(ask([], "one?"), [{ kind: "text", text: "half" }]), { state: "lost" });
     expect(toMessages(ask(lost, "two?"), "").map(({ content }) => content)).toEqual(["one?", "half", "two?"]);
   });
 });

@@ -3,7 +3,7 @@
  * alone may be unanswered, and is then no part of what a model sees, since roles alternate.
  */
 import type { ChatMessage } from "../../src/browser.ts";
-import type { ThinkingPart } from "../../src/page.ts";
+import type { StreamedPart } from "../../src/page.ts";
 import { newId } from "../ids.ts";
 import type { AnswerEnd, AnswerFigures } from "../models/model.ts";
 import type { TextDocument } from "./documents.ts";
@@ -63,11 +63,13 @@ export function changed(turns: Turns, change: Partial<Turn>): Turns {
   return last ? [...turns.slice(0, -1), { ...last, ...change }] : turns;
 }
 
-export function heard(turns: Turns, parts: readonly ThinkingPart[]): Turns {
-  const { answer = "", thinking = "" } = turns.at(-1) ?? {};
-  const said = { answer, thinking };
-  for (const { kind, text } of parts) said[kind] += text;
-  return changed(turns, said);
+export function heard(turns: Turns, parts: readonly StreamedPart[]): Turns {
+  let { answer = "", thinking = "" } = turns.at(-1) ?? {};
+  for (const { kind, text } of parts) {
+    if (kind === "text") answer += text;
+    else thinking += text;
+  }
+  return changed(turns, { answer, thinking });
 }
 
 export function isAnswered({ answer, state }: Turn): boolean {

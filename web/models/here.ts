@@ -4,7 +4,7 @@
  */
 
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
-import type { ThinkingPart } from "../../src/page.ts";
+import type { StreamedPart } from "../../src/page.ts";
 import { partStream } from "../../src/page.ts";
 import { PageWorker, WorkError } from "../work/call.ts";
 import type { Answered, FormatRates, Opened } from "../work/protocol.ts";
@@ -80,7 +80,7 @@ export class HereModel implements ChatModel {
     const { settings, signal } = options;
     const speed = speedometer();
     const stream = partStream(this.opened.section);
-    const give = (parts: readonly ThinkingPart[]) => parts.length > 0 && options.onParts(parts);
+    const give = (parts: readonly StreamedPart[]) => parts.length > 0 && options.onParts(parts);
     let answered: Answered;
     try {
       answered = await this.worker.call(

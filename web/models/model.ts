@@ -4,7 +4,7 @@
  */
 
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
-import type { ThinkingPart } from "../../src/page.ts";
+import type { StreamedPart } from "../../src/page.ts";
 import { rate } from "../../src/page.ts";
 import type { FormatRates } from "../work/protocol.ts";
 
@@ -32,7 +32,7 @@ export interface AnswerFigures {
 export interface AnswerOptions {
   readonly signal: AbortSignal;
   readonly settings: AnswerSettings;
-  onParts(parts: readonly ThinkingPart[]): void;
+  onParts(parts: readonly StreamedPart[]): void;
   /** Called while the prompt is read. */
   onReading?(tokens: number, total: number): void;
   /** Tokens in the cache. */

@@ -4,7 +4,7 @@
  */
 
 import type { ChatMessage, KvRate } from "../../src/browser.ts";
-import { type ThinkingPart, ThinkingStream } from "../../src/page.ts";
+import { ReasoningStream, type StreamedPart } from "../../src/page.ts";
 import { amountOf, fieldsOf, listOf, textOf } from "../checked.ts";
 import type { FormatRates } from "../work/protocol.ts";
 import {
@@ -176,7 +176,7 @@ class StreamedAnswer {
   readonly #started: number;
   readonly #context: number | null;
   /** Servers that leave reasoning in the text mark it as models do. */
-  readonly #thinking = new ThinkingStream();
+  readonly #reasoning = new ReasoningStream();
   readonly #speed = speedometer();
   #firstAt = 0;
   #lastAt = 0;
@@ -210,11 +210,11 @@ class StreamedAnswer {
     const choice = (chunk.choices as Record<string, unknown>[] | undefined)?.[0];
     const delta = (choice?.delta ?? {}) as Record<string, unknown>;
     const thought = delta.reasoning_content ?? delta.reasoning;
-    const parts: ThinkingPart[] = [
+    const parts: StreamedPart[] = [
       ...(typeof thought === "string" && thought !== ""
-        ? [{ kind: "thinking", text: thought } as const]
+        ? [{ kind: "reasoning", text: thought } as const]
         : []),
-      ...(typeof delta.content === "string" ? this.#thinking.push(delta.content) : []),
+      ...(typeof delta.content === "string" ? this.#reasoning.push(delta.content) : []),
     ];
     if (parts.length > 0) this.#options.onParts(parts);
     const reason = choice?.finish_reason;
@@ -241,7 +241,7 @@ class StreamedAnswer {
   }
 
   flush(): void {
-    const parts = this.#thinking.end();
+    const parts = this.#reasoning.end();
     if (parts.length > 0) this.#options.onParts(parts);
   }
 

@@ -2,7 +2,7 @@
  * Extracts calls from an answer while it streams. Text that may become a call is held back, and so are blanks before
  * one. What turns out not to be a call is passed on as it was written.
  */
-import { partialMark } from "../thinking.ts";
+import { partialMark } from "../reasoning.ts";
 import type { WrittenCall } from "./written-call.ts";
 
 export type ReadPart =

@@ -2,7 +2,7 @@
  * From a checked request to the parts of its answer as they come, for all endpoints with chat messages: tokens, grammar and
  * admission before anything is generated, then updates, which each endpoint writes in its own form.
  */
-import { afterThinking, answerStart } from "../../answer/grammar/after-thinking.ts";
+import { afterReasoning, answerStart } from "../../answer/grammar/after-reasoning.ts";
 import type { OpenGrammar } from "../../answer/grammar/grammar.ts";
 import { HARMONY } from "../../answer/harmony.ts";
 import type { AnswerPart, CallReading } from "../../answer/parts.ts";
@@ -101,7 +101,7 @@ export async function admitAnswers(
     );
   const held = { ids, format, count, generate };
   const runs = await admitAll(served, request, held, (grammar) =>
-    format?.grammar.isWhole ? grammar : afterThinking(grammar, answerAt, tokenizer),
+    format?.grammar.isWhole ? grammar : afterReasoning(grammar, answerAt, tokenizer),
   );
   const answers = runs.map((run) => {
     const { stop } = generate;

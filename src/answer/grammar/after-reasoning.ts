@@ -5,11 +5,11 @@
 import type { ChatTemplate } from "../../format/template.ts";
 import type { Tokenizer } from "../../format/tokenizer.ts";
 import { openedSection } from "../part-streams.ts";
-import { SECTIONS, type Section } from "../thinking.ts";
+import { SECTIONS, type Section } from "../reasoning.ts";
 import type { OpenGrammar } from "./grammar.ts";
 
 /** opened: by the prompt. openable: sections that the model may open itself, by the id of their mark. */
-export interface ThinkingStart {
+export interface AnswerStart {
   readonly opened: Section | null;
   readonly openable: ReadonlyMap<number, Section>;
 }
@@ -19,7 +19,7 @@ export function answerStart(
   prompt: readonly number[],
   tokenizer: Tokenizer,
   template: ChatTemplate | null,
-): ThinkingStart {
+): AnswerStart {
   const promptEnd = tokenizer.decode(prompt.slice(-PROMPT_END), { special: true });
   const opened = openedSection(promptEnd);
   return { opened, openable: openableSections(tokenizer, template?.source ?? "", promptEnd) };
@@ -47,9 +47,9 @@ export function openableSections(
   return found;
 }
 
-export function afterThinking(
+export function afterReasoning(
   grammar: OpenGrammar,
-  { opened, openable }: ThinkingStart,
+  { opened, openable }: AnswerStart,
   tokenizer: Tokenizer,
 ): OpenGrammar {
   const stream = tokenizer.stream({ special: true });

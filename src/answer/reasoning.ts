@@ -1,18 +1,18 @@
 /**
- * Separates an answer, while it streams, into what the model thinks and what it says, by the marks that models put
- * around their reasoning. The one idea: a mark counts once it is complete, and
- * text that may still become one is held back, so that it does not matter how the text was divided into pieces.
+ * Separates an answer, while it streams, into reasoning and text, by the marks that models put around their reasoning.
+ * The one idea: a mark counts once it is complete, and text that may still become one is held back, so that it does not
+ * matter how the answer was divided into pieces.
  */
-export interface ThinkingPart {
-  readonly kind: "thinking" | "answer";
+export interface StreamedPart {
+  readonly kind: "text" | "reasoning";
   readonly text: string;
 }
 
 /** Takes an answer apart while it streams. Texts are not empty; neighbours in one list differ in kind. */
 export interface PartStream {
-  push(more: string): ThinkingPart[];
+  push(more: string): StreamedPart[];
   /** What was held back. */
-  end(): ThinkingPart[];
+  end(): StreamedPart[];
 }
 
 export interface Section {
@@ -37,7 +37,7 @@ export const SECTIONS: readonly Section[] = [
   { open: "<|channel>", close: "<channel|>", label: "thought\n", anywhere: true },
 ];
 
-export class ThinkingStream implements PartStream {
+export class ReasoningStream implements PartStream {
   #inside: Section | null;
   #held = "";
   /** The answer has other characters than blanks. */
@@ -53,22 +53,22 @@ export class ThinkingStream implements PartStream {
     this.#fresh = opened !== "begun";
   }
 
-  push(more: string): ThinkingPart[] {
+  push(more: string): StreamedPart[] {
     this.#held += more;
-    const parts: ThinkingPart[] = [];
+    const parts: StreamedPart[] = [];
     while (this.#inside ? this.#think(this.#inside, parts) : this.#say(parts));
     return parts;
   }
 
   /** An unclosed section is reasoning to its end. */
-  end(): ThinkingPart[] {
-    const parts: ThinkingPart[] = [];
+  end(): StreamedPart[] {
+    const parts: StreamedPart[] = [];
     this.#give(this.#held.length, parts);
     return parts;
   }
 
   /** True: the section has ended and there may be more. */
-  #think({ close }: Section, parts: ThinkingPart[]): boolean {
+  #think({ close }: Section, parts: StreamedPart[]): boolean {
     if (this.#label !== "") {
       if (this.#held.length < this.#label.length && this.#label.startsWith(this.#held)) return false;
       if (this.#held.startsWith(this.#label)) this.#held = this.#held.slice(this.#label.length);
@@ -87,7 +87,7 @@ export class ThinkingStream implements PartStream {
   }
 
   /** True: a section has begun. */
-  #say(parts: ThinkingPart[]): boolean {
+  #say(parts: StreamedPart[]): boolean {
     const held = this.#held;
     const counts = (at: number, section: Section) =>
       at >= 0 && (section.anywhere || !(this.#answered || /\S/.test(held.slice(0, at))));
@@ -110,14 +110,14 @@ export class ThinkingStream implements PartStream {
   }
 
   /** Passes on the first `length` characters of what is held, as the present kind of part. */
-  #give(length: number, parts: ThinkingPart[]): void {
+  #give(length: number, parts: StreamedPart[]): void {
     let text = this.#held.slice(0, length);
     this.#held = this.#held.slice(length);
     if (this.#fresh) text = text.replace(/^[\r\n]+/, "");
     if (text === "") return;
     this.#fresh = false;
-    const kind = this.#inside ? "thinking" : "answer";
-    if (kind === "answer" && /\S/.test(text)) this.#answered = true;
+    const kind = this.#inside ? "reasoning" : "text";
+    if (kind === "text" && /\S/.test(text)) this.#answered = true;
     const last = parts.at(-1);
     if (last?.kind === kind) parts[parts.length - 1] = { kind, text: last.text + text };
     else parts.push({ kind, text });

@@ -2,11 +2,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { openedSection } from "../../src/answer/part-streams.ts";
-import { SECTIONS, type Section, type ThinkingPart, ThinkingStream } from "../../src/answer/thinking.ts";
+import { ReasoningStream, SECTIONS, type Section, type StreamedPart } from "../../src/answer/reasoning.ts";
 
 /** Neighbours of one kind joined: what a reader of the stream has at the end. */
-function joined(parts: readonly ThinkingPart[]): ThinkingPart[] {
-  const out: ThinkingPart[] = [];
+function joined(parts: readonly StreamedPart[]): StreamedPart[] {
+  const out: StreamedPart[] = [];
   for (const part of parts) {
     const last = out.at(-1);
     if (last?.kind === part.kind) out[out.length - 1] = { kind: part.kind, text: last.text + part.text };
@@ -15,35 +15,35 @@ function joined(parts: readonly ThinkingPart[]): ThinkingPart[] {
   return out;
 }
 
-function parts(pieces: readonly string[], inside: Section | null = null): ThinkingPart[] {
-  const stream = new ThinkingStream(inside);
+function parts(pieces: readonly string[], inside: Section | null = null): StreamedPart[] {
+  const stream = new ReasoningStream(inside);
   return joined([...pieces.flatMap((piece) => stream.push(piece)), ...stream.end()]);
 }
 
-const thinking = (text: string): ThinkingPart => ({ kind: "thinking", text });
-const answer = (text: string): ThinkingPart => ({ kind: "answer", text });
+const thought = (text: string): StreamedPart => ({ kind: "reasoning", text });
+const said = (text: string): StreamedPart => ({ kind: "text", text });
 
 describe("an answer's parts", () => {
-  const cases: [what: string, text: string, expected: ThinkingPart[]][] = [
-    ["no marks", "Hello <b>there</b>.", [answer("Hello <b>there</b>.")]],
-    ["Qwen 3", "<think>\nHm.\n</think>\n\nYes.", [thinking("Hm.\n"), answer("Yes.")]],
-    ["nothing thought", "<think>\n\n</think>\n\nYes.", [answer("Yes.")]],
-    ["newlines in front", "\n<think>a</think>b", [thinking("a"), answer("b")]],
-    ["two sections", "<think>a</think>\n<think>b</think>c", [thinking("ab"), answer("c")]],
-    ["cut off while thinking", "<think>a b", [thinking("a b")]],
-    ["cut off inside the closing mark", "<think>a</thi", [thinking("a</thi")]],
-    ["an unfinished opening mark", "<thin", [answer("<thin")]],
-    ["marks in prose", "Use <think>x</think> tags.", [answer("Use <think>x</think> tags.")]],
-    ["other marks inside", "<think>[THINK]<channel|></think>b", [thinking("[THINK]<channel|>"), answer("b")]],
-    ["Magistral", "[THINK]a[/THINK]b", [thinking("a"), answer("b")]],
-    ["Gemma 4", "<|channel>thought\nHm.<channel|>Yes.", [thinking("Hm."), answer("Yes.")]],
-    ["Gemma 4, empty", "<|channel>thought\n<channel|>Yes.", [answer("Yes.")]],
+  const cases: [what: string, text: string, expected: StreamedPart[]][] = [
+    ["no marks", "Hello <b>there</b>.", [said("Hello <b>there</b>.")]],
+    ["Qwen 3", "<think>\nHm.\n</think>\n\nYes.", [thought("Hm.\n"), said("Yes.")]],
+    ["nothing thought", "<think>\n\n</think>\n\nYes.", [said("Yes.")]],
+    ["newlines in front", "\n<think>a</think>b", [thought("a"), said("b")]],
+    ["two sections", "<think>a</think>\n<think>b</think>c", [thought("ab"), said("c")]],
+    ["cut off while thinking", "<think>a b", [thought("a b")]],
+    ["cut off inside the closing mark", "<think>a</thi", [thought("a</thi")]],
+    ["an unfinished opening mark", "<thin", [said("<thin")]],
+    ["marks in prose", "Use <think>x</think> tags.", [said("Use <think>x</think> tags.")]],
+    ["other marks inside", "<think>[THINK]<channel|></think>b", [thought("[THINK]<channel|>"), said("b")]],
+    ["Magistral", "[THINK]a[/THINK]b", [thought("a"), said("b")]],
+    ["Gemma 4", "<|channel>thought\nHm.<channel|>Yes.", [thought("Hm."), said("Yes.")]],
+    ["Gemma 4, empty", "<|channel>thought\n<channel|>Yes.", [said("Yes.")]],
     [
       "Gemma 4, later",
       "One.<|channel>thought\nHm.<channel|>Two.",
-      [answer("One."), thinking("Hm."), answer("Two.")],
+      [said("One."), thought("Hm."), said("Two.")],
     ],
-    ["indented code", "    x = 1", [answer("    x = 1")]],
+    ["indented code", "    x = 1", [said("    x = 1")]],
   ];
   it.each(cases)("%s", (_what, text, expected) => {
     expect(parts([text])).toEqual(expected);
@@ -51,7 +51,7 @@ describe("an answer's parts", () => {
   });
 
   it("from a prompt that has opened the section", () => {
-    expect(parts(["Hm.", "</th", "ink>\n\nYes."], SECTIONS[0])).toEqual([thinking("Hm."), answer("Yes.")]);
+    expect(parts(["Hm.", "</th", "ink>\n\nYes."], SECTIONS[0])).toEqual([thought("Hm."), said("Yes.")]);
   });
 });
 
@@ -100,7 +100,7 @@ describe("properties", () => {
   it("text without marks streams through at once", () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[a-z ]{1,40}$/), (all) => {
-        expect(new ThinkingStream().push(all)).toEqual([answer(all)]);
+        expect(new ReasoningStream().push(all)).toEqual([said(all)]);
       }),
     );
   });

@@ -1,31 +1,31 @@
-// Attention of a head of one row to the positions of a packed cache that are not packed yet: they are few, so the workgroup that
-// merges the head's spans does it, and no dispatch waits for another. Pages are f16, as attendDecodeF16 reads them. The kernel
-// declares HEAD_DIM, TURNED, FOURS, WORKGROUP, LANES, ROWS, LEAST, HAS_SOFTCAP, `params`, `queries`, `recentKeys`, `recentValues`, and
-// `merged` with room for each thread; it appends step, batch, spans, lanes, softcap.
+// Attention of one head of one row to the recent positions of a packed cache, those that are not packed. There are few of them, so
+// the workgroup that merges the head's spans computes it, which saves a dispatch. Pages are f16, as attendDecodeF16 reads them. The
+// kernel declares HEAD_DIM, TURNED, FOURS, WORKGROUP, LANES, ROWS, LEAST, HAS_SOFTCAP, `params`, `queries`, `recentKeys`,
+// `recentValues`, and `merged` with one element for each thread; it appends step, batch, spans, lanes, softcap.
 
-// Eight dims each, and words of a block.
+// A chunk is eight dims, one vec4 of f16 pairs. RECENT_WORDS: vec4s of a block.
 const CHUNKS: u32 = HEAD_DIM / 8u;
 const RECENT_WORDS: u32 = CHUNKS * 32u;
-// Of keys. Where they have no dims of their own but some before the value, those are in front.
+// Chunks of a stored key: all of its dims, or, if one vector is key and value, only the turned ones, which come before the value.
 const KEY_CHUNKS: u32 = select(CHUNKS, TURNED / 8u, TURNED > 0u);
 const QUERY_FOURS: u32 = FOURS + TURNED / 4u;
-// Loads of a thread that are under way at once: of keys, where their number allows, and of values.
+// Loads that a thread has in flight: of values, and of keys if their number is a multiple of it.
 const BATCHED: u32 = 8u;
 const KEY_BATCH: u32 = select(1u, BATCHED, KEY_CHUNKS % BATCHED == 0u);
-// Threads that share a chunk of dims while values are summed.
+// Threads that share a chunk of dims when values are summed.
 const TOKEN_ROWS: u32 = WORKGROUP / CHUNKS;
 
-// [4 dims], scaled.
+// The scaled query, four dims each.
 var<workgroup> headQuery: array<vec4<f32>, QUERY_FOURS>;
 var<workgroup> tokenWeights: array<f32, WORKGROUP>;
-// Where their values begin.
+// By token: where its values begin.
 var<workgroup> tokenPlaces: array<u32, WORKGROUP>;
 var<workgroup> laneRows: array<f32, ROWS>;
 
 struct Attended {
   most: f32,
   total: f32,
-  // Four dims of each thread below FOURS.
+  // Four dims for each thread below FOURS.
   sum: vec4<f32>,
 }
 
@@ -44,9 +44,9 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
   var total = 0.0;
   var low = vec4<f32>(0.0);
   var high = vec4<f32>(0.0);
-  // A token a thread.
+  // One token for each thread.
   for (var first = seen.first; first < seen.end; first += WORKGROUP) {
-    // The query is stored, and the weights of the last tokens have been read.
+    // After this barrier the query is stored, and the weights of the tokens before have been read.
     workgroupBarrier();
     let slot = first + local;
     let token = positionAt(gap, min(slot, seen.end - 1u));
@@ -82,7 +82,7 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
     low *= rescale;
     high *= rescale;
     if (tokenRow < TOKEN_ROWS) {
-      // A table's entry and then a value would be two waits a token.
+      // Places were looked up before: with a lookup here, each token would wait for two loads in turn.
       let count = min(WORKGROUP, seen.end - first);
       for (var begin = tokenRow; begin < count; begin += BATCHED * TOKEN_ROWS) {
         var eights = array<vec4<u32>, BATCHED>();
@@ -104,13 +104,13 @@ fn attended(spanned: Spanned, head: u32, local: u32) -> Attended {
   return Attended(most, all, select(lowSum, highSum, local % 2u == 1u));
 }
 
-// Eight dims of the query with those of a token.
+// The product of eight dims of the query with those of a token.
 fn chunkScore(c: u32, eight: vec4<u32>) -> f32 {
   return dot(headQuery[c * 2u], vec4<f32>(unpack2x16float(eight.x), unpack2x16float(eight.y)))
     + dot(headQuery[c * 2u + 1u], vec4<f32>(unpack2x16float(eight.z), unpack2x16float(eight.w)));
 }
 
-// Of all threads.
+// The maximum over all threads.
 fn rowsMax(value: f32, local: u32) -> f32 {
   let lanes = lanesMax(value, local);
   workgroupBarrier();
@@ -125,7 +125,7 @@ fn rowsMax(value: f32, local: u32) -> f32 {
   return most;
 }
 
-// lanes: of each row of threads.
+// The sum over all rows of threads. lanes: the sum of this row.
 fn rowsSum(lanes: f32, local: u32) -> f32 {
   workgroupBarrier();
   if (local % LANES == 0u) {
@@ -139,7 +139,7 @@ fn rowsSum(lanes: f32, local: u32) -> f32 {
   return sum;
 }
 
-// The sum over the threads of a chunk, for two fours of dims each.
+// Sums over the threads that share a chunk; two threads below FOURS get each chunk's sum.
 fn chunksJoined(value: vec4<f32>, local: u32) -> vec4<f32> {
   workgroupBarrier();
   merged[local] = value;

@@ -95,7 +95,7 @@ const recent = recentOf(graph);
 function packed(/** @type {number} */ depth, /** @type {number} */ tokens) {
   if (!recent) return null;
   const [before, after] = [depth, depth + tokens].map((count) => packedBlocks(recent.tokens, count));
-  const first = Math.max(before, recent.first);
+  const first = Math.max(before, recent.firstPages);
   return { blocks: before, pack: Array.from({ length: Math.max(0, after - first) }, (_, i) => first + i) };
 }
 

@@ -5,7 +5,7 @@
  * not full yet, is compared id by id, and is copied for a text that shares its first ids.
  */
 import { PAGE_SLOTS, type Pool } from "../device/contract.ts";
-import { packedBlocks, type RecentTokens } from "./layers.ts";
+import { packedBlocks, type RecentPages } from "./layers.ts";
 import type { Page } from "./node.ts";
 import { type BlockKey, keyOf, Node } from "./node.ts";
 import { PagePool } from "./pages.ts";
@@ -30,9 +30,9 @@ export class Beginnings {
   readonly states: PagePool | null;
   readonly root: Node;
   /** The pool of the newest tokens of texts; null: the same pages as for all others. */
-  readonly recent: RecentTokens | null;
+  readonly recent: RecentPages | null;
 
-  constructor(pools: readonly Pool[], stateSlots = 0, recent: RecentTokens | null = null) {
+  constructor(pools: readonly Pool[], stateSlots = 0, recent: RecentPages | null = null) {
     this.recent = recent;
     // Without its first block nothing of a text is known.
     const isLater = ({ block }: Page) => block?.parent !== this.root;
@@ -100,14 +100,14 @@ export class Beginnings {
     const { recent } = this;
     if (!recent) return 0;
     const isPacked = (block: Node, index: number) =>
-      index < recent.first ||
+      index < recent.firstPages ||
       block.pages.every((page, pool) => {
         const isSeen = pool !== recent.pool && index >= this.firstSeen(pool, tokens);
         return !isSeen || page?.isPacked !== false;
       });
     const first = blocks.findIndex((block, i) => i >= least && !isPacked(block, i));
     const all = first < 0 ? blocks.length : first;
-    const isMissing = ({ pages }: Node, index: number) => index >= recent.first && !pages[recent.pool];
+    const isMissing = ({ pages }: Node, index: number) => index >= recent.firstPages && !pages[recent.pool];
     const needed = Math.max(least, 1 + blocks.findLastIndex(isMissing));
     if (needed > all) return null;
     return Math.max(needed, Math.min(all, packedBlocks(recent.tokens, tokens)));
@@ -173,7 +173,7 @@ export class Beginnings {
       const least =
         i === this.recent?.pool ? this.packedOf({ tokens, blocks })! : this.firstSeen(i, tokens - 1);
       while (first > least && all[first - 1].pages[i]) first--;
-      const heads = i === this.recent?.pool ? Math.min(this.recent.first, first) : 0;
+      const heads = i === this.recent?.pool ? Math.min(this.recent.firstPages, first) : 0;
       const [head, pages] = [all.slice(0, heads), all.slice(first)].map((some) => {
         const found = some.map((block) => block.pages[i]!);
         for (const page of found) {
@@ -196,9 +196,9 @@ export class Beginnings {
 
   /** If a block exists only packed, all blocks before it are read packed, too. */
   #follow(block: Node, index: number, since: number[], unpacked: number[]): void {
-    const { pool: recent, first } = this.recent ?? NO_RECENT;
+    const { pool: recent, firstPages } = this.recent ?? NO_RECENT;
     const isRecent = !this.recent || block.pages[recent] !== null;
-    const isFirst = index < first;
+    const isFirst = index < firstPages;
     block.pages.forEach((page, pool) => {
       if (pool === recent) return;
       if (page && !page.isPacked && !isFirst) unpacked[pool] = index + 1;
@@ -227,7 +227,7 @@ export class Beginnings {
   }
 }
 
-const NO_RECENT = { pool: -1, first: 0 };
+const NO_RECENT = { pool: -1, firstPages: 0 };
 
 /** The best result of a search so far. */
 type Found = Pick<Beginning, "tokens" | "last" | "state">;

@@ -29,50 +29,58 @@ export function poolPages(window: number | null, { cacheTokens, texts, maxTokens
   return Math.min(all, (texts + 1) * (blocksOf(window) + 1) + blocksOf(maxTokens) + texts);
 }
 
-/** Number of packed blocks of a text with N tokens: those followed by at least `recent` tokens. */
-export function packedBlocks(recent: number, tokens: number): number {
-  return Math.max(0, Math.floor((tokens - recent) / PAGE_SLOTS));
+/** Number of packed blocks of a text with N tokens: those followed by at least `recentTokens` tokens. */
+export function packedBlocks(recentTokens: number, tokens: number): number {
+  return Math.max(0, Math.floor((tokens - recentTokens) / PAGE_SLOTS));
 }
 
-/** Which tokens of a text are stored unpacked: its first and newest ones. */
-export interface RecentTokens {
+/** Which pages of a text are stored unpacked: its first and newest ones. */
+export interface RecentPages {
   readonly pool: number;
-  /** A packed block is followed by at least this many blocks. */
+  /** A packed block is followed by at least this many tokens. */
   readonly tokens: number;
-  /** Number of blocks at the beginning that are never packed. */
-  readonly first: number;
+  /** Number of pages at the beginning that are never packed. */
+  readonly firstPages: number;
 }
 
 /** null: no cache packs. */
-export function recentOf({ recent, caches }: Graph): RecentTokens | null {
+export function recentOf({ recentPool, caches }: Graph): RecentPages | null {
   const kept = packingOf(caches.map(({ codec }) => codec));
-  return recent && kept && { pool: recent.id, tokens: kept.recent, first: kept.first };
+  return (
+    recentPool && kept && { pool: recentPool.id, tokens: kept.recentTokens, firstPages: kept.firstPages }
+  );
 }
 
+/** What a packed cache keeps unpacked of each text. */
+type UnpackedTokens = Pick<Packing, "recentTokens" | "firstPages">;
+
 /** Tokens that codecs keep unpacked, the maximum; null: none of them packs. */
-export function packingOf(codecs: readonly KvCodec[]): Pick<Packing, "recent" | "first"> | null {
+export function packingOf(codecs: readonly KvCodec[]): UnpackedTokens | null {
   const packings = codecs.flatMap(({ packed }) => packed ?? []);
   if (packings.length === 0) return null;
   const most = (of: (packing: Packing) => number) => Math.max(...packings.map(of));
-  return { recent: most(({ recent }) => recent), first: most(({ first }) => first) };
+  return {
+    recentTokens: most(({ recentTokens }) => recentTokens),
+    firstPages: most(({ firstPages }) => firstPages),
+  };
 }
 
 /** The window of a sliding layer that keeps the same number of pages of a text. */
-export function recentWindow(recent: number): number {
-  return recent + PAGE_SLOTS;
+export function recentWindow(recentTokens: number): number {
+  return recentTokens + PAGE_SLOTS;
 }
 
-/** For this many tokens of finished texts, the first blocks of one text stay known. */
+/** For this many tokens of finished texts, the first pages of one text stay known. */
 const TOKENS_OF_FIRST = 8192;
 
 /**
  * Pages of unpacked vectors: a text has those of its newest tokens, like a sliding one those of its window, and those
- * of its first blocks.
+ * of its first pages.
  */
-export function recentPages({ recent, first }: Pick<Packing, "recent" | "first">, needs: PoolNeeds): number {
+export function recentPages({ recentTokens, firstPages }: UnpackedTokens, needs: PoolNeeds): number {
   const { cacheTokens, texts } = needs;
-  const firsts = first * (texts + Math.ceil(cacheTokens / TOKENS_OF_FIRST));
-  return Math.min(blocksOf(cacheTokens), poolPages(recentWindow(recent), needs) + firsts);
+  const firsts = firstPages * (texts + Math.ceil(cacheTokens / TOKENS_OF_FIRST));
+  return Math.min(blocksOf(cacheTokens), poolPages(recentWindow(recentTokens), needs) + firsts);
 }
 
 /** Pages of one idle text: a window may begin and end within one. */

@@ -17,7 +17,7 @@ import { rotatedCodec } from "./codec-rotated.ts";
 import { byVectors, type PartCodec } from "./part-codec.ts";
 
 /** The contents of a description. */
-export type PackedFormat = Pick<Packing, "keys" | "values" | "recent" | "first">;
+export type PackedFormat = Pick<Packing, "keys" | "values" | "recentTokens" | "firstPages">;
 
 /** With fewer, a few wrong guesses could not be undone, nor could a token be run again. */
 const LEAST_RECENT = 32;
@@ -30,25 +30,25 @@ export function parseFormat(description: string): PackedFormat | null {
   const found = /^k([2348])([cr])-v([2348])([cr])-n(\d{1,4})(?:-f(32))?$/.exec(description);
   if (!found) return null;
   const [, keyBits, keyScales, valueBits, valueScales, tokens, first] = found;
-  const recent = Number(tokens);
-  if (recent < LEAST_RECENT || recent > MOST_RECENT) return null;
+  const recentTokens = Number(tokens);
+  if (recentTokens < LEAST_RECENT || recentTokens > MOST_RECENT) return null;
   return {
     keys: { bits: Number(keyBits) as CodeBits, scales: SCALES[keyScales] },
     values: { bits: Number(valueBits) as CodeBits, scales: SCALES[valueScales] },
-    recent,
-    first: first === undefined ? 0 : 1,
+    recentTokens,
+    firstPages: first === undefined ? 0 : 1,
   };
 }
 
-export function describeFormat({ keys, values, recent, first }: PackedFormat): string {
-  const firsts = first > 0 ? `-f${first * PAGE_SLOTS}` : "";
-  return `k${partName(keys)}-v${partName(values)}-n${recent}${firsts}`;
+export function describeFormat({ keys, values, recentTokens, firstPages }: PackedFormat): string {
+  const firsts = firstPages > 0 ? `-f${firstPages * PAGE_SLOTS}` : "";
+  return `k${partName(keys)}-v${partName(values)}-n${recentTokens}${firsts}`;
 }
 
 /** Tokens are appended in float16 and packed by the page. */
 export function packedCodec(
   name: string,
-  { keys, values, recent, first }: PackedFormat,
+  { keys, values, recentTokens, firstPages }: PackedFormat,
 ): KvCodec & { packed: Packing } {
   const codecOf = ({ bits, scales }: PartFormat, part: "keys" | "values"): PartCodec =>
     scales === "channel" ? channelCodec(bits) : byVectors(rotatedCodec(bits, part));
@@ -57,7 +57,7 @@ export function packedCodec(
     ...f16,
     name,
     packed: {
-      ...{ keys, values, recent, first },
+      ...{ keys, values, recentTokens, firstPages },
       pageBytes: (headDim, part) => parts[part].pageBytes(headDim),
       encode: (page, bytes, part) => parts[part].encode(page, bytes),
       decode: (bytes, page, part) => parts[part].decode(bytes, page),

@@ -139,8 +139,8 @@ export async function* saveCache(
   for (const state of graph.states) yield* chain.sealed((await read.state(state)).slice());
 }
 
-function versionOf({ states, recent }: Graph): number {
-  if (recent) return states.length > 0 ? BOTH_VERSION : PACKED_VERSION;
+function versionOf({ states, recentPool }: Graph): number {
+  if (recentPool) return states.length > 0 ? BOTH_VERSION : PACKED_VERSION;
   return states.length > 0 ? STATES_VERSION : VERSION;
 }
 
@@ -282,7 +282,7 @@ function headerOf({ graph, owner }: CacheAccess, tokens: number, firsts: readonl
     rope: owner.rope,
     codec: names.join(),
     tokens,
-    ...(graph.recent && { packed: firsts[graph.recent.id] }),
+    ...(graph.recentPool && { packed: firsts[graph.recentPool.id] }),
     layers: graph.caches.map((cache) => {
       const { layer, kvHeads, headDim, turned, pool, codec } = cache;
       const vectorBytes = codec.vectorBytes(headDim);
@@ -347,8 +347,8 @@ interface Section {
   readonly bytes: number;
 }
 
-function poolOf({ recent }: Graph, { cache, isRecent }: PagePlace): number {
-  return isRecent ? recent!.id : cache.pool.id;
+function poolOf({ recentPool }: Graph, { cache, isRecent }: PagePlace): number {
+  return isRecent ? recentPool!.id : cache.pool.id;
 }
 
 function placesOf(graph: Graph, { layers, tokens, packed = 0 }: Header): Section[] {
@@ -369,7 +369,7 @@ function placesOf(graph: Graph, { layers, tokens, packed = 0 }: Header): Section
         const { first } = layers[cache.id];
         if (!cache.codec.packed) return sections(place, first, tokens);
         const recent = { ...place, isRecent: true };
-        const head = Math.min(packed, cache.codec.packed.first * PAGE_SLOTS);
+        const head = Math.min(packed, cache.codec.packed.firstPages * PAGE_SLOTS);
         return [
           ...[...sections(recent, 0, head), ...sections(place, Math.max(head, first), packed)],
           ...sections(recent, packed, tokens),

@@ -200,7 +200,7 @@ export class TextPages {
     const blocks = this.#packed;
     const pack: number[] = [];
     const end = Math.max(blocks, packedBlocks(recent.tokens, to));
-    for (let block = Math.max(blocks, recent.first); block < end; block++) {
+    for (let block = Math.max(blocks, recent.firstPages); block < end; block++) {
       const missing = this.#pages.filter((pages, pool) => {
         const { window } = this.#all.pools[pool].pool;
         const isSeen = window === null || position - (block * PAGE_SLOTS + PAGE_SLOTS - 1) < window;
@@ -269,7 +269,7 @@ export class TextPages {
       const isRecent = pool === recent?.pool;
       const seen = isRecent ? packed : this.#all.firstSeen(pool, tokens);
       for (let block = first; block < blocks.length; block++) {
-        const isNeeded = block >= seen || (isRecent && block < recent.first);
+        const isNeeded = block >= seen || (isRecent && block < recent.firstPages);
         const page = isNeeded ? blocks[block].pages[pool] : null;
         if (page) pages.use(page);
         this.#put(pool, block, page);
@@ -332,7 +332,7 @@ export class TextPages {
       const page = pages[this.#blocks.length];
       if (page) page.block = block;
       const isPacked =
-        this.#blocks.length < this.#packed && this.#blocks.length >= (this.#all.recent?.first ?? 0);
+        this.#blocks.length < this.#packed && this.#blocks.length >= (this.#all.recent?.firstPages ?? 0);
       if (page && isPacked) page.isPacked = true;
       block.pages[pool] = page;
     });
@@ -412,14 +412,14 @@ export class TextPages {
   /** Blocks at the beginning that stay in the recent pool, separate from those that follow the packed ones. */
   #head(pool: number): number {
     const { recent } = this.#all;
-    return pool === recent?.pool ? Math.min(recent.first, this.#packed) : 0;
+    return pool === recent?.pool ? Math.min(recent.firstPages, this.#packed) : 0;
   }
 
   /** Blocks [from, to) of a pool are no longer needed, except those at the beginning that are never packed. */
   #leave(pool: number, from: number, to: number): void {
     const pages = this.#pages[pool];
     const { recent } = this.#all;
-    const first = pool === recent?.pool ? Math.max(from, recent.first) : from;
+    const first = pool === recent?.pool ? Math.max(from, recent.firstPages) : from;
     for (let block = first; block < to; block++) {
       const page = pages[block];
       pages[block] = null;

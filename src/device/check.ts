@@ -161,7 +161,7 @@ export function checkPlaces(
   const { codec } = cache;
   if (isRecent && !codec.packed)
     throw new ArgumentError("recent pages", `a cache of ${codec.name}`, "a cache whose codec packs");
-  for (const page of pages) checkPage(isRecent ? graph.recent! : cache.pool, page);
+  for (const page of pages) checkPage(isRecent ? graph.recentPool! : cache.pool, page);
   if (!(Number.isInteger(kvHead) && kvHead >= 0 && kvHead < cache.kvHeads))
     throw new ArgumentError("KV head", kvHead, `integers 0 to ${cache.kvHeads - 1}`);
   const wanted = pages.length * pageBytes(cache, part, isRecent);

@@ -59,8 +59,8 @@ export interface RunState {
 /** The blocks of a text that its packed caches hold packed. */
 export interface RunPacked {
   /**
-   * Number of packed blocks, which rows of the run read from their cache's pool, except the first ones (Packing.first).
-   * Those and all later blocks, including the rows' own, are in pages of Graph.recent. No row is in a packed block.
+   * Number of packed blocks, which rows of the run read from their cache's pool, except the first ones (Packing.firstPages).
+   * Those and all later blocks, including the rows' own, are in pages of Graph.recentPool. No row is in a packed block.
    */
   readonly blocks: number;
   /**
@@ -283,7 +283,7 @@ export interface Graph {
   readonly blocks: number;
   readonly pools: readonly Pool[];
   /** One of the pools: pages of unpacked vectors, for all caches with a packing. null: there are none. */
-  readonly recent: Pool | null;
+  readonly recentPool: Pool | null;
   readonly ops: readonly Op[];
   readonly weights: readonly Weight[];
   readonly caches: readonly Cache[];

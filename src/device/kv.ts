@@ -47,9 +47,9 @@ export interface Packing {
   readonly keys: PartFormat;
   readonly values: PartFormat;
   /** A page is packed when at least N tokens follow it. */
-  readonly recent: number;
+  readonly recentTokens: number;
   /** Number of pages at the beginning of a text that are never packed: the first tokens' keys are outliers. */
-  readonly first: number;
+  readonly firstPages: number;
   /** Bytes of a page's keys, or of its values. */
   pageBytes(headDim: number, part: KvPart): number;
   /** page [PAGE_SLOTS, headDim] f32 -> pageBytes bytes, and back. */
@@ -70,7 +70,7 @@ export interface Pool {
 
 /**
  * Keys and values of one layer: [pool.pages, kvHeads, PAGE_SLOTS] vectors each, in the device's own arrangement. With a
- * packing, the pages of `pool` are packed ones, and unpacked vectors are in pages of Graph.recent.
+ * packing, the pages of `pool` are packed ones, and unpacked vectors are in pages of Graph.recentPool.
  */
 export interface Cache {
   readonly id: number;
@@ -101,6 +101,6 @@ export interface PagePlace {
   readonly cache: Cache;
   readonly part: KvPart;
   readonly kvHead: number;
-  /** For a cache with a packing: in the pages of Graph.recent. */
+  /** For a cache with a packing: in the pages of Graph.recentPool. */
   readonly isRecent?: boolean;
 }

@@ -6,7 +6,7 @@ import { heldDim } from "./kv.ts";
 
 type Held = Pick<Cache, "codec" | "headDim" | "turned">;
 
-/** Bytes of a page's keys, or values, of one head. isRecent: for a page of Graph.recent. */
+/** Bytes of a page's keys, or values, of one head. isRecent: for a page of Graph.recentPool. */
 export function pageBytes(cache: Held, part: KvPart, isRecent = false): number {
   const { packed, vectorBytes } = cache.codec;
   const dims = heldDim(cache, part);

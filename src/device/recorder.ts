@@ -55,7 +55,7 @@ export class Recorder {
   readonly #caches: Cache[] = [];
   readonly #states: State[] = [];
   readonly #pools: Pool[] = [];
-  #recent: Pool | null = null;
+  #recentPool: Pool | null = null;
   readonly #ropes: Rope[] = [];
   readonly #labels = new Map<string, Value>();
 
@@ -81,8 +81,8 @@ export class Recorder {
 
   /** The pool of unpacked vectors, for caches whose codec packs. */
   recentPool(pages: number): Pool {
-    this.#recent = this.pool(null, pages);
-    return this.#recent;
+    this.#recentPool = this.pool(null, pages);
+    return this.#recentPool;
   }
 
   cache(options: CacheOptions): Cache {
@@ -323,7 +323,7 @@ export class Recorder {
     } = options;
     if (!(stateSlots >= 2 * texts))
       throw new ArgumentError("slots of states", stateSlots, `at least ${2 * texts}, two for each text`);
-    if (!this.#recent && this.#caches.some(({ codec }) => codec.packed))
+    if (!this.#recentPool && this.#caches.some(({ codec }) => codec.packed))
       throw new ArgumentError("caches with a packing", "no pool for recent tokens", "recentPool()");
     const isKept = (name: string) =>
       typeof keepLabels === "boolean" ? keepLabels : keepLabels.includes(name);
@@ -335,7 +335,7 @@ export class Recorder {
       texts,
       blocks,
       pools: this.#pools,
-      recent: this.#recent,
+      recentPool: this.#recentPool,
       ops: this.#ops,
       weights: [...this.#weights.values()],
       caches: this.#caches,

@@ -301,7 +301,7 @@ export class Scheduler {
   /** The limit of a text's pages in a pool. */
   #window({ id, window }: Pool): [window: number | null, more: number] {
     const { recent } = this.beginnings;
-    return recent?.pool === id ? [recentWindow(recent.tokens), recent.first] : [window, 0];
+    return recent?.pool === id ? [recentWindow(recent.tokens), recent.firstPages] : [window, 0];
   }
 
   #grow(job: Job, to: number): number {

@@ -5,7 +5,7 @@
  * attends to exactly what it would attend to in a cache of that kind.
  */
 import { f16 } from "../cache/codec-f16.ts";
-import { packedBlocks, type RecentTokens, recentOf } from "../cache/layers.ts";
+import { packedBlocks, type RecentPages, recentOf } from "../cache/layers.ts";
 import {
   type AfterAppend,
   type Allocation,
@@ -33,7 +33,7 @@ export const UNTOUCHED: Rewriting = { keys: null, values: null, sinks: 0, recent
 export class Reader {
   readonly #allocation: Allocation;
   readonly #graph: Graph;
-  readonly #recent: RecentTokens | null;
+  readonly #recent: RecentPages | null;
 
   constructor(allocation: Allocation, graph: Graph) {
     this.#allocation = allocation;
@@ -42,7 +42,7 @@ export class Reader {
     this.#recent = recentOf(graph);
     for (const pool of graph.pools) {
       // The first pages stay where the first tokens are kept in f16.
-      const first = pool.id === this.#recent?.pool ? this.#recent.first : 0;
+      const first = pool.id === this.#recent?.pool ? this.#recent.firstPages : 0;
       const pageOf = (block: number) =>
         block < first ? block : first + ((block - first) % (pool.pages - first));
       const pages = Uint32Array.from({ length: graph.blocks }, (_, block) => pageOf(block));
@@ -79,8 +79,8 @@ export class Reader {
   /** Blocks that are packed, and those that a run to `to` packs. null: the cache has no packed pages. */
   #packing(blocks: number, to: number): RunPacked | null {
     if (!this.#recent) return null;
-    const { tokens, first } = this.#recent;
-    const from = Math.max(blocks, first);
+    const { tokens, firstPages } = this.#recent;
+    const from = Math.max(blocks, firstPages);
     const count = Math.max(0, packedBlocks(tokens, to) - from);
     return { blocks, pack: Array.from({ length: count }, (_, i) => from + i) };
   }

@@ -31,7 +31,7 @@ describe("a description", () => {
     expect(packed).toMatchObject({
       keys: { bits: 3, scales: "channel" },
       values: { bits: 8, scales: "rotated" },
-      recent: 64,
+      recentTokens: 64,
     });
     expect(vectorBytes(128)).toBe(256);
     expect(packed!.pageBytes(128, "keys")).toBe(2 * 128 + (PAGE_SLOTS * 128 * 3) / 8);
@@ -40,10 +40,10 @@ describe("a description", () => {
 
   it("of a format with a name is that format", () => {
     const named = kvCodec("kv4");
-    const { keys, values, recent } = named.packed!;
+    const { keys, values, recentTokens } = named.packed!;
     const letter = { channel: "c", rotated: "r" };
     const part = ({ bits, scales }: typeof keys) => `${bits}${letter[scales]}`;
-    expect(kvCodec(`k${part(keys)}-v${part(values)}-n${recent}-f32`)).toBe(named);
+    expect(kvCodec(`k${part(keys)}-v${part(values)}-n${recentTokens}-f32`)).toBe(named);
   });
 
   it.each([

@@ -157,14 +157,14 @@ export const pageCases: readonly (readonly [
           for (const tokens of chunks) await alone(same, 0, tokens, 31);
           for (const { cache, part, kvHead, isRecent } of placesOf(graph)) {
             const other = same.graph.caches[cache.id];
-            const poolOf = (of: Graph) => (isRecent ? of.recent! : of.caches[cache.id].pool);
+            const poolOf = (of: Graph) => (isRecent ? of.recentPool! : of.caches[cache.id].pool);
             const all = Array.from({ length: Math.ceil(texts.positions[0] / PAGE_SLOTS) }, (_, b) => b);
             // The last first: pages come in the order in which they are asked for.
             const blocks = all
               .filter((block) => texts.page(poolOf(graph), 0, block) !== undefined)
               .filter((block) => {
                 const { packed } = cache.codec;
-                return isRecent || !packed || (block >= packed.first && block < texts.packed[0]);
+                return isRecent || !packed || (block >= packed.firstPages && block < texts.packed[0]);
               })
               .reverse();
             const place = { cache, part, kvHead, isRecent };

@@ -58,17 +58,18 @@ export class PagedTexts {
     });
     const ran = this.allocation.run({ runs });
     // Calls take effect in their order: what was packed may be another's from the next step on.
-    const { recent } = this.graph;
+    const { recentPool } = this.graph;
     for (const { text, packed } of runs)
-      for (const block of packed?.pack ?? []) this.#giveBack(recent!, this.#pages[recent!.id][text], block);
+      for (const block of packed?.pack ?? [])
+        this.#giveBack(recentPool!, this.#pages[recentPool!.id][text], block);
     return ran;
   }
 
   #pack(text: number, position: number) {
-    const { caches, recent } = this.graph;
-    if (!recent) return null;
-    const tokens = Math.max(...caches.map(({ codec }) => codec.packed?.recent ?? 0));
-    const first = Math.max(...caches.map(({ codec }) => codec.packed?.first ?? 0));
+    const { caches, recentPool } = this.graph;
+    if (!recentPool) return null;
+    const tokens = Math.max(...caches.map(({ codec }) => codec.packed?.recentTokens ?? 0));
+    const first = Math.max(...caches.map(({ codec }) => codec.packed?.firstPages ?? 0));
     const blocks = this.packed[text];
     const to = Math.max(blocks, packedBlocks(tokens, position));
     this.packed[text] = to;
@@ -104,7 +105,7 @@ export class PagedTexts {
 
   /** Takes effect at once; what fails, fails the next step. */
   #poison(pool: Pool, page: number): void {
-    const isRecent = pool === this.graph.recent;
+    const isRecent = pool === this.graph.recentPool;
     // NaN as float16, in any byte order.
     const stale = 0xff;
     for (const cache of this.graph.caches) {

@@ -47,8 +47,8 @@ function losslessCodec(recent: number | undefined): KvCodec {
     packed: {
       keys: { bits: 8, scales: "channel" },
       values: { bits: 8, scales: "channel" },
-      recent,
-      first: 1,
+      recentTokens: recent,
+      firstPages: 1,
       pageBytes: (headDim) => PAGE_SLOTS * headDim * 4,
       encode: (page, bytes) => bytes.set(bytesOf(page)),
       decode: (bytes, page) => bytesOf(page).set(bytes),
@@ -228,7 +228,7 @@ export function watched<A extends Pick<Allocation, "run" | "setPages">>(
           const isRead = (block: number) => {
             if (id !== recent?.pool) return isSeen(id, block);
             const isAnywhere = graph.pools.some((pool) => pool.id !== id && isSeen(pool.id, block));
-            return isAnywhere && (block < recent.first || block >= packed!.blocks);
+            return isAnywhere && (block < recent.firstPages || block >= packed!.blocks);
           };
           for (let block = 0; block <= last; block++)
             if (isRead(block) && !(beginnings.pools[id].all[tables[id][text]?.[block]]?.users > 0))

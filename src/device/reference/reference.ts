@@ -61,13 +61,13 @@ function measure(graph: Graph): Footprint {
 }
 
 /** For all pages of a cache's pool; with a packing, also of the recent pages. */
-function cacheBytes({ recent }: Graph, cache: Cache): Parts<number>[] {
+function cacheBytes({ recentPool }: Graph, cache: Cache): Parts<number>[] {
   const { kvHeads, pool, codec } = cache;
   const bytes = ({ pages }: Pool, isRecent: boolean) => {
     const part = (name: KvPart) => pages * kvHeads * pageBytes(cache, name, isRecent);
     return { keys: part("keys"), values: part("values") };
   };
-  return [bytes(pool, false), ...(codec.packed ? [bytes(recent!, true)] : [])];
+  return [bytes(pool, false), ...(codec.packed ? [bytes(recentPool!, true)] : [])];
 }
 
 type Parts<T> = { readonly [part in KvPart]: T };
@@ -148,7 +148,7 @@ class ReferenceAllocation implements Allocation {
 
   async copyPage(pool: Pool, from: number, to: number): Promise<void> {
     for (const page of [from, to]) checkPage(pool, page);
-    const isRecent = pool === this.graph.recent;
+    const isRecent = pool === this.graph.recentPool;
     for (const cache of this.graph.caches) {
       if (isRecent ? !cache.codec.packed : cache.pool !== pool) continue;
       for (const bytes of Object.values((isRecent ? this.#recent : this.#caches)[cache.id])) {
@@ -370,7 +370,7 @@ class ReferenceAllocation implements Allocation {
   /** The bytes of an unpacked vector. */
   #vector(cache: Cache, text: number, part: KvPart, kvHead: number, position: number): Uint8Array {
     const isRecent = cache.codec.packed !== null;
-    const pool = isRecent ? this.graph.recent! : cache.pool;
+    const pool = isRecent ? this.graph.recentPool! : cache.pool;
     const page = this.#tables[pool.id][text * this.graph.blocks + Math.floor(position / PAGE_SLOTS)];
     const bytes = cache.codec.vectorBytes(heldDim(cache, part));
     const at = (position % PAGE_SLOTS) * bytes;
@@ -392,7 +392,7 @@ class ReferenceAllocation implements Allocation {
   #reader(cache: Cache, part: KvPart, { text, packed }: RunRows): ops.VectorReader {
     const { codec, pool, kvHeads } = cache;
     const headDim = heldDim(cache, part);
-    const first = (codec.packed?.first ?? 0) * PAGE_SLOTS;
+    const first = (codec.packed?.firstPages ?? 0) * PAGE_SLOTS;
     const end = codec.packed ? packed.blocks * PAGE_SLOTS : 0;
     /** By KV head and position. */
     const known: Float32Array[][] = Array.from({ length: kvHeads }, () => []);

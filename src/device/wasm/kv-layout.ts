@@ -27,7 +27,7 @@ export const HAS_FORMATS = {
 /** How a block is stored: as vectors, or packed. */
 type Held = KvFormat | Packing;
 
-/** isRecent: in the pages of Graph.recent, whose vectors are f16. */
+/** isRecent: in the pages of Graph.recentPool, whose vectors are f16. */
 function heldAs({ name, packed }: KvCodec, isRecent = false): Held {
   if (packed) return isRecent ? "f16" : packed;
   return name as KvFormat;
@@ -63,7 +63,7 @@ function blockBytes(headDim: number, format: Held, part: KvPart): number {
 /** The properties of a cache that its layout depends on. */
 export type CacheShape = Pick<Cache, "kvHeads" | "headDim" | "turned" | "codec">;
 
-/** Bytes of one layer's keys, or values, in a page of Graph.recent or of its pool. */
+/** Bytes of one layer's keys, or values, in a page of Graph.recentPool or of its pool. */
 export function layerPageBytes(cache: CacheShape, part: KvPart, isRecent = false): number {
   return cache.kvHeads * blockBytes(heldDim(cache, part), heldAs(cache.codec, isRecent), part);
 }

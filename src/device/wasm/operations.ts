@@ -168,7 +168,7 @@ const WRITERS: { readonly [K in Op["op"]]: (op: Extract<Op, { op: K }>, to: Prog
       {
         ...{ ...common, cache: unpacked.at, queries: to.value(op.queries), tables: unpacked.tables },
         ...{ turned, work, workBytes, scale, softcap },
-        ...{ packed: packed.at, packedTables: packed.tables, kept: codec.packed?.first ?? 0 },
+        ...{ packed: packed.at, packedTables: packed.tables, kept: codec.packed?.firstPages ?? 0 },
       },
       { reads: [to.cache(cache)], writes: [to.partials] },
     );
@@ -324,7 +324,7 @@ class ProgramWriter {
     if (!codec.packed) return { unpacked: own, packed: own };
     const recent = {
       at: caches[id] + poolBytes(this.graph.caches[id]),
-      tables: tables[this.graph.recent!.id],
+      tables: tables[this.graph.recentPool!.id],
     };
     return { unpacked: recent, packed: own };
   }

@@ -86,8 +86,8 @@ export function poolBytes(cache: Cache): number {
 }
 
 /** Bytes of the pages of a cache's pool and of its recent pages, which follow them. */
-export function layerCacheBytes({ recent }: Graph, cache: Cache): number {
-  const ofRecent = cache.codec.packed ? recent!.pages * pageBytes(cache, true) : 0;
+export function layerCacheBytes({ recentPool }: Graph, cache: Cache): number {
+  const ofRecent = cache.codec.packed ? recentPool!.pages * pageBytes(cache, true) : 0;
   return poolBytes(cache) + ofRecent;
 }
 
@@ -164,7 +164,7 @@ function layOut(graph: Graph, scratch: ReturnType<typeof scratchOf>, shard: Shar
   const ids = place(rows * 4);
   const runs = place(graph.texts * RUN_WORDS * 4);
   const outputRows = place(graph.maxOutputs * 4);
-  const packs = place(graph.recent ? graph.texts * graph.blocks * 4 : 0);
+  const packs = place(graph.recentPool ? graph.texts * graph.blocks * 4 : 0);
   const tables = graph.pools.map(() => place(graph.texts * graph.blocks * 4));
   const angles = graph.ropes.map((rope) => place(rows * rope.frequencies.length * 8));
   const weights = graph.weights.map((w) => placeIf(shard.weights.has(w.id), weightBytes(w, rows)));

@@ -222,7 +222,7 @@ export class WasmAllocation implements Allocation {
     const { refusal } = this.workers;
     if (refusal) throw refusal;
     for (const page of [from, to]) checkPage(pool, page);
-    const isRecent = pool === this.graph.recent;
+    const isRecent = pool === this.graph.recentPool;
     for (const cache of this.graph.caches) {
       if (isRecent ? !cache.codec.packed : cache.pool !== pool) continue;
       const bytes = this.cacheBytes(cache, isRecent);
@@ -323,7 +323,7 @@ export class WasmAllocation implements Allocation {
       words.set(rows.ids, layout.ids / 4);
       words.set(rows.outputRows, layout.outputRows / 4);
       words.set(runs, layout.runs / 4);
-      if (this.graph.recent) words.set(packs.flat(), layout.packs / 4);
+      if (this.graph.recentPool) words.set(packs.flat(), layout.packs / 4);
       const { tokens, outputs, runs: all } = rows;
       setControl(memory, layout.control, { tokens, outputs, runs: all.length });
     }

@@ -210,8 +210,8 @@ export class WebgpuAllocation implements Allocation {
     if (from === to) return;
     const encoder = this.gpu.device.createCommandEncoder();
     const through = this.#buffer(this.program.page);
-    const { caches, recents } = this.program;
-    for (const own of pool === this.graph.recent ? recents : caches) {
+    const { caches, recentCaches } = this.program;
+    for (const own of pool === this.graph.recentPool ? recentCaches : caches) {
       if (own?.cache.pool.id !== pool.id) continue;
       for (const part of ["keys", "values"] as const) {
         const bytes = layerPageBytes(own.cache, part);
@@ -333,7 +333,7 @@ export class WebgpuAllocation implements Allocation {
 
   /** The blocks of a head's keys or values: their buffer, their layout, and the address of a page's. */
   #blocks({ cache, part, kvHead, isRecent = false }: PagePlace) {
-    const own = (isRecent ? this.program.recents : this.program.caches)[cache.id]!;
+    const own = (isRecent ? this.program.recentCaches : this.program.caches)[cache.id]!;
     const { codec, kvHeads } = own.cache;
     const layout = kvLayout(codec, part);
     const dims = heldDim(own.cache, part);

@@ -41,8 +41,8 @@ export interface AttendOptions extends CacheBuffers {
   readonly part?: PackedPart;
   /** For a packed cache: positions at a text's beginning that are never packed. */
   readonly kept?: number;
-  /** For a packed cache: the vectors that are not packed yet, as a cache of f16 in the pages of Graph.recent. */
-  readonly recent?: CacheBuffers | null;
+  /** For a packed cache: the vectors that are not packed yet, as a cache of f16 in the pages of Graph.recentPool. */
+  readonly recentCache?: CacheBuffers | null;
   readonly batch: PlannedBuffer;
   /** [tokens, heads * headDim] in `form`: f32, or q8 for few rows and f16 for many. */
   readonly out: PlannedBuffer;

@@ -15,7 +15,7 @@ import { FORM_IDS, type Form, factorsAt, formBytes } from "./forms.ts";
 import { packParams } from "./params.ts";
 
 export function attendDispatches(options: AttendOptions): Dispatch[] {
-  if (options.recent) return packedDispatches(options, options.recent);
+  if (options.recentCache) return packedDispatches(options, options.recentCache);
   const { mode, cache, heads, maxTokens, queries, out, form } = options;
   const isRotated = rotates(options);
   const { headDim } = cache;
@@ -60,15 +60,15 @@ function rotatedQueries(options: AttendOptions): { before: Dispatch[]; rotated: 
  */
 function packedDispatches(options: AttendOptions, recent: CacheBuffers): Dispatch[] {
   const { mode, maxTokens, maxSpanned, mostPositions } = options;
-  const { recent: newestTokens, first } = options.cache.codec.packed!;
-  const kept = first * PAGE_SLOTS;
+  const { recentTokens, firstPages } = options.cache.codec.packed!;
+  const kept = firstPages * PAGE_SLOTS;
   // Values that are also keys are rotated, and so are the queries for them.
   const { before, rotated } =
     options.cache.turned > 0 ? rotatedQueries(options) : { before: [], rotated: options.queries };
   const packed: AttendOptions = { ...options, queries: rotated, part: "packed", kept, rotates: false };
   // The positions that a step may find unpacked: the first pages, the newest tokens, its own rows, and two partial
   // pages.
-  const unpacked = kept + newestTokens + 2 * PAGE_SLOTS + maxTokens;
+  const unpacked = kept + recentTokens + 2 * PAGE_SLOTS + maxTokens;
   const newest: AttendOptions = {
     ...packed,
     ...recent,

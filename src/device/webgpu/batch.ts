@@ -19,7 +19,7 @@ const [SINGLES, LONGS, LONGS_AT] = [2, 4, 13];
 
 /** The properties of a graph that decide where tables and lists are. */
 export type BatchGraph = Pick<Graph, "maxTokens" | "maxOutputs" | "texts" | "blocks" | "pools"> &
-  Partial<Pick<Graph, "recent">>;
+  Partial<Pick<Graph, "recentPool">>;
 
 /** For rows of a run in one page: the first row, their number, its position, the start of the text's table. */
 const PIECE_WORDS = 4;
@@ -45,7 +45,7 @@ export function batchBytes(graph: BatchGraph): number {
   // one within a page); longs; runs; outputs; blocks to pack; then runs as units.
   const pieces = PIECE_WORDS * (Math.ceil(maxTokens / PAGE_SLOTS) + 2 * runs);
   const sampled = SAMPLED_WORDS * maxOutputs;
-  const packs = graph.recent ? PACK_WORDS * runs * blocks : 0;
+  const packs = graph.recentPool ? PACK_WORDS * runs * blocks : 0;
   const units = LONG_WORDS * mostUnits(maxTokens, runs);
   const lists = 8 * maxTokens + pieces + (LONG_WORDS + 4) * runs + maxOutputs + sampled + packs + units;
   return 4 * (tableWords(graph) + lists);
@@ -86,7 +86,7 @@ export function batchOf(graph: BatchGraph, step: Step, modeRows: ModeRows): Batc
   );
   const table = ({ text }: Run) => text * graph.blocks;
   // In a prompt, packed caches are attended to in two parts, which are merged.
-  const merged = mode !== "prompt" || graph.recent ? longs : [];
+  const merged = mode !== "prompt" || graph.recentPool ? longs : [];
   const spanned = [
     ...alone.flatMap((run) =>
       rowsOfRun(run).map((row) => [

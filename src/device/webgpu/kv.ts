@@ -68,13 +68,13 @@ export function kvLayout({ name, packed }: KvCodec, part: KvPart): KvLayout {
   return layout;
 }
 
-/** The vectors of a packed cache before they are packed: a cache of f16 in the pages of Graph.recent. */
-export function recentCache(cache: Cache, recent: Pool): Cache {
+/** The vectors of a packed cache before they are packed: a cache of f16 in the pages of Graph.recentPool. */
+export function recentCache(cache: Cache, recentPool: Pool): Cache {
   const { codec, pool } = cache;
   return {
     ...cache,
     codec: { ...codec, name: "f16", packed: null },
-    pool: { ...recent, window: pool.window },
+    pool: { ...recentPool, window: pool.window },
   };
 }
 

@@ -184,13 +184,13 @@ export class ModeCompiler {
 
   /** The cache to which vectors are appended. A packed cache has one of unpacked vectors, which are packed later. */
   #appendedTo({ id }: Cache): CacheBuffers {
-    return this.shared.recents[id] ?? this.shared.caches[id];
+    return this.shared.recentCaches[id] ?? this.shared.caches[id];
   }
 
   /** Packs the pages of a packed cache that are old enough. */
   #pack({ id }: Cache): void {
-    const { caches, recents, batch } = this.shared;
-    const recent = recents[id];
+    const { caches, recentCaches, batch } = this.shared;
+    const recent = recentCaches[id];
     if (recent) this.#emit(packDispatch(recent, caches[id], batch));
   }
 
@@ -282,7 +282,7 @@ export class ModeCompiler {
             traits: shared.traits,
             mode: this.mode,
             ...shared.caches[op.cache.id],
-            recent: shared.recents[op.cache.id],
+            recentCache: shared.recentCaches[op.cache.id],
             heads: op.heads,
             scale: op.scale,
             softcap: op.softcap,

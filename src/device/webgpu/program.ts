@@ -29,7 +29,7 @@ export interface GpuProgram {
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
   readonly caches: Shared["caches"];
-  readonly recents: Shared["recents"];
+  readonly recentCaches: Shared["recentCaches"];
   readonly states: Shared["states"];
   /** Holds a page while it is copied, because WebGPU does not copy within a buffer. */
   readonly page: PlannedBuffer;
@@ -82,13 +82,13 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     table: tableAt(graph, cache.pool),
   });
   const caches = graph.caches.map((cache) => buffersOf(cache, ""));
-  const recents = graph.caches.map((cache) =>
-    cache.codec.packed ? buffersOf(recentCache(cache, graph.recent!), "recent ") : null,
+  const recentCaches = graph.caches.map((cache) =>
+    cache.codec.packed ? buffersOf(recentCache(cache, graph.recentPool!), "recent ") : null,
   );
   const states = graph.states.map(({ layer, values }) =>
     keep(`states of layer ${layer}`, graph.stateSlots * values * 4),
   );
-  const withPages = [...caches, ...recents.filter((own) => own !== null)];
+  const withPages = [...caches, ...recentCaches.filter((own) => own !== null)];
   const pages = withPages.flatMap(({ cache }) => [
     layerPageBytes(cache, "keys"),
     layerPageBytes(cache, "values"),
@@ -128,7 +128,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     chosen: sampling.chosen,
     angles,
     caches,
-    recents,
+    recentCaches,
     states,
     kept,
     spare,
@@ -158,7 +158,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const sum = (list: readonly { bytes: number }[]) => list.reduce((all, { bytes }) => all + bytes, 0);
   const weightBytes = graph.weights.map((weight) => blocks.bytesOf(weight));
   const bytesOf = (own: CacheBuffers | null) => (own ? own.cacheKeys.bytes + own.cacheValues.bytes : 0);
-  const cacheBytes = caches.map((own, i) => bytesOf(own) + bytesOf(recents[i]));
+  const cacheBytes = caches.map((own, i) => bytesOf(own) + bytesOf(recentCaches[i]));
   const activations = sum(slotBuffers) + sum([...kept.values()]);
   const dispatches = compiled.flat().length + sampling.all.length + 1;
   const total = sum(buffers) + dispatches * PARAMS_BYTES;
@@ -172,7 +172,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     angles,
     sampling,
     caches,
-    recents,
+    recentCaches,
     states,
     page,
     stamp,

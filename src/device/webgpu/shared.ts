@@ -21,7 +21,7 @@ export interface Shared {
   /** By cache id. */
   readonly caches: readonly CacheBuffers[];
   /** By cache id: the unpacked vectors of a packed cache; else null. */
-  readonly recents: readonly (CacheBuffers | null)[];
+  readonly recentCaches: readonly (CacheBuffers | null)[];
   /** By state id: [stateSlots, values] f32. */
   readonly states: readonly PlannedBuffer[];
   /** By value id: logits and labelled values, f32 rows that stay readable. */

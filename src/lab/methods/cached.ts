@@ -32,7 +32,7 @@ export function cachedMethod(name: string): Method | null {
   const layers = [0, 1].map((index) => formats.of({ index, count: 2, isSliding: false }).packed);
   const [packed, other] = layers;
   if (!packed || !other) return null;
-  const exact = Math.min(TOKENS, packed.recent + packed.first * PAGE_SLOTS) / TOKENS;
+  const exact = Math.min(TOKENS, packed.recentTokens + packed.firstPages * PAGE_SLOTS) / TOKENS;
   return {
     name,
     title: `the cache format ${name}, on a device that has it`,

@@ -121,7 +121,7 @@ export function noiseReader(cache: Cache, part: KvPart, rows: Float32Array, pack
     const block = Math.floor(position / PAGE_SLOTS);
     const row = position % NOISE_TOKENS;
     const slot = row % PAGE_SLOTS;
-    if (!codec.packed || block < codec.packed.first || block >= packed) into.set(vectors(row));
+    if (!codec.packed || block < codec.packed.firstPages || block >= packed) into.set(vectors(row));
     else into.set(pages(row - slot).subarray(slot * headDim, (slot + 1) * headDim));
   };
 }

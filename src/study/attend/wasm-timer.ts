@@ -91,15 +91,15 @@ function graphOf({ cache, heads }: AttendJob, layers: number, { queries, positio
 
 /** Blocks before a step that are packed. */
 function packedBlocks({ codec }: Cache, { position }: AttendStep): number {
-  return codec.packed ? Math.max(0, Math.floor((position - codec.packed.recent) / PAGE_SLOTS)) : 0;
+  return codec.packed ? Math.max(0, Math.floor((position - codec.packed.recentTokens) / PAGE_SLOTS)) : 0;
 }
 
 /** By block; packed ones have none. */
 function recentPages(cache: Cache, step: AttendStep): number[] {
   const packed = packedBlocks(cache, step);
-  const { first = 0 } = cache.codec.packed ?? {};
+  const { firstPages = 0 } = cache.codec.packed ?? {};
   return Array.from({ length: blocksOf(step) }, (_, block) =>
-    block < first ? block : first + Math.max(0, block - Math.max(first, packed)),
+    block < firstPages ? block : firstPages + Math.max(0, block - Math.max(firstPages, packed)),
   );
 }
 
@@ -133,7 +133,7 @@ class LayersOnCpu {
       if (cache.codec.packed) fillCache(allocation.cacheBytes(cache, true));
     }
     allocation.setPages(graph.pools[0], 0, 0, scatteredPages(job.cache, blocksOf(step)));
-    if (graph.recent) allocation.setPages(graph.recent, 0, 0, recentPages(job.cache, step));
+    if (graph.recentPool) allocation.setPages(graph.recentPool, 0, 0, recentPages(job.cache, step));
     await made.#loadQueries(graph);
     return made;
   }
@@ -199,7 +199,7 @@ function lastHeadReader(allocation: WasmAllocation, cache: Cache, step: AttendSt
   const vectors = new Float32Array(PAGE_SLOTS * headDim);
   let known = -1;
   const readBlock = (block: number) => {
-    const isRecent = codec.packed !== null && !(block >= codec.packed.first && block < packed);
+    const isRecent = codec.packed !== null && !(block >= codec.packed.firstPages && block < packed);
     const page = (isRecent ? tables.recent : tables.packed)[block];
     const at = kvBlockAt(cache, part, kvHeads - 1, page, isRecent);
     const bytes = gather(maps[isRecent ? 1 : 0], allocation.cacheBytes(cache, isRecent), at, 0, 1);

@@ -66,7 +66,7 @@ export class AttendLayers {
   readonly #expanded: Pair | null;
   /** One text whose pages all jobs' caches have in the same places. */
   readonly #graph: BatchGraph;
-  readonly #recent: Pool;
+  readonly #recentPool: Pool;
   /** Blocks before the step that are packed if a cache packs: the minimum over all jobs. */
   readonly #packed: number;
   readonly #batch: PlannedBuffer;
@@ -86,16 +86,16 @@ export class AttendLayers {
     const blocks = Math.ceil((step.position + step.queries) / PAGE_SLOTS);
     const maxTokens = Math.max(NOISE_TOKENS, step.queries);
     const packings = jobs.flatMap(({ cache }) => cache.codec.packed ?? []);
-    this.#recent = { id: 1, window: null, pages: RECENT_PAGES };
-    this.#packed = Math.min(...packings.map(({ recent }) => packedBlocks(recent, step.position)));
-    const pools = [cache.pool, this.#recent];
-    const recent = packings.length > 0 ? this.#recent : null;
-    this.#graph = { maxTokens, maxOutputs: 1, texts: 1, blocks, pools, recent };
+    this.#recentPool = { id: 1, window: null, pages: RECENT_PAGES };
+    this.#packed = Math.min(...packings.map(({ recentTokens }) => packedBlocks(recentTokens, step.position)));
+    const pools = [cache.pool, this.#recentPool];
+    const recentPool = packings.length > 0 ? this.#recentPool : null;
+    this.#graph = { maxTokens, maxOutputs: 1, texts: 1, blocks, pools, recentPool };
     this.#batch = this.#buffers.make("batch", batchBytes(this.#graph));
     const recentPages = Uint32Array.from({ length: blocks }, (_, block) => block % RECENT_PAGES);
     const tables = this.#buffers.of(this.#batch);
     gpu.device.queue.writeBuffer(tables, 0, scatteredPages(cache, blocks));
-    gpu.device.queue.writeBuffer(tables, tableAt(this.#graph, this.#recent) * 4, recentPages);
+    gpu.device.queue.writeBuffer(tables, tableAt(this.#graph, this.#recentPool) * 4, recentPages);
     this.batch = this.#batchOf(step.position, step.queries);
     this.#queries = this.#buffers.upload("queries", this.#noise.queries);
     this.#spare = this.#buffers.make("spare", 16);
@@ -113,7 +113,7 @@ export class AttendLayers {
         cache,
         Array.from({ length: copies }, () => ({
           ...pair(cache.codec.name, cache),
-          recent: cache.codec.packed && pair("recent", recentCache(cache, this.#recent)),
+          recent: cache.codec.packed && pair("recent", recentCache(cache, this.#recentPool)),
         })),
       );
     }
@@ -225,7 +225,7 @@ export class AttendLayers {
   /** Packs all blocks before the step that its rows attend to. */
   #packing({ codec, pool }: Cache): Batch {
     const first = Math.max(
-      codec.packed!.first,
+      codec.packed!.firstPages,
       Math.ceil((this.step.position + 1) / PAGE_SLOTS) - pool.pages,
     );
     const blocks = Array.from({ length: Math.max(0, this.#packed - first) }, (_, i) => first + i);
@@ -238,8 +238,8 @@ export class AttendLayers {
 
   /** The unpacked vectors of a packed cache. */
   #recentOf(cache: Cache, { recent }: Copy): CacheBuffers | null {
-    const table = tableAt(this.#graph, this.#recent);
-    return recent && { ...this.#buffersOf(recentCache(cache, this.#recent), recent), table };
+    const table = tableAt(this.#graph, this.#recentPool);
+    return recent && { ...this.#buffersOf(recentCache(cache, this.#recentPool), recent), table };
   }
 
   /**
@@ -254,7 +254,7 @@ export class AttendLayers {
       traits: this.gpu.traits,
       mode: this.batch.mode,
       ...this.#buffersOf(cache, first),
-      recent: this.#recentOf(cache, first),
+      recentCache: this.#recentOf(cache, first),
       heads,
       scale: cache.headDim ** -0.5,
       softcap: 0,

@@ -36,7 +36,7 @@ export function kvRates({ graph, kv, context }: Plan): KvRate[] {
   const sum = (of: typeof held, bytes: (cache: Cache, codec: KvCodec) => number) =>
     of.reduce((all, { cache, codec }) => all + bytes(cache, codec), 0);
   const rates = graph.pools
-    .filter((pool) => pool !== graph.recent)
+    .filter((pool) => pool !== graph.recentPool)
     .map((pool) => {
       const own = held.filter(({ cache }) => cache.pool === pool);
       const capacity = textPages(pool.window, context) * PAGE_SLOTS;
@@ -46,7 +46,7 @@ export function kvRates({ graph, kv, context }: Plan): KvRate[] {
   const packing = packingOf(held.map(({ codec }) => codec));
   if (!packing) return rates;
   // First and newest tokens, once more unpacked.
-  const pages = textPages(recentWindow(packing.recent), context) + packing.first;
+  const pages = textPages(recentWindow(packing.recentTokens), context) + packing.firstPages;
   const capacity = Math.min(blocksOf(context), pages) * PAGE_SLOTS;
   return [...rates, { capacity, tokenBytes: sum(held, recentBytes), tokenBytesF16: 0 }];
 }

@@ -240,7 +240,7 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   // The same text with sinks or without them, but for one that is read.
   const sinks = softcap > 0 ? any : null;
   const queries = { queries: any, rotated: false, out: any };
-  const attend = { ...common, recent, ...most, heads, scale: 1, softcap, sinks, ...queries };
+  const attend = { ...common, recentCache: recent, ...most, heads, scale: 1, softcap, sinks, ...queries };
   const norm = { weight: any, epsilon: 1e-6 };
   const rope = { angles: any, pairs: headDim / 2 };
   // Of a prompt some rows may be alone.

@@ -61,7 +61,7 @@ describeGpu("packKv", () => {
         }
         const [cache] = graph.caches;
         allocation.setPages(cache.pool, 0, 0, [2]);
-        allocation.setPages(graph.recent!, 0, 0, [1]);
+        allocation.setPages(graph.recentPool!, 0, 0, [1]);
         const ids = Uint32Array.from({ length: PAGE_SLOTS }, (_, i) => i);
         await allocation.run({
           runs: [{ text: 0, position: 0, ids, outputs: 1, packed: { blocks: 0, pack: [0] } }],

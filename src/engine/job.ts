@@ -1,11 +1,13 @@
 /**
- * A request of a text to the device: to read its ids, and to return logits or tokens after them. Tracks its progress.
+ * A request of a text to the device: to read its ids, and to return logits or tokens after them. Tracks how much of it
+ * has been sent and has run; what the text holds of the cache is text-cache.ts, its guesses are guesses.ts.
  */
 import type { Beginnings } from "../cache/beginnings.ts";
 import { blocksOf } from "../cache/layers.ts";
 import { type BlockKey, keyOf } from "../cache/node.ts";
-import { type PageCopy, TextPages } from "../cache/text-pages.ts";
-import { TextStates } from "../cache/text-states.ts";
+import { type Prefix, TextCache } from "../cache/text-cache.ts";
+import type { PageCopy, TextPages } from "../cache/text-pages.ts";
+import type { TextStates } from "../cache/text-states.ts";
 import {
   CHOSEN,
   PAGE_SLOTS,
@@ -17,7 +19,7 @@ import {
 } from "../device/contract.ts";
 import { cutsOf, sharedTokens } from "./cuts.ts";
 import type { Draft } from "./draft.ts";
-import { type Guess, Lookup } from "./lookup.ts";
+import { Guesses } from "./guesses.ts";
 import type { RowLogits } from "./row-logits.ts";
 import type { Tokens } from "./tokens.ts";
 
@@ -37,14 +39,17 @@ export interface JobOptions {
   signal?: AbortSignal;
   /** Tokens read so far, of `total` new ones. */
   onProgress?: (tokens: number, total: number) => void;
-  /** How many of the last ids are processed even if pages have them. Default: those that need logits. */
-  fresh?: number;
-  /** Fills its pages instead of steps, once it has them. */
-  work?: (job: Job) => Promise<void>;
   /** Rows are the labelled value of this name instead of logits. */
   label?: string;
-  /** Receives the step of all fresh ids instead of running it. */
-  instead?: (step: Step) => Promise<void>;
+  /** The last ids are a step of their own, even if the cache has them, which `run` runs in place of the allocation. */
+  ownStep?: OwnStep;
+  /** Fills the job's pages, once it has them: there are no steps. */
+  fill?: (job: Job) => Promise<void>;
+}
+
+interface OwnStep {
+  readonly ids: number;
+  run(step: Step): Promise<void>;
 }
 
 /** A generation keeps its states after this many tokens, as a prompt does on its way. */
@@ -77,6 +82,8 @@ export class Job {
   readonly mostReused: number;
   readonly reserve: number;
   readonly tokens: Tokens | null;
+  /** null: it generates nothing. */
+  readonly guesses: Guesses | null;
   readonly options: JobOptions;
   /**
    * Resolves when it has ended; rejects with the error that ended it early, which a generation's tokens report, too.
@@ -101,32 +108,30 @@ export class Job {
   ran = 0;
   /** Counts how often sent tokens became void: parts of an earlier epoch are ignored. */
   epoch = 0;
-  /** Guesses that were checked, and those of them that were right. */
-  drafted = 0;
-  accepted = 0;
-  /** A step with guesses is running. */
-  #isChecking = false;
-  #lookup: Lookup | null = null;
-  #pages: TextPages | null = null;
-  #states: TextStates | null = null;
+  /** null before its admission. */
+  #cache: TextCache | null = null;
   /** Positions at which reading pauses, so that states are kept there. */
   readonly #cuts = new Set<number>();
   /** By other job: the length of the common prefix. */
   readonly #shared = new WeakMap<Job, number>();
+  /** Tokens that were in the cache at its admission. */
   #kept = 0;
+  /** Tokens of the prompt that were read. */
   #read = 0;
   readonly #keys: string[] = [];
   #settle!: { resolve: () => void; reject: (error: unknown) => void };
 
   constructor(options: JobOptions) {
-    const { ids, tokens = null, outputs = tokens ? 1 : 0, reserve = ids.length } = options;
+    const { ids, tokens = null, outputs = tokens ? 1 : 0, reserve = ids.length, ownStep } = options;
+    const { guesses = 0, draft = null } = options;
     this.options = options;
     this.ids = [...ids];
     this.promptTokens = ids.length;
     this.outputs = outputs;
-    this.mostReused = ids.length - Math.max(outputs, options.fresh ?? 0);
+    this.mostReused = ids.length - Math.max(outputs, ownStep?.ids ?? 0);
     this.reserve = reserve;
     this.tokens = tokens;
+    this.guesses = tokens && new Guesses(this.ids, tokens, { most: guesses, draft });
     this.ended = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -134,18 +139,22 @@ export class Job {
     this.ended.catch(() => {});
   }
 
-  get draft(): Draft | null {
-    return this.options.draft ?? null;
+  get cache(): TextCache {
+    if (!this.#cache) throw new Error("the job has no pages");
+    return this.#cache;
   }
 
   get pages(): TextPages {
-    if (!this.#pages) throw new Error("the job has no pages");
-    return this.#pages;
+    return this.cache.pages;
   }
 
   /** null: the graph has no recurrent states. */
   get states(): TextStates | null {
-    return this.#states;
+    return this.#cache?.states ?? null;
+  }
+
+  get #prefix(): Prefix {
+    return { ids: this.ids, key: this.key, most: this.mostReused };
   }
 
   readonly key: BlockKey = (block) => {
@@ -160,33 +169,31 @@ export class Job {
 
   /** Part of the prompt is not sent yet. */
   get isReading(): boolean {
-    return this.sent < this.promptTokens && !this.options.work;
+    return this.sent < this.promptTokens && !this.options.fill;
   }
 
-  /** The prompt may be sent up to here: rows for `instead` need a separate step. */
+  /** The prompt may be sent up to here. */
   get readable(): number {
-    const end = this.options.instead && this.sent < this.mostReused ? this.mostReused : this.promptTokens;
+    const end = this.options.ownStep && this.sent < this.mostReused ? this.mostReused : this.promptTokens;
     return Math.min(end, ...[...this.#cuts].filter((cut) => cut > this.sent));
   }
 
-  /** Its next rows need a separate step, for `instead`. */
+  /** Its next rows are `ownStep`. */
   get isApart(): boolean {
-    return this.options.instead !== undefined && this.sent === this.mostReused;
+    return this.options.ownStep !== undefined && this.sent === this.mostReused;
   }
 
   /** keptStates: how many positions on its way keep their states at a time. */
-  start(beginnings: Beginnings, keptStates: number): PageCopy[] {
+  start(beginnings: Beginnings, keptStates: number): readonly PageCopy[] {
     this.beganMs = performance.now();
-    const pages = new TextPages(beginnings);
-    this.#pages = pages;
-    const copies = this.options.work ? [] : pages.start(this.ids, this.key, this.mostReused);
-    if (beginnings.states) this.#states = new TextStates(beginnings, pages, keptStates);
-    if (this.options.work) return [];
-    this.#kept = this.sent = this.ran = pages.tokens;
-    if (this.#states)
-      for (const cut of cutsOf({ from: this.sent, known: pages.known, prompt: this.promptTokens }))
-        this.#cuts.add(cut);
-    return copies;
+    const { fill } = this.options;
+    const cache = new TextCache(beginnings, keptStates, fill ? null : this.#prefix);
+    this.#cache = cache;
+    const { tokens, known } = cache.pages;
+    if (!fill) this.#kept = this.sent = this.ran = tokens;
+    if (cache.states && !fill)
+      for (const cut of cutsOf({ from: tokens, known, prompt: this.promptTokens })) this.#cuts.add(cut);
+    return cache.copies;
   }
 
   /**
@@ -214,35 +221,14 @@ export class Job {
     const block = Math.floor(this.sent / PAGE_SLOTS);
     // The next block is rarely there, and this check is cheap.
     if (this.sent !== this.pages.tokens || !this.pages.last.children.has(this.key(block))) return;
-    if (!this.pages.extend(this.ids, this.key, this.mostReused)) return;
-    this.#states?.jump();
+    if (!this.cache.extend(this.#prefix)) return;
     this.sent = this.ran = this.pages.tokens;
     this.#progress();
   }
 
   /** It generates, and a step may produce its next token. */
   get isReady(): boolean {
-    const isBusy = this.isReading || this.#isChecking || this.draft?.isBusy;
-    return !isBusy && this.tokens?.isWanted === true;
-  }
-
-  /** Guesses for what follows its known tokens: at most `most`, which may extend past the awaited ones. */
-  guess(most: number): Guess {
-    this.#lookup ??= new Lookup(this.ids);
-    return this.#lookup.next(most);
-  }
-
-  /** Asks the draft model for `count` tokens after the known ones. */
-  startDraft(count: number): void {
-    this.draft!.start(this.ids, count, this.tokens!.draw, (error) => {
-      if (error) this.tokens!.fail(error.error);
-      else this.tokens!.onChange();
-    });
-  }
-
-  /** How many guesses its next row may have. */
-  get mostGuesses(): number {
-    return Math.min(this.options.guesses ?? 0, (this.tokens?.wanted ?? 0) - 1);
+    return !this.isReading && !this.guesses?.isBusy && this.tokens?.isWanted === true;
   }
 
   part(to: number, guess: readonly number[] = []): JobPart {
@@ -251,11 +237,9 @@ export class Job {
     const outputs = isPrompt ? Math.max(0, to - Math.max(from, prompt - this.outputs)) : to - from;
     const sampling = this.tokens && outputs > 0 ? this.tokens.ask(1 + guess.length) : null;
     this.sent = to;
-    this.#isChecking = guess.length > 0;
-    const state = this.#states?.advance(to) ?? null;
-    // Guesses may become void.
-    const packed = this.pages.pack(from, to - guess.length);
-    return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch, state, packed };
+    this.guesses?.sent(guess.length);
+    const held = this.cache.send(from, to, guess.length);
+    return { job: this, from, to, outputs, guess, sampling, isPrompt, epoch: this.epoch, ...held };
   }
 
   /** The device has accepted the step. Guesses are not counted as read until they are known to be right. */
@@ -272,7 +256,7 @@ export class Job {
     // A row that is run again was read before.
     if (epoch === 0) this.#read += Math.max(0, Math.min(to, this.promptTokens) - from);
     this.#note();
-    if (from < this.promptTokens || to % KEPT_EACH === 0) this.#states?.keep(to, this.#cuts.has(to));
+    if (from < this.promptTokens || to % KEPT_EACH === 0) this.states?.keep(to, this.#cuts.has(to));
   }
 
   /** The device has chosen an id after each output; null: it could not. What follows an end token is dropped. */
@@ -283,8 +267,7 @@ export class Job {
       if (id === null || this.tokens!.refuses(id)) {
         this.tokens!.byHost();
         this.epoch++;
-        const last = this.ids.length - 1;
-        this.sent = this.ran = this.#states?.back(last) ?? last;
+        this.sent = this.ran = this.cache.back(this.ids.length - 1);
         break;
       }
       this.tokens!.chose(id);
@@ -311,27 +294,19 @@ export class Job {
 
   /** Drops what follows the first wrong guess. first: the start of the chosen ids. */
   #checked({ guess }: JobPart, first: number): void {
-    if (guess.length === 0) return this.draft?.passed();
-    const chosen = this.ids.length - first;
-    let right = 0;
-    while (right < chosen && guess[right] === this.ids[first + right]) right++;
-    this.drafted += guess.length;
-    this.accepted += right;
-    if (this.draft?.after(first)?.[0] === guess[0]) this.draft?.learn(guess.length, right);
-    this.#isChecking = false;
-    if (this.isEnded) return;
+    this.guesses!.learn(guess, first);
+    if (guess.length === 0 || this.isEnded) return;
     this.sent = this.ids.length - 1;
-    this.tokens!.settle(chosen - 1);
+    this.tokens!.settle(this.ids.length - first - 1);
   }
 
   /** Gives its pages back. error: what ended it; null: it is finished, or its caller wants no more. */
   end(error: { error: unknown } | null): void {
     this.isEnded = true;
-    this.draft?.end();
-    if (this.#pages) {
-      this.held = this.#pages.tokens;
-      this.#states?.release();
-      this.#pages.release();
+    this.guesses?.end();
+    if (this.#cache) {
+      this.held = this.pages.tokens;
+      this.#cache.release();
     }
     if (error) {
       this.tokens?.fail(error.error);
@@ -342,7 +317,7 @@ export class Job {
   /** It needs nothing more from the device. */
   get isDone(): boolean {
     if (this.tokens) return this.tokens.isOver || this.tokens.failure !== null;
-    return !this.options.work && this.ran >= this.promptTokens && this.outputRows.length >= this.outputs;
+    return !this.options.fill && this.ran >= this.promptTokens && this.outputRows.length >= this.outputs;
   }
 
   /** The part as a run of a step. */
@@ -363,19 +338,14 @@ export class Job {
 
   #push(id: number): void {
     // The row after which it was chosen was that of the last id.
-    if (this.#isChecking) this.ran = this.ids.length;
+    if (this.guesses?.isChecking) this.ran = this.ids.length;
     this.ids.push(id);
     this.#note();
   }
 
   /** Tokens whose rows are accepted and whose ids are known count as read. */
   #note(): void {
-    const { pages } = this;
-    const to = Math.min(this.ran, this.ids.length);
-    if (to <= pages.tokens) return;
-    pages.wrote(this.ids.slice(pages.tokens, to));
-    // The last token may have to be run again.
-    pages.trim(to - 1);
+    this.cache.wrote(this.ids, Math.min(this.ran, this.ids.length));
   }
 
   #progress(): void {

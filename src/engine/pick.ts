@@ -5,7 +5,7 @@
  * later one waits for the blocks that the earlier one reads.
  */
 import { MORE_CHOSEN, PAGE_SLOTS } from "../device/contract.ts";
-import { worthChecking } from "./guess.ts";
+import { worthChecking } from "./guess-worth.ts";
 import type { Job, JobPart } from "./job.ts";
 
 export interface StepLimits {
@@ -99,7 +99,7 @@ function guessed(jobs: readonly Job[], room: number, { cost, context, grow }: St
   const costOf = (more: number) => (cost(rows + more) - cost(rows)) * perTime;
   for (const job of jobs) {
     const { sent } = job;
-    const most = Math.min(job.mostGuesses, room, context - sent - 1);
+    const most = Math.min(job.guesses!.most, room, context - sent - 1);
     const guess = most > 0 ? guessOf(job, most, costOf, (ms) => ms * perTime, cost(1)) : NO_GUESS;
     if (guess === null) {
       rows--;
@@ -121,10 +121,12 @@ function guessOf(
   worthOf: (ms: number) => number,
   stepMs: number,
 ): readonly number[] | null {
-  const { draft, tokens, ids } = job;
+  const { tokens, ids } = job;
+  const guesses = job.guesses!;
+  const { draft } = guesses;
   const { awaited } = tokens!;
   // The awaited ids are guessed, too, to find what follows them.
-  const found = job.guess(awaited + most);
+  const found = guesses.find(awaited + most);
   const { count, gain } = worthChecking(found.chances, awaited, costOf);
   const drafted = draft?.after(ids.length);
   const asked =
@@ -134,7 +136,7 @@ function guessOf(
   if (awaited > 0) return Math.max(gain, asked?.gain ?? 0) > WORTH_WAITING ? null : NO_GUESS;
   if (count > 0 && gain >= (asked?.gain ?? 0)) return found.ids.slice(0, count);
   if (asked && asked.count > 0) {
-    job.startDraft(asked.count);
+    guesses.startDraft(asked.count);
     return draft!.isBusy ? null : NO_GUESS;
   }
   return drafted?.slice(0, most) ?? NO_GUESS;

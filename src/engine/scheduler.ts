@@ -267,7 +267,7 @@ export class Scheduler {
         // All of it was cached.
         if (job.isDone) this.end(job);
         const ended = (error: { error: unknown } | null) => this.end(job, error);
-        job.options.work?.(job).then(
+        job.options.fill?.(job).then(
           () => ended(null),
           (error: unknown) => ended({ error }),
         );
@@ -280,7 +280,7 @@ export class Scheduler {
   /** Whether there are pages for it, not counting those reserved for others. */
   #fits(job: Job): boolean {
     // A job that fills its pages itself shares none.
-    const most = job.options.work ? 0 : job.mostReused;
+    const most = job.options.fill ? 0 : job.mostReused;
     const { blocks } = this.beginnings.longest(job.ids, job.key, most, { whole: true });
     return this.beginnings.pools.every(({ pool, available }, i) => {
       const first = this.beginnings.firstSeen(i, blocks.length * PAGE_SLOTS);
@@ -348,15 +348,15 @@ export class Scheduler {
     const all = parts.reduce((sum, { from, to }) => sum + to - from, 0);
     const promptRows = parts.reduce((sum, { isPrompt, from, to }) => sum + (isPrompt ? to - from : 0), 0);
     const { job, from } = parts[0];
-    const instead = from === job.mostReused ? job.options.instead : undefined;
-    const ended = instead ? () => {} : this.#pace.begin({ promptRows, rows: all - promptRows });
+    const ownStep = from === job.mostReused ? job.options.ownStep : undefined;
+    const ended = ownStep ? () => {} : this.#pace.begin({ promptRows, rows: all - promptRows });
     const fail = (error: unknown) => {
       for (const { job } of parts) this.end(job, { error });
     };
     try {
       const step = { runs: parts.map((part) => part.job.run(part)) };
-      if (instead) await instead(step);
-      const ran = instead ? null : await allocation.run(step);
+      if (ownStep) await ownStep.run(step);
+      const ran = ownStep ? null : await allocation.run(step);
       for (const part of parts) this.#accepted(part);
       const chosen = parts.filter(({ sampling }) => sampling);
       if (ran && chosen.length > 0) this.#receive(ran, chosen, ended, fail);

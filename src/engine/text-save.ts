@@ -50,7 +50,7 @@ export async function restoreText(
   const { graph, allocation, context, vocab } = scheduler;
   const saved = await openSavedCache(source, { graph, owner }, { context, vocab });
   const { ids, firsts } = saved;
-  const work = async (job: Job) => {
+  const fill = async (job: Job) => {
     const { pages, states } = job;
     pages.begin(firsts);
     pages.grow(ids.length, () => true);
@@ -69,7 +69,7 @@ export async function restoreText(
     await saved.restore(pages.from(firsts), write);
     if (!job.isEnded) pages.wrote(ids);
   };
-  const job = new Job({ ids, signal, work });
+  const job = new Job({ ids, signal, fill });
   scheduler.submit(job);
   await job.ended;
   return ids;

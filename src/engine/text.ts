@@ -3,7 +3,7 @@
  * read of it stays in pages until others need them, and is then read again. After an abort or an error its ids are
  * those that were completely processed.
  */
-import type { StepProfile } from "../device/contract.ts";
+import type { Step, StepProfile } from "../device/contract.ts";
 import { ArgumentError, ContextError } from "../format/errors.ts";
 import { Draft, type DraftSource } from "./draft.ts";
 import { Job, type JobOptions } from "./job.ts";
@@ -136,10 +136,10 @@ export class Text {
         return job.beganMs;
       },
       get drafted() {
-        return job.drafted;
+        return job.guesses!.checked;
       },
       get accepted() {
-        return job.accepted;
+        return job.guesses!.right;
       },
       end: () => {
         if (isOver) return;
@@ -154,10 +154,10 @@ export class Text {
   async profile(ids: readonly number[], options: ReadOptions = {}): Promise<StepProfile> {
     let found: StepProfile | null = null;
     const all = [...this.#ids, ...ids];
-    const instead: JobOptions["instead"] = async (step) => {
+    const run = async (step: Step) => {
       found = await this.scheduler.allocation.profile!(step);
     };
-    await this.#run({ ...options, ids: all, outputs: 1, fresh: ids.length, instead });
+    await this.#run({ ...options, ids: all, outputs: 1, ownStep: { ids: ids.length, run } });
     return found!;
   }
 

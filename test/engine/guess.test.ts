@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Step } from "../../src/device/contract.ts";
 import { type GenerateOptions, Generation, generateTokens } from "../../src/engine/generate.ts";
-import { worthChecking } from "../../src/engine/guess.ts";
+import { worthChecking } from "../../src/engine/guess-worth.ts";
 import { Lookup } from "../../src/engine/lookup.ts";
 import { sampler } from "../../src/engine/sample.ts";
 import { StepCost } from "../../src/engine/step-cost.ts";

@@ -43,6 +43,7 @@ import { keepFor, MOST_KEPT, NOT_PROVEN, unpackCandidates } from "./sample.ts";
 import { Submits } from "./submits.ts";
 import { loadWeight } from "./weight-loading.ts";
 import { type PackThreadsMaker, WeightPacking } from "./weight-packing.ts";
+import { DirectUploads, StagedUploads } from "./weight-uploads.ts";
 import { WordsBack } from "./words-back.ts";
 
 /**
@@ -98,7 +99,8 @@ export class WebgpuAllocation implements Allocation {
     { submitMs, packing = null }: AllocationOptions,
   ) {
     this.footprint = program.footprint;
-    this.#packing = new WeightPacking(packing);
+    // Threads mean Node.
+    this.#packing = new WeightPacking(packing, packing ? new StagedUploads(gpu) : new DirectUploads(gpu));
     this.#tables = tablesOf(graph);
     this.#readBack = new ReadBack(gpu);
     this.#words = new WordsBack(gpu, this.#buffer(program.sampling.chosen), (graph.texts + 1) * 4);

@@ -3,6 +3,7 @@
 /** GPUBufferUsage. */
 export const USAGE = {
   mapRead: 1,
+  mapWrite: 2,
   copySource: 4,
   copyTarget: 8,
   uniform: 64,
@@ -12,6 +13,8 @@ export const USAGE = {
 
 /** GPUMapMode.READ. */
 export const MAP_READ = 1;
+/** GPUMapMode.WRITE. */
+export const MAP_WRITE = 2;
 
 /** GPUShaderStage.COMPUTE. */
 export const COMPUTE = 4;

@@ -12,10 +12,22 @@ import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 /** Bytes of the file, and of the packed rows. */
 const SLAB_BYTES = 8 * 1024 * 1024;
 
-/** Two buffers that are reused from slab to slab, and transferred to threads and back. */
+/** Two buffers that are reused from slab to slab. */
 export interface SlabBuffers {
-  file: ArrayBuffer;
-  packed: ArrayBuffer;
+  file: ArrayBufferLike;
+  packed: ArrayBufferLike;
+}
+
+/** shared: of memory that threads share. */
+export function emptySlot(shared: boolean): SlabBuffers {
+  const empty = () => (shared ? new SharedArrayBuffer(0) : new ArrayBuffer(0));
+  return { file: empty(), packed: empty() };
+}
+
+/** A buffer of the same kind of memory with at least so many bytes. */
+function grown(buffer: ArrayBufferLike, bytes: number): ArrayBufferLike {
+  if (buffer.byteLength >= bytes) return buffer;
+  return buffer instanceof ArrayBuffer ? new ArrayBuffer(bytes) : new SharedArrayBuffer(bytes);
 }
 
 export interface Slab {
@@ -26,29 +38,27 @@ export interface Slab {
 
 /** Maximum rows of a slab; at least one, even if a row is longer than a slab normally is. */
 export function slabRows(type: TensorType, cols: number): number {
-  const { codes, scales } = packedBytes({ type, rows: 1, cols });
+  const { codes, scales } = slabBytes({ type, rows: 1, cols });
   return Math.max(1, Math.floor(SLAB_BYTES / Math.max(rowBytes(type, cols), codes + scales)));
 }
 
-function packedBytes({ type, rows, cols }: Slab): { codes: number; scales: number } {
+/** Bytes of a slab's packed rows: codes, then scales. */
+export function slabBytes({ type, rows, cols }: Slab): { codes: number; scales: number } {
   const form = weightForm(type);
   return { codes: rows * codesRowBytes(form, cols), scales: rows * scalesRowBytes(form, cols) };
 }
 
 /** The slot's file buffer, with the size of the slab's rows. */
-export function slabFile(slot: SlabBuffers, { type, rows, cols }: Slab): Uint8Array<ArrayBuffer> {
+export function slabFile(slot: SlabBuffers, { type, rows, cols }: Slab): Uint8Array {
   const bytes = rows * rowBytes(type, cols);
-  if (slot.file.byteLength < bytes) slot.file = new ArrayBuffer(bytes);
+  slot.file = grown(slot.file, bytes);
   return new Uint8Array(slot.file, 0, bytes);
 }
 
 /** Codes and scales of a slab, in the slot. */
-export function slabPacked(
-  slot: SlabBuffers,
-  slab: Slab,
-): [Uint32Array<ArrayBuffer>, Uint32Array<ArrayBuffer>] {
-  const { codes, scales } = packedBytes(slab);
-  if (slot.packed.byteLength < codes + scales) slot.packed = new ArrayBuffer(codes + scales);
+export function slabPacked(slot: SlabBuffers, slab: Slab): [codes: Uint32Array, scales: Uint32Array] {
+  const { codes, scales } = slabBytes(slab);
+  slot.packed = grown(slot.packed, codes + scales);
   return [new Uint32Array(slot.packed, 0, codes / 4), new Uint32Array(slot.packed, codes, scales / 4)];
 }
 

@@ -1,31 +1,30 @@
 /**
- * Threads that pack weights (Node only). A slot's buffers are transferred to a thread and come back, since Dawn accepts
- * no shared ones. A thread that fails or ends fails every slab that it had and every later one; nothing waits for it.
+ * Threads that pack weights (Node only). They share a slot's memory: buffers of 8 MiB that are transferred and come back
+ * cost the main thread a garbage collection each, since V8 counts them as new. A thread that fails or ends fails every slab that it had and every later one; nothing waits for it.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import { DeviceError } from "../../format/errors.ts";
-import type { Slab, SlabBuffers, SlabCheck } from "./pack-slab.ts";
+import { type Slab, type SlabBuffers, type SlabCheck, slabPacked } from "./pack-slab.ts";
 import type { PackThreads, PackThreadsMaker } from "./weight-packing.ts";
 
 /** More than disks and the thread that writes to the GPU can keep busy: a thread packs 2 GB/s. */
 const MOST_THREADS = 4;
 
-/** pack-worker.js answers with the buffers and what it found, or with an error message. */
-interface Packed extends SlabBuffers {
+/** pack-worker.js answers with what it found, or with an error message. */
+interface Packed {
   readonly found: SlabCheck | null;
   readonly error: string | null;
 }
 
 interface Pending {
-  readonly slot: SlabBuffers;
   resolve(found: SlabCheck): void;
   reject(error: Error): void;
 }
 
 interface Thread {
   readonly worker: Worker;
-  /** Slots that are being packed, in the order in which answers arrive. */
+  /** Slabs that are being packed, in the order in which answers arrive. */
   readonly pending: Pending[];
 }
 
@@ -49,10 +48,11 @@ class Threads implements PackThreads {
   pack(slot: SlabBuffers, slab: Slab): Promise<SlabCheck> {
     if (this.#failure) return Promise.reject(this.#failure);
     const thread = this.#threads.reduce((a, b) => (b.pending.length < a.pending.length ? b : a));
+    // A thread could not hand over larger memory.
+    slabPacked(slot, slab);
     return new Promise((resolve, reject) => {
-      thread.pending.push({ slot, resolve, reject });
-      const { file, packed } = slot;
-      thread.worker.postMessage({ slot: { file, packed }, slab }, [file, packed]);
+      thread.pending.push({ resolve, reject });
+      thread.worker.postMessage({ slot, slab });
     });
   }
 
@@ -69,11 +69,10 @@ class Threads implements PackThreads {
       execArgv: [],
     });
     const thread: Thread = { worker, pending: [] };
-    worker.on("message", ({ file, packed, found, error }: Packed) => {
+    worker.on("message", ({ found, error }: Packed) => {
       const pending = thread.pending.shift();
       // Answers of others after one has failed.
       if (!pending) return;
-      Object.assign(pending.slot, { file, packed });
       if (found !== null) pending.resolve(found);
       else pending.reject(failure(`failed: ${error}`));
     });
@@ -85,11 +84,7 @@ class Threads implements PackThreads {
   #fail(found: string): void {
     this.#failure ??= failure(found);
     for (const { pending } of this.#threads)
-      for (const { slot, reject } of pending.splice(0)) {
-        // Transferred buffers are lost with the thread.
-        Object.assign(slot, { file: new ArrayBuffer(0), packed: new ArrayBuffer(0) });
-        reject(this.#failure);
-      }
+      for (const { reject } of pending.splice(0)) reject(this.#failure);
   }
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * A thread that packs weights for the GPU: takes a slot's buffers, packs, and hands them back. Plain JavaScript because Node
+ * A thread that packs weights for the GPU: packs what lies in a slot's shared memory. Plain JavaScript because Node
  * loads it as it stands, from the sources and from dist/; what it runs is named by the one who started it.
  */
 import { parentPort, workerData } from "node:worker_threads";
@@ -19,6 +19,5 @@ port.on("message", ({ slot, slab }) => {
   } catch (thrown) {
     error = thrown instanceof Error ? thrown.message : String(thrown);
   }
-  const { file, packed } = slot;
-  port.postMessage({ file, packed, found, error }, [file, packed]);
+  port.postMessage({ found, error });
 });

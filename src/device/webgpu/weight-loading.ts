@@ -8,9 +8,10 @@ import { rowBytes, type Tensor } from "../../format/tensor.ts";
 import type { MatrixPlace, Placement } from "./blocks.ts";
 import type { PlannedBuffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
-import { type Slab, type SlabBuffers, slabFile, slabPacked, slabRows } from "./pack-slab.ts";
+import { type Slab, type SlabBuffers, slabBytes, slabFile, slabRows } from "./pack-slab.ts";
 import { tooLarge } from "./weight-bounds.ts";
 import type { WeightPacking } from "./weight-packing.ts";
+import type { Upload } from "./weight-uploads.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
 export async function loadWeight(
@@ -78,6 +79,7 @@ async function loadRows(
     underWay.add(loading);
   }
   await Promise.all(underWay);
+  await packing.uploads.done();
   if (failures.length > 0) throw failures[0];
 }
 
@@ -90,10 +92,7 @@ async function loadSlab(
   bufferOf: (planned: PlannedBuffer) => GPUBuffer,
   packing: WeightPacking,
 ): Promise<void> {
-  const { queue } = gpu.device;
   const { name, type, rows, cols } = tensor;
-  const form = weightForm(type);
-  const scalesWords = scalesRowBytes(form, cols) / 4;
   // Packing checks the rows.
   const { unchecked = tensor } = tensor;
   await unchecked.readRows(first, slab.rows, slabFile(slot, slab));
@@ -101,17 +100,21 @@ async function loadSlab(
   gpu.check();
   if (!found.isFinite && unchecked !== tensor) throw notFinite(name, first, slab.rows);
   if (found.beyond !== null) throw tooLarge(name, found.beyond);
-  const [codes, scales] = slabPacked(slot, slab);
+  const form = weightForm(type);
+  const sizes = slabBytes(slab);
+  const uploads: Upload[] = [];
   for (const place of places) {
     const start = Math.max(first, place.from);
     const length = Math.min(first + slab.rows, place.from + place.rows) - start;
     if (length <= 0) continue;
     const at = place.at + start - place.from;
-    const write = (buffer: PlannedBuffer, words: Uint32Array<ArrayBuffer>, each: number) =>
-      queue.writeBuffer(bufferOf(buffer), at * each * 4, words, (start - first) * each, length * each);
-    write(place.codes, codes, codesRowBytes(form, cols) / 4);
-    if (place.scales) write(place.scales, scales, scalesWords);
+    const add = (buffer: PlannedBuffer, begin: number, each: number) =>
+      uploads.push({
+        ...{ to: bufferOf(buffer), at: at * each },
+        ...{ from: begin + (start - first) * each, bytes: length * each },
+      });
+    add(place.codes, 0, codesRowBytes(form, cols));
+    if (place.scales) add(place.scales, sizes.codes, scalesRowBytes(form, cols));
   }
-  // Without a wait the queue would hold the whole model in host memory.
-  await gpu.submitted();
+  await packing.uploads.write(new Uint8Array(slot.packed, 0, sizes.codes + sizes.scales), uploads);
 }

@@ -3,9 +3,10 @@
  * memory is bounded, and the threads that pack their contents. Reading, packing and writing of different slabs overlap; a
  * slab holds its slot for all three. Slots and threads are made for the first load and freed when no load is running.
  */
-import { packSlab, type Slab, type SlabBuffers, type SlabCheck } from "./pack-slab.ts";
+import { emptySlot, packSlab, type Slab, type SlabBuffers, type SlabCheck } from "./pack-slab.ts";
+import type { Uploads } from "./weight-uploads.ts";
 
-/** Threads that pack. Buffers are transferred there and back; throws DeviceError if one fails or is gone. */
+/** Threads that pack. Slots are of memory that they share; throws DeviceError if one fails or is gone. */
 export interface PackThreads {
   pack(slot: SlabBuffers, slab: Slab): Promise<SlabCheck>;
   close(): void;
@@ -43,7 +44,10 @@ export class WeightPacking {
   readonly #waiting: Waiting[] = [];
 
   /** null: this thread packs. */
-  constructor(maker: PackThreadsMaker | null) {
+  constructor(
+    maker: PackThreadsMaker | null,
+    readonly uploads: Uploads,
+  ) {
     this.#maker = maker;
     this.slots = maker ? maker.threads + MORE_SLOTS : FEW_SLOTS;
   }
@@ -85,7 +89,7 @@ export class WeightPacking {
     if (free) return free;
     if (this.#made < this.slots) {
       this.#made++;
-      return emptySlot();
+      return emptySlot(this.#maker !== null);
     }
     return new Promise((take) => this.#waiting.push({ order, take }));
   }
@@ -93,11 +97,8 @@ export class WeightPacking {
   #end(): void {
     this.#threads?.close();
     this.#threads = null;
+    this.uploads.end();
     this.#free = [];
     this.#made = 0;
   }
-}
-
-function emptySlot(): SlabBuffers {
-  return { file: new ArrayBuffer(0), packed: new ArrayBuffer(0) };
 }

@@ -1,17 +1,19 @@
 /** Weights on their way to the GPU: in bounded pieces, a few at once, and no more of them once something is wrong. */
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { Graph } from "../../../src/device/contract.ts";
 import { Recorder } from "../../../src/device/recorder.ts";
+import type { WebgpuAllocation } from "../../../src/device/webgpu/allocation.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import { packThreads } from "../../../src/device/webgpu/pack-threads.ts";
+import { ReadBack } from "../../../src/device/webgpu/read-back.ts";
 import { webgpuDevice } from "../../../src/device/webgpu/webgpu.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "../../../src/device/webgpu/weights.ts";
 import { DeviceError, FormatError, UnsupportedError } from "../../../src/format/errors.ts";
 import { finiteTensor } from "../../../src/format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../../../src/format/tensor.ts";
 import { randomBytes } from "../random-tensor.ts";
-import { describeGpu } from "./gpu.ts";
-import { rejection } from "./losable.ts";
+import { describeGpu, softwareGpu } from "./gpu.ts";
+import { expectLost, LOSSES, losable, rejection } from "./losable.ts";
 import { wrapped } from "./wrap.ts";
 import { pretended } from "./wrapped.ts";
 
@@ -43,7 +45,7 @@ async function watched() {
       const { queue } = opened;
       const writeBuffer: GPUQueue["writeBuffer"] = (buffer, at, data, first, size) => {
         queue.writeBuffer(buffer, at, data, first, size);
-        held.now += (size ?? 0) * 4;
+        held.now += size ?? 0;
         held.most = Math.max(held.most, held.now);
       };
       const onSubmittedWorkDone = async () => {
@@ -134,6 +136,44 @@ describeGpu("experts that lie beside those of another weight", () => {
 const BUILT = new URL("../../../dist/device/webgpu/pack-slab.js", import.meta.url);
 const code = (text: string) => new URL(`data:text/javascript,${encodeURIComponent(text)}`);
 
+/** A device that keeps what is copied to buffers, by their labels, and counts the buffers that the host writes. */
+async function staging() {
+  const written = new Map<string, Uint8Array>();
+  const staged = { now: 0, most: 0 };
+  const memory = new Map<GPUBuffer, Uint8Array>();
+  const { gpu } = await pretended({
+    device: (opened) =>
+      wrapped(opened, {
+        createBuffer(descriptor: GPUBufferDescriptor) {
+          const buffer = opened.createBuffer(descriptor);
+          if (descriptor.label !== "weights, staged") return buffer;
+          staged.most = Math.max(staged.most, ++staged.now);
+          const { destroy } = buffer;
+          buffer.destroy = () => {
+            staged.now--;
+            destroy.call(buffer);
+          };
+          const bytes = new Uint8Array(descriptor.size);
+          buffer.getMappedRange = () => bytes.buffer;
+          memory.set(buffer, bytes);
+          return buffer;
+        },
+        createCommandEncoder() {
+          const encoder = opened.createCommandEncoder();
+          const copyBufferToBuffer = (...copy: [GPUBuffer, number, GPUBuffer, number, number]) => {
+            const [source, from, to, at, size] = copy;
+            const bytes = written.get(to.label) ?? new Uint8Array(to.size);
+            bytes.set(memory.get(source)!.subarray(from, from + size), at);
+            written.set(to.label, bytes);
+            encoder.copyBufferToBuffer(...copy);
+          };
+          return wrapped(encoder, { copyBufferToBuffer });
+        },
+      }),
+  });
+  return { gpu, written, staged };
+}
+
 describeGpu("threads that pack", () => {
   const [rows, cols] = [3000, 4096];
 
@@ -143,19 +183,7 @@ describeGpu("threads that pack", () => {
     readRows?: Tensor["readRows"],
     damage: (file: Uint8Array) => void = () => {},
   ) {
-    const written = new Map<string, Uint8Array>();
-    const { gpu } = await pretended({
-      device: (opened) => {
-        const { queue } = opened;
-        const writeBuffer: GPUQueue["writeBuffer"] = (buffer, at, data, first = 0, size = 0) => {
-          const words = (data as Uint32Array).slice(first, first + size);
-          const bytes = written.get(buffer.label) ?? new Uint8Array(buffer.size);
-          bytes.set(new Uint8Array(words.buffer), at);
-          written.set(buffer.label, bytes);
-        };
-        return wrapped(opened, { queue: wrapped(queue, { writeBuffer }) });
-      },
-    });
+    const { gpu, written, staged } = await staging();
     const op = new Recorder(1, 1);
     const x = op.embed(op.weight("table", "matrix", "f32", 2, cols));
     const graph = op.finish(op.matmul(x, op.weight("wide", "matrix", "q6_k", rows, cols)));
@@ -173,7 +201,7 @@ describeGpu("threads that pack", () => {
     } finally {
       await allocation.close();
     }
-    return { written, file };
+    return { written, staged, file };
   }
 
   it("write what is packed without them", async () => {
@@ -184,6 +212,53 @@ describeGpu("threads that pack", () => {
     packRows("q6_k", file, rows, cols, codes, scales);
     expect(Buffer.compare(written.get("wide")!, new Uint8Array(codes.buffer))).toBe(0);
     expect(Buffer.compare(written.get("scales of wide")!, new Uint8Array(scales.buffer))).toBe(0);
+  });
+
+  it("write through at most four buffers, of which none is left", async () => {
+    const { gpu, staged } = await staging();
+    const graph = wideGraph();
+    const allocation = await (await webgpuDevice(gpu, { packing: packThreads(2, BUILT) })).allocate(graph);
+    const { tensor, reads } = wide();
+    await Promise.all([1, 2, 3].map(() => allocation.load(graph.weights[1], tensor)));
+    expect(reads.length).toBe(9);
+    await vi.waitFor(() => expect(staged).toEqual({ now: 0, most: 4 }));
+    await allocation.load(graph.weights[1], tensor);
+    await vi.waitFor(() => expect(staged).toEqual({ now: 0, most: 4 }));
+    await allocation.close();
+  });
+
+  it.each(LOSSES)("end when the device is lost (%s) between two pieces", async (loss) => {
+    const { gpu, lose } = await losable(loss);
+    const graph = wideGraph();
+    const allocation = await (await webgpuDevice(gpu, { packing: packThreads(2, BUILT) })).allocate(graph);
+    const { tensor } = wide();
+    const load = () => allocation.load(graph.weights[1], tensor, () => lose());
+    await expectLost(loss, load, () => allocation.load(graph.weights[1], tensor));
+    await allocation.close();
+  });
+
+  it("fill a GPU's buffer, also one larger than all that are written at once", async () => {
+    const device = await webgpuDevice(await softwareGpu(), { packing: packThreads(2, BUILT) });
+    const op = new Recorder(1, 1);
+    const [height, width] = [5000, 4096];
+    const x = op.embed(op.weight("table", "matrix", "f32", 2, width));
+    const graph = op.finish(op.matmul(x, op.weight("tall", "matrix", "f16", height, width)));
+    const allocation = (await device.allocate(graph)) as WebgpuAllocation;
+    const readRows: Tensor["readRows"] = async (first, count, into) => {
+      const halves = new Uint16Array(into.buffer, into.byteOffset, into.length / 2);
+      for (let row = 0; row < count; row++) halves.fill(first + row, row * width, (row + 1) * width);
+    };
+    const tensor = { name: "tall", type: "f16", rows: height, cols: width, readRows } as const;
+    await allocation.load(graph.weights[1], finiteTensor(tensor));
+    const tall = [...allocation.buffers.values()].find(({ label }) => label === "tall")!;
+    const rows = Array.from({ length: height }, (_, row) => row);
+    const ends = await new ReadBack(allocation.gpu).read(
+      tall,
+      rows.map((row) => (row + 1) * width * 2 - 4),
+      4,
+    );
+    expect([...new Uint32Array(ends)]).toEqual(rows.map((row) => row * 0x10001));
+    await allocation.close();
   });
 
   // Of a block in the last piece: a NaN, and 60,000, times which no code fits float16.

@@ -9,9 +9,6 @@ import { packRows } from "./pack.ts";
 import { beyondFloat16 } from "./weight-bounds.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 
-/** Bytes of the file, and of the packed rows. */
-const SLAB_BYTES = 8 * 1024 * 1024;
-
 /** Two buffers that are reused from slab to slab. */
 export interface SlabBuffers {
   file: ArrayBufferLike;
@@ -36,10 +33,10 @@ export interface Slab {
   readonly cols: number;
 }
 
-/** Maximum rows of a slab; at least one, even if a row is longer than a slab normally is. */
-export function slabRows(type: TensorType, cols: number): number {
+/** Maximum rows of a slab of `most` bytes, in the file and packed; at least one, even if a row is longer. */
+export function slabRows(type: TensorType, cols: number, most: number): number {
   const { codes, scales } = slabBytes({ type, rows: 1, cols });
-  return Math.max(1, Math.floor(SLAB_BYTES / Math.max(rowBytes(type, cols), codes + scales)));
+  return Math.max(1, Math.floor(most / Math.max(rowBytes(type, cols), codes + scales)));
 }
 
 /** Bytes of a slab's packed rows: codes, then scales. */

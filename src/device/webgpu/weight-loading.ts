@@ -53,7 +53,7 @@ async function loadRows(
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   const { type, rows, cols } = matrix.tensor;
-  const most = slabRows(type, cols);
+  const most = slabRows(type, cols, packing.slabBytes);
   const underWay = new Set<Promise<void>>();
   const failures: unknown[] = [];
   const load = async (slot: SlabBuffers, first: number) => {

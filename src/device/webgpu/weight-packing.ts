@@ -17,13 +17,17 @@ export interface PackThreadsMaker {
   start(): PackThreads;
 }
 
-/**
- * Slots for slabs that are read or written while others are packed, each of up to 16 MiB: 1.47 GB/s with 2, 1.74 with 8 (q4_0,
- * four threads, read from the system's memory, H200's machine, 2026-11-29; the latter with writes in pieces of 4 MiB).
- */
+/** Slots for slabs that are read or written while others are packed by threads. */
 const MORE_SLOTS = 8;
 /** Without threads: one slab is read while another is packed. */
 const FEW_SLOTS = 2;
+/**
+ * Bytes of the file, and of the packed rows. With threads small ones, so that all slots fit the processor's caches: q4_0 in
+ * system memory 3.76 GB/s, slabs of 8 MiB 2.73 and 3.33, of 1 MiB 2.89 (four threads, H200's machine, 2026-11-29).
+ */
+const THREADS_SLAB_BYTES = 2 * 1024 * 1024;
+/** A GPU is waited for after each. */
+const SLAB_BYTES = 8 * 1024 * 1024;
 /** Matrices with fewer bytes in the file are packed on this thread: they are done before a thread has started. */
 const LEAST_BYTES = 2 * 1024 * 1024;
 
@@ -35,6 +39,7 @@ interface Waiting {
 export class WeightPacking {
   /** Maximum number of slabs. */
   readonly slots: number;
+  readonly slabBytes: number;
   readonly #maker: PackThreadsMaker | null;
   #threads: PackThreads | null = null;
   #free: SlabBuffers[] = [];
@@ -50,6 +55,7 @@ export class WeightPacking {
   ) {
     this.#maker = maker;
     this.slots = maker ? maker.threads + MORE_SLOTS : FEW_SLOTS;
+    this.slabBytes = maker ? THREADS_SLAB_BYTES : SLAB_BYTES;
   }
 
   /**

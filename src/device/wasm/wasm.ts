@@ -26,7 +26,7 @@ import type {
 } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
 import { heldDim } from "../kv.ts";
-import { writeAngles } from "../rope-angles.ts";
+import { Angles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
 import { type Rows, rowsOf } from "../rows.ts";
 import { NO_SLOT, RECORD_WORDS } from "./abi.js";
@@ -120,6 +120,8 @@ export class WasmAllocation implements Allocation {
   #shards: readonly ShardMemory[] | null;
   /** By weight id. */
   readonly #rows = new Map<number, RowTable>();
+  /** By rope id. */
+  readonly #angles: readonly Angles[];
   /** Made when a cache is first read or written from outside. */
   readonly #maps = new Map<string, BlockMap>();
 
@@ -132,6 +134,7 @@ export class WasmAllocation implements Allocation {
     readonly program: Program,
   ) {
     this.#shards = shards;
+    this.#angles = graph.ropes.map((rope) => new Angles(rope));
     for (const { memory, layout } of shards) {
       const { control, runs: runsAt, outputRows: outputRowsAt } = layout;
       setControl(memory, control, { runsAt, outputRowsAt, blocks: graph.blocks });
@@ -337,7 +340,7 @@ export class WasmAllocation implements Allocation {
       const [angles, ...others] = shards.map(
         ({ memory, layout }) => new Float32Array(memory.buffer, layout.angles[rope.id], count),
       );
-      writeAngles(rope, rows.positions, angles);
+      this.#angles[rope.id].write(rows.positions, angles);
       for (const other of others) other.set(angles);
     }
   }

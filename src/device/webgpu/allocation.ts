@@ -25,7 +25,7 @@ import type {
 import { tablesOf } from "../facts.ts";
 import { heldDim } from "../kv.ts";
 import { pageBytes } from "../page-bytes.ts";
-import { writeAngles } from "../rope-angles.ts";
+import { Angles } from "../rope-angles.ts";
 import { RowTable } from "../row-table.ts";
 import type { CacheBuffers } from "./attend-options.ts";
 import { type Batch, batchOf, candidatesBatch, STEP_BYTES, tableAt } from "./batch.ts";
@@ -68,8 +68,8 @@ export interface AllocationOptions {
 export class WebgpuAllocation implements Allocation {
   readonly footprint: Footprint;
   readonly #readBack: ReadBack;
-  /** The angles of a step, by rope id, before they are written to the GPU. */
-  readonly #angles: readonly Float32Array<ArrayBuffer>[];
+  /** By rope id; values: those of a step, before they are written to the GPU. */
+  readonly #angles: readonly { readonly angles: Angles; readonly values: Float32Array<ArrayBuffer> }[];
   /** The dispatches and the shape of the last step. */
   #last: { readonly list: readonly Ready[]; readonly shape: StepShape } | null = null;
   readonly #under: Promise<void>[] = [];
@@ -111,9 +111,10 @@ export class WebgpuAllocation implements Allocation {
       stampBuffer: this.#buffer(stamp.dispatch.buffers.out),
       write: (uniform, lists, at) => this.#writeLists({ uniform, lists, at }),
     });
-    this.#angles = graph.ropes.map(
-      ({ frequencies }) => new Float32Array(graph.maxTokens * 2 * frequencies.length),
-    );
+    this.#angles = graph.ropes.map((rope) => ({
+      angles: new Angles(rope),
+      values: new Float32Array(graph.maxTokens * 2 * rope.frequencies.length),
+    }));
   }
 
   /** Throws NibbleError "memory" if the buffers do not fit, DeviceError for all other failures. */
@@ -367,11 +368,11 @@ export class WebgpuAllocation implements Allocation {
     this.#writeLists(batch);
     const { positions, tokens } = batch.rows;
     for (const rope of this.graph.ropes) {
-      const angles = this.#angles[rope.id];
-      writeAngles(rope, positions, angles);
+      const { angles, values } = this.#angles[rope.id];
+      angles.write(positions, values);
       const count = tokens * 2 * rope.frequencies.length;
       const buffer = this.#buffer(this.program.angles[rope.id]);
-      this.gpu.device.queue.writeBuffer(buffer, 0, angles, 0, count);
+      this.gpu.device.queue.writeBuffer(buffer, 0, values, 0, count);
     }
   }
 

@@ -14,11 +14,47 @@ if (UNSUPPORTED === null && process.env.VK_ICD_FILENAMES === undefined) {
 
 /** Files that take long, longest first: started last, one of them would leave a core without work. */
 const LONG = [
-  ...["device/webgpu/conformance", "browser/page", "device/webgpu/turned", "browser/browser"],
-  ...["device/webgpu/attend", "device/webgpu/matmul", "device/webgpu/families", "device/webgpu/pages"],
-  ...["device/webgpu/conformance-plain", "app/lab-gpu", "device/conformance", "model/golden", "app/plan"],
-  ...["device/attend", "study/plan-table", "app/chat", "app/run", "app/pull", "lab/store"],
-  "lab/store-postgres",
+  ...[
+    "device/webgpu/conformance",
+    "device/webgpu/conformance-plain",
+    "device/webgpu/turned",
+    "device/webgpu/attend",
+  ],
+  ...[
+    "browser/page",
+    "device/webgpu/families",
+    "browser/browser",
+    "device/webgpu/matmul",
+    "device/webgpu/pages",
+  ],
+  ...["app/lab-gpu", "device/webgpu/matmul-stream", "study/attend-layers", "device/webgpu/attend-compile"],
+  ...["app/bench-attend", "device/webgpu/attend-matrix8", "device/webgpu/profile"],
+  ...[
+    "app/examples",
+    "device/conformance",
+    "app/lab",
+    "app/bench",
+    "format/hub/hostile",
+    "model/golden",
+    "study/plan-table",
+  ],
+  ...[
+    "device/random-graph",
+    "device/pages",
+    "device/attend",
+    "device/attend-packed",
+    "engine/hostile-values",
+  ],
+  ...[
+    "format/hostile",
+    "lab/store",
+    "app/plan",
+    "lab/store-postgres",
+    "app/lab-mend",
+    "app/chat",
+    "device/workers",
+  ],
+  ...["app/run", "app/pull", "cache/saved-cache", "study/doctor", "app/verify", "engine/text", "model/gguf"],
 ];
 
 /**

@@ -43,19 +43,28 @@ export function pageMap(blockBytes: number, pageBytes: number, read: ReadPage): 
     const numbered = Uint8Array.from({ length: blockBytes }, (_, i) =>
       shift < 3 ? low : -((i >>> (shift - 3)) & 1),
     );
-    read(numbered).forEach((byte, i) => {
-      for (let bit = 0; bit < 8; bit++) bits[8 * i + bit] |= ((byte >> bit) & 1) << shift;
-    });
+    const page = read(numbered);
+    for (let at = 0; at < bits.length; at++) bits[at] |= ((page[at >> 3] >> (at & 7)) & 1) << shift;
   }
-  const isTogether = (at: number, count: number) =>
-    Math.floor(bits[at] / 8) === Math.floor(bits[at + count - 1] / 8) &&
-    Array.from({ length: count }, (_, i) => bits[at + i] === bits[at] + i).every(Boolean);
-  const together = Uint8Array.from({ length: pageBytes }, (_, byte) => {
-    const fits = (count: number) =>
-      Array.from({ length: 8 / count }, (_, i) => isTogether(8 * byte + i * count, count)).every(Boolean);
-    return [8, 4, 2].find(fits) ?? 1;
-  });
+  const together = new Uint8Array(pageBytes);
+  for (let byte = 0; byte < pageBytes; byte++) together[byte] = togetherOf(bits, 8 * byte);
   return { blockBytes, pageBytes, together, bits };
+}
+
+/** How many of the eight bits from `at` on are adjacent and in order. */
+function togetherOf(bits: Uint32Array, at: number): number {
+  for (let count = 8; count > 1; count /= 2) {
+    let from = at;
+    while (from < at + 8 && areTogether(bits, from, count)) from += count;
+    if (from === at + 8) return count;
+  }
+  return 1;
+}
+
+function areTogether(bits: Uint32Array, at: number, count: number): boolean {
+  if (bits[at] >> 3 !== bits[at + count - 1] >> 3) return false;
+  for (let i = 1; i < count; i++) if (bits[at + i] !== bits[at] + i) return false;
+  return true;
 }
 
 /** The codec's bytes of whole blocks, the first at `at`, each `stride` bytes after the previous one. */
@@ -70,6 +79,10 @@ export function gather(
   for (let done = 0; done < out.length; done += pageBytes, at += stride) {
     for (let i = 0; i < pageBytes; i++) {
       const count = together[i];
+      if (count === 8) {
+        out[done + i] = from[at + (bits[8 * i] >> 3)];
+        continue;
+      }
       const mask = 2 ** count - 1;
       let byte = 0;
       for (let bit = 0; bit < 8; bit += count) {
@@ -94,6 +107,10 @@ export function scatter(
     into.fill(0, at, at + blockBytes);
     for (let i = 0; i < pageBytes; i++) {
       const count = together[i];
+      if (count === 8) {
+        into[at + (bits[8 * i] >> 3)] = bytes[done + i];
+        continue;
+      }
       const mask = 2 ** count - 1;
       for (let bit = 0; bit < 8; bit += count) {
         const place = bits[8 * i + bit];

@@ -5,6 +5,15 @@
 import type { Activation } from "../contract.ts";
 import { type Rope, turnedPairs } from "../rope-angles.ts";
 
+/** out [tokens, cols]: the rows of table [vocab, cols] with these ids, times a factor. */
+export function embed(table: Float32Array, ids: Uint32Array, factor: number, out: Float32Array): void {
+  const cols = out.length / ids.length;
+  for (let t = 0; t < ids.length; t++) {
+    const row = ids[t] * cols;
+    for (let i = 0; i < cols; i++) out[t * cols + i] = table[row + i] * factor;
+  }
+}
+
 /** x, out [rows, groups, size]; weight [size] or null. (RMSNorm, arXiv 1910.07467) */
 export function rmsNorm(
   x: Float32Array,

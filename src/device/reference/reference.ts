@@ -207,14 +207,8 @@ class ReferenceAllocation implements Allocation {
     const get = (v: Value) =>
       this.#values[v.id].subarray(0, (v.rows === "tokens" ? tokens : outputs) * v.cols);
     switch (op.op) {
-      case "embed": {
-        const table = this.#weights[op.table.id];
-        const out = get(op.out);
-        for (let t = 0; t < tokens; t++)
-          for (let i = 0; i < op.table.cols; i++)
-            out[t * op.table.cols + i] = table[rows.ids[t] * op.table.cols + i] * op.scale;
-        return;
-      }
+      case "embed":
+        return ops.embed(this.#weights[op.table.id], rows.ids, op.scale, get(op.out));
       case "lookUp": {
         const found = this.#weights[op.table.id].subarray(0, tokens * op.table.cols);
         return ops.scale(found, op.scale, get(op.out));

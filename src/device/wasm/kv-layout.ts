@@ -5,7 +5,7 @@
  */
 import { type BlockMap, blockMap, pageMap } from "../cache-bytes.ts";
 import { PAGE_SLOTS as BLOCK, type Cache, type KvCodec, type KvPart, type Packing } from "../contract.ts";
-import { heldDim } from "../kv.ts";
+import { heldDim, partName } from "../kv.ts";
 import { CACHE_FORMATS, KV_KEYS_SHIFT, KV_ROTATED, KV_VALUES_SHIFT } from "./abi.js";
 import { packedScalesBytes, readPackedPage, readRotatedScale } from "./kv-packed.ts";
 
@@ -117,9 +117,19 @@ export function attendPartialBytes(
   return rows * (headDim + 4) * 4;
 }
 
+/** Maps that have been made, by format, part and size of a head. */
+const maps = new Map<string, BlockMap>();
+
 /** Maps a device's block of one head's keys, or values, to the codec's bytes. */
 export function kvBlockMap(codec: KvCodec, part: KvPart, headDim: number, isRecent = false): BlockMap {
   const format = heldAs(codec, isRecent);
+  const key = `${typeof format === "string" ? format : partName(format[part])} ${part} ${headDim}`;
+  const map = maps.get(key) ?? madeMap(codec, format, part, headDim);
+  maps.set(key, map);
+  return map;
+}
+
+function madeMap(codec: KvCodec, format: Held, part: KvPart, headDim: number): BlockMap {
   const bytes = blockBytes(headDim, format, part);
   if (typeof format !== "string")
     return pageMap(bytes, format.pageBytes(headDim, part), (block) =>

@@ -122,8 +122,6 @@ export class WasmAllocation implements Allocation {
   readonly #rows = new Map<number, RowTable>();
   /** By rope id. */
   readonly #angles: readonly Angles[];
-  /** Made when a cache is first read or written from outside. */
-  readonly #maps = new Map<string, BlockMap>();
 
   private constructor(
     readonly graph: Graph,
@@ -236,7 +234,7 @@ export class WasmAllocation implements Allocation {
 
   async readPages(place: PagePlace, pages: readonly number[]): Promise<Uint8Array> {
     checkPlaces(this.graph, place, pages);
-    const map = this.#map(place);
+    const map = mapOf(place);
     const bytes = new Uint8Array(pages.length * map.pageBytes);
     const bytesOfAll = this.cacheBytes(place.cache, place.isRecent);
     pages.forEach((page, i) => {
@@ -247,7 +245,7 @@ export class WasmAllocation implements Allocation {
 
   async writePages(place: PagePlace, pages: readonly number[], bytes: Uint8Array): Promise<void> {
     checkPlaces(this.graph, place, pages, bytes);
-    const map = this.#map(place);
+    const map = mapOf(place);
     const size = map.pageBytes;
     const bytesOfAll = this.cacheBytes(place.cache, place.isRecent);
     pages.forEach((page, i) => {
@@ -295,18 +293,6 @@ export class WasmAllocation implements Allocation {
     checkState(this.graph, state, slot, bytes);
     const [{ memory, layout }] = this.#shardsWith("states", state.id);
     return new Uint8Array(memory.buffer, layout.states[state.id] + slot * bytes, bytes);
-  }
-
-  #map({ cache, part, isRecent = false }: PagePlace): BlockMap {
-    const { codec } = cache;
-    const dims = heldDim(cache, part);
-    const key = `${codec.name} ${part} ${dims} ${isRecent}`;
-    let map = this.#maps.get(key);
-    if (!map) {
-      map = kvBlockMap(codec, part, dims, isRecent);
-      this.#maps.set(key, map);
-    }
-    return map;
   }
 
   /** Writes the step's description into every memory. */
@@ -395,6 +381,10 @@ async function loadInto(
     repack(TYPE_IDS[weight.type], staging, target, weight.rows, weight.cols, first, rows);
     onBytes?.(rows * bytes);
   }
+}
+
+function mapOf({ cache, part, isRecent }: PagePlace): BlockMap {
+  return kvBlockMap(cache.codec, part, heldDim(cache, part), isRecent);
 }
 
 function pageAt({ cache, part, kvHead, isRecent }: PagePlace, page: number): number {

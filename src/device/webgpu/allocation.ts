@@ -56,6 +56,9 @@ const UNDER_WAY: Readonly<Record<Mode, number>> = { decode: 5, few: 5, several: 
 /** Pages that are written before the host waits for the GPU. */
 const WRITES_UNDER_WAY = 256;
 
+/** Where pages' bits are in the GPU's blocks, by layout, part and size of a head. */
+const maps = new Map<string, BlockMap>();
+
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
 export interface AllocationOptions {
@@ -83,8 +86,6 @@ export class WebgpuAllocation implements Allocation {
   #pagesWritten = 0;
   /** The tables by weight id. */
   readonly #rows = new Map<number, RowTable>();
-  /** Maps of page layouts, made when a cache is first read or written from outside. */
-  readonly #maps = new Map<string, BlockMap>();
   /** Dispatches of sampling, compiled when they are first needed. */
   readonly #sampling = new Map<readonly Dispatch[], Promise<Ready[]>>();
 
@@ -342,11 +343,11 @@ export class WebgpuAllocation implements Allocation {
     const dims = heldDim(own.cache, part);
     const bytes = blockBytes(layout, dims);
     const key = `${layout} ${part} ${dims}`;
-    let map = this.#maps.get(key);
+    let map = maps.get(key);
     if (!map) {
       const read = (block: Uint8Array) => readPage(layout, dims, part, block);
       map = pageMap(bytes, pageBytes(own.cache, part), read);
-      this.#maps.set(key, map);
+      maps.set(key, map);
     }
     const buffer = this.#buffer(partOf(own, part));
     return { buffer, map, at: (page: number) => (page * kvHeads + kvHead) * bytes };

@@ -3,7 +3,7 @@
  * engines would use. Pure, for the command line and for pages. Every figure is a plan that `planContext` made, so it is
  * what the engine would allocate.
  */
-import { type Cache, PAGE_SLOTS } from "../../device/contract.ts";
+import { type Cache, type Footprint, PAGE_SLOTS } from "../../device/contract.ts";
 import { defaultKv, formatsOf } from "../../engine/kv-names.ts";
 import { longest } from "../../engine/longest.ts";
 import {
@@ -162,7 +162,7 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
   const contexts = contextsOf(trainedContext, asked, own);
   const most = own[0].longestContext;
   const plan = planner.plan(kv, asked ?? (most || trainedContext));
-  const weights = weightParts(plan);
+  const { weights } = plan;
   const fileBytes = weights.reduce((sum, part) => sum + part.fileBytes, 0);
   const windows = attentionsOf(config).flatMap(({ spec }) => spec.window ?? []);
   return {
@@ -183,8 +183,8 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
       ...planner.row(kv, plan.context),
       kv,
       weights,
-      caches: cacheParts(plan, config),
-      states: statePart(plan),
+      caches: plan.caches,
+      states: plan.states,
       weightBytes: plan.weightBytes,
       activationBytes: plan.footprint.activations,
       workspaceBytes: plan.footprint.workspace,
@@ -206,8 +206,13 @@ export function planTable(model: Model, device: PlannedDevice, options: PlanTabl
   };
 }
 
-/** A plan without its graph. */
-type PlanSums = Sums & Pick<Plan, "cacheBytes">;
+/** What a table shows of a plan, without its graph. */
+interface PlanSums extends Sums, Pick<Plan, "context" | "cacheBytes"> {
+  readonly footprint: Pick<Footprint, "largest" | "activations" | "workspace">;
+  readonly weights: readonly WeightPart[];
+  readonly caches: readonly CachePart[];
+  readonly states: StatePart | null;
+}
 
 /** Plans do not depend on the amount of memory, so they are reused for another amount. */
 const known = new WeakMap<Model, WeakMap<PlannedDevice, Map<string, PlanSums>>>();
@@ -218,6 +223,18 @@ function knownOf(model: Model, device: PlannedDevice): Map<string, PlanSums> {
   const sums = devices.get(device) ?? new Map<string, PlanSums>();
   devices.set(device, sums);
   return sums;
+}
+
+function sumsOf(plan: Plan, config: ModelConfig): PlanSums {
+  const { context, kv, cacheTokens, weightBytes, cacheBytes, totalBytes, footprint } = plan;
+  const { largest, activations, workspace } = footprint;
+  return {
+    ...{ context, kv, cacheTokens, weightBytes, cacheBytes, totalBytes },
+    footprint: { largest, activations, workspace },
+    weights: weightParts(plan),
+    caches: cacheParts(plan, config),
+    states: statePart(plan),
+  };
 }
 
 /** Plans, and knows all limits. */
@@ -233,32 +250,27 @@ class Planner {
     this.#known = knownOf(model, device);
   }
 
-  plan(kv: string, context: number): Plan {
-    return planContext(this.model, this.device, { context, kv, ...this.options });
-  }
-
-  #sums(kv: string, context: number): PlanSums {
+  plan(kv: string, context: number): PlanSums {
     const { chunk, snapshots } = this.options;
     const key = `${kv} ${context} ${chunk} ${snapshots}`;
     let sums = this.#known.get(key);
     if (!sums) {
-      const { cacheTokens, weightBytes, cacheBytes, totalBytes, footprint } = this.plan(kv, context);
-      const { largest } = footprint;
-      sums = { cacheTokens, kv, weightBytes, cacheBytes, totalBytes, footprint: { largest } };
+      const plan = planContext(this.model, this.device, { context, kv, ...this.options });
+      sums = sumsOf(plan, this.model.config);
       this.#known.set(key, sums);
     }
     return sums;
   }
 
   row(kv: string, context: number): ContextRow {
-    const { cacheBytes, totalBytes } = this.#sums(kv, context);
+    const { cacheBytes, totalBytes } = this.plan(kv, context);
     const fits = this.shortfall(kv, context, 0) === null;
     return { context, cacheBytes, totalBytes: totalBytes + this.limits.overheadBytes, fits };
   }
 
   /** longest: the context to suggest as the way out. */
   shortfall(kv: string, context: number, longest: number): MemoryError | null {
-    return shortfallOf(this.#sums(kv, context), this.device, this.limits, longest);
+    return shortfallOf(this.plan(kv, context), this.device, this.limits, longest);
   }
 }
 

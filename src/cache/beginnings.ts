@@ -7,7 +7,7 @@
 import { PAGE_SLOTS, type Pool } from "../device/contract.ts";
 import { packedBlocks, type RecentPages } from "./layers.ts";
 import type { Page } from "./node.ts";
-import { type BlockKey, keyOf, Node } from "./node.ts";
+import { type BlockKey, Node } from "./node.ts";
 import { PagePool } from "./pages.ts";
 
 /** The longest known prefix of a text. */
@@ -20,6 +20,8 @@ export interface Beginning {
   readonly last: Node | null;
   /** In a graph with states: the slot with the states after `tokens`; null at 0. */
   readonly state: Page | null;
+  /** How many full blocks a search for whole blocks finds. */
+  readonly full: number;
   /** The tree has N tokens of the text, even if a next token would not find all pages that it needs. */
   readonly known: number;
 }
@@ -31,6 +33,9 @@ export class Beginnings {
   readonly root: Node;
   /** The pool of the newest tokens of texts; null: the same pages as for all others. */
   readonly recent: RecentPages | null;
+
+  /** Of the text that was started last: ids to which none but later ones are added, and the full blocks of the first. */
+  #last: Started = NOTHING_STARTED;
 
   constructor(pools: readonly Pool[], stateSlots = 0, recent: RecentPages | null = null) {
     this.recent = recent;
@@ -59,6 +64,7 @@ export class Beginnings {
     /** By pool: the first block after the last one that is neither there nor packed. */
     const unpacked = this.pools.map(() => 0);
     let best: Found = { tokens: held.length * PAGE_SLOTS, last: null, state: null };
+    let full = held.length;
     /** The first `count` ids of the block after `blocks` are the text's. */
     const offer = (block: Node, count: number) => {
       const kept = this.states ? block.lastState(count) : { tokens: count, state: null };
@@ -68,22 +74,41 @@ export class Beginnings {
       const isWhole = kept.tokens === PAGE_SLOTS;
       if (!isWhole && block.pages.some((page) => !page)) return;
       best = { tokens, last: isWhole ? null : block, state: kept.state };
+      if (isWhole) full = blocks.length + 1;
     };
+    const trusted = this.#trusted(ids, most);
     let node = blocks[blocks.length - 1] ?? this.root;
     while ((blocks.length + 1) * PAGE_SLOTS <= most) {
-      const child = node.children.get(key(blocks.length));
+      const same: Node | undefined = trusted[blocks.length];
+      const child = same?.isListed && same.parent === node ? same : node.next(ids, blocks.length, key);
       if (!child) break;
       node = child;
       this.#follow(child, blocks.length, since, unpacked);
-      offer(child, PAGE_SLOTS);
+      if (this.states) offer(child, PAGE_SLOTS);
+      else if (this.#sees((blocks.length + 1) * PAGE_SLOTS, since)) full = blocks.length + 1;
       blocks.push(child);
     }
+    if (!this.states) best = { ...best, tokens: full * PAGE_SLOTS };
     const at = blocks.length * PAGE_SLOTS;
     const next = this.#partial(node, ids, at, most);
     if (!whole) for (const { block, tokens } of this.states ? next : next.slice(0, 1)) offer(block, tokens);
     const known = at + (next[0]?.tokens ?? 0);
     blocks.length = Math.floor(best.tokens / PAGE_SLOTS);
-    return { ...best, blocks, known };
+    return { ...best, blocks, full, known };
+  }
+
+  /** A text with these ids, which only grows, begins with these blocks: searches for the same ids need not compare blocks. */
+  remember(ids: readonly number[], blocks: readonly Node[]): void {
+    this.#last = { ids, blocks };
+  }
+
+  /** The blocks of the last text that have the same ids; some may have left the tree. */
+  #trusted(ids: readonly number[], most: number): readonly Node[] {
+    const last = this.#last;
+    const end = Math.min(most, last.blocks.length * PAGE_SLOTS);
+    let count = 0;
+    while (count < end && last.ids[count] === ids[count]) count++;
+    return count === end ? last.blocks : last.blocks.slice(0, Math.floor(count / PAGE_SLOTS));
   }
 
   /** The oldest block that a token at `position` attends to in a pool. */
@@ -153,7 +178,9 @@ export class Beginnings {
   cut(block: Node, tokens: number): void {
     for (const next of [...block.children.values(), ...block.open]) this.forget(next);
     if (block.isFull) {
-      block.parent!.children.delete(keyOf(block.ids, 0));
+      block.parent!.remove(block);
+      // The block may come back with other ids.
+      this.#last = NOTHING_STARTED;
       block.parent!.open.add(block);
     }
     block.ids.length = tokens;
@@ -199,16 +226,20 @@ export class Beginnings {
     const { pool: recent, firstPages } = this.recent ?? NO_RECENT;
     const isRecent = !this.recent || block.pages[recent] !== null;
     const isFirst = index < firstPages;
-    block.pages.forEach((page, pool) => {
-      if (pool === recent) return;
+    // A long text has thousands of blocks.
+    for (let pool = 0; pool < since.length; pool++) {
+      if (pool === recent) continue;
+      const page = block.pages[pool];
       if (page && !page.isPacked && !isFirst) unpacked[pool] = index + 1;
       if (!page || (isFirst && !isRecent)) since[pool] = index + 1;
       else if (!isRecent) since[pool] = Math.max(since[pool], unpacked[pool]);
-    });
+    }
   }
 
   #sees(position: number, since: readonly number[]): boolean {
-    return since.every((block, pool) => block <= this.firstSeen(pool, position));
+    for (let pool = 0; pool < since.length; pool++)
+      if (since[pool] > this.firstSeen(pool, position)) return false;
+    return true;
   }
 
   /** The blocks after `node` that share some ids and have all their pages, longest match first. */
@@ -226,6 +257,13 @@ export class Beginnings {
     return found.sort((a, b) => b.tokens - a.tokens || isOwn(b) - isOwn(a));
   }
 }
+
+interface Started {
+  readonly ids: readonly number[];
+  readonly blocks: readonly Node[];
+}
+
+const NOTHING_STARTED: Started = { ids: [], blocks: [] };
 
 const NO_RECENT = { pool: -1, firstPages: 0 };
 

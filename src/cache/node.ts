@@ -40,8 +40,10 @@ export class Node {
   readonly pages: (Page | null)[];
   /** By number of its ids: slots with the states after them. */
   readonly states = new Map<number, Page>();
-  /** Full blocks that follow. */
+  /** Full blocks that follow, by keyOf. */
   readonly children = new Map<string, Node>();
+  /** Of these, the last one that was found: in a long text nearly always the next one to find. */
+  #found: Node | null = null;
   /** Others that follow; those of running texts still grow. */
   readonly open = new Set<Node>();
 
@@ -56,6 +58,30 @@ export class Node {
     return this.ids.length === PAGE_SLOTS;
   }
 
+  /** It is among its parent's full blocks. */
+  isListed = false;
+
+  add(child: Node, key: string): void {
+    this.children.set(key, child);
+    child.isListed = true;
+  }
+
+  /** The block that follows with ids of a text; its key is asked for only if it is not the last one found. */
+  next(ids: readonly number[], block: number, key: BlockKey): Node | null {
+    if (this.#found?.common(ids, block * PAGE_SLOTS) === PAGE_SLOTS) return this.#found;
+    const child = this.children.get(key(block)) ?? null;
+    if (child) this.#found = child;
+    return child;
+  }
+
+  /** A full block that follows is about to be cut, or to leave the tree. false: it does not follow. */
+  remove(child: Node): boolean {
+    if (this.#found === child) this.#found = null;
+    if (!child.isListed) return false;
+    child.isListed = false;
+    return this.children.delete(keyOf(child.ids, 0));
+  }
+
   /** Whether some text uses one of its pages. */
   get isUsed(): boolean {
     return this.pages.some((page) => page !== null && page.users > 0);
@@ -63,8 +89,10 @@ export class Node {
 
   /** How many of its ids equal those from `at` on. */
   common(ids: readonly number[], at: number): number {
+    const own = this.ids;
+    const length = own.length;
     let count = 0;
-    while (count < this.ids.length && this.ids[count] === ids[at + count]) count++;
+    while (count < length && own[count] === ids[at + count]) count++;
     return count;
   }
 
@@ -88,11 +116,7 @@ export class Node {
     const { parent } = this;
     if (!parent || this.children.size > 0 || this.open.size > 0) return;
     if (this.states.size > 0 || this.pages.some((page) => page)) return;
-    if (!parent.open.delete(this)) {
-      const key = keyOf(this.ids, 0);
-      if (parent.children.get(key) !== this) return;
-      parent.children.delete(key);
-    }
+    if (!parent.open.delete(this) && !parent.remove(this)) return;
     parent.prune();
   }
 }

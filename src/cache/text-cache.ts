@@ -3,7 +3,7 @@
  * begin at the end of the text's known prefix, and whatever is sent, taken over, dropped or released concerns both.
  */
 import type { RunPacked, RunState } from "../device/contract.ts";
-import type { Beginnings } from "./beginnings.ts";
+import type { Beginning, Beginnings } from "./beginnings.ts";
 import type { BlockKey } from "./node.ts";
 import { type PageCopy, TextPages } from "./text-pages.ts";
 import { TextStates } from "./text-states.ts";
@@ -22,10 +22,13 @@ export class TextCache {
   /** What the device copies before the first step; the caller then calls `pages.copied`. */
   readonly copies: readonly PageCopy[];
 
-  /** Takes the longest known prefix; null: none. keptStates: at how many positions along the text states are kept. */
-  constructor(beginnings: Beginnings, keptStates: number, prefix: Prefix | null) {
+  /**
+   * Takes the longest known prefix, if the caller knows it as `found`; null: none. keptStates: at how many positions along
+   * the text states are kept.
+   */
+  constructor(beginnings: Beginnings, keptStates: number, prefix: Prefix | null, found?: Beginning) {
     this.pages = new TextPages(beginnings);
-    this.copies = prefix ? this.pages.start(prefix.ids, prefix.key, prefix.most) : [];
+    this.copies = prefix ? this.pages.start(prefix.ids, prefix.key, prefix.most, found) : [];
     this.states = beginnings.states && new TextStates(beginnings, this.pages, keptStates);
   }
 

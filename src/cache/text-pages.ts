@@ -94,11 +94,17 @@ export class TextPages {
 
   /**
    * Takes the longest known prefix of at most `most` tokens. The caller makes the returned copies, then calls `copied`.
+   * found: that prefix, if the caller has just looked for it.
    */
-  start(ids: readonly number[], key: BlockKey, most: number): PageCopy[] {
-    const found = this.#all.longest(ids, key, most);
+  start(
+    ids: readonly number[],
+    key: BlockKey,
+    most: number,
+    found: Beginning = this.#all.longest(ids, key, most),
+  ): PageCopy[] {
     this.#use(found, 0, this.#all.packedOf(found)!);
     this.#known = found.known;
+    this.#all.remember(ids, found.blocks);
     const copies = found.last ? this.#begin(found.last, found.tokens % PAGE_SLOTS) : [];
     if (copies) return copies;
     // No page for the copy: continue without it.
@@ -242,17 +248,26 @@ export class TextPages {
     this.#packed = this.#packing = 0;
   }
 
-  /** Returns, once, which pages the device's table needs: pages of blocks `first`, ...; null: any. */
-  tables(set: (pool: number, first: number, pages: readonly (number | null)[]) => void): void {
+  /**
+   * Tells a device's tables, once, what has changed: by pool, writes the pages to the text's row, and gives those that it did
+   * not have to `set`, with the block of the first.
+   */
+  tables(
+    rowOf: (pool: number) => Uint32Array,
+    set: (pool: number, first: number, pages: Uint32Array) => void,
+  ): void {
     this.#changed.forEach(({ from, to }, pool) => {
-      const end = Math.min(to, this.#pages[pool].length);
-      if (from < end)
-        set(
-          pool,
-          from,
-          this.#pages[pool].slice(from, end).map((page) => page?.index ?? null),
-        );
       this.#changed[pool] = { from: 0, to: 0 };
+      const pages = this.#pages[pool];
+      const row = rowOf(pool);
+      const end = Math.min(to, pages.length);
+      const isNew = (block: number) =>
+        block < end && pages[block] !== null && pages[block].index !== row[block];
+      for (let block = from; block < end; block++) {
+        const first = block;
+        while (isNew(block)) row[block] = pages[block++]!.index;
+        if (block > first) set(pool, first, row.slice(first, block));
+      }
     });
   }
 
@@ -348,7 +363,7 @@ export class TextPages {
     parent.open.delete(block);
     this.#tail = null;
     if (!same) {
-      parent.children.set(key, block);
+      parent.add(block, key);
       this.#blocks.push(block);
       return;
     }

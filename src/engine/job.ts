@@ -2,7 +2,7 @@
  * A request of a text to the device: to read its ids, and to return logits or tokens after them. Tracks how much of it
  * has been sent and has run; what the text holds of the cache is text-cache.ts, its guesses are guesses.ts.
  */
-import type { Beginnings } from "../cache/beginnings.ts";
+import type { Beginning, Beginnings } from "../cache/beginnings.ts";
 import { blocksOf } from "../cache/layers.ts";
 import { type BlockKey, keyOf } from "../cache/node.ts";
 import { type Prefix, TextCache } from "../cache/text-cache.ts";
@@ -183,11 +183,16 @@ export class Job {
     return this.options.ownStep !== undefined && this.sent === this.mostReused;
   }
 
-  /** keptStates: how many positions on its way keep their states at a time. */
-  start(beginnings: Beginnings, keptStates: number): readonly PageCopy[] {
+  /** The prefix of it that is in the cache now; a job that fills its pages itself shares none. */
+  found(beginnings: Beginnings): Beginning {
+    return beginnings.longest(this.ids, this.key, this.options.fill ? 0 : this.mostReused);
+  }
+
+  /** keptStates: how many positions on its way keep their states at a time. found: the result of `found`. */
+  start(beginnings: Beginnings, keptStates: number, found: Beginning): readonly PageCopy[] {
     this.beganMs = performance.now();
     const { fill } = this.options;
-    const cache = new TextCache(beginnings, keptStates, fill ? null : this.#prefix);
+    const cache = new TextCache(beginnings, keptStates, fill ? null : this.#prefix, found);
     this.#cache = cache;
     const { tokens, known } = cache.pages;
     if (!fill) this.#kept = this.sent = this.ran = tokens;

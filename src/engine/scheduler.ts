@@ -3,7 +3,7 @@
  * the page tables; pick.ts chooses the rows of a step. A job that fails or is aborted gives its pages back at once.
  * Calls take effect in their order, so pages and rows can be reassigned while steps that use them are still running.
  */
-import { Beginnings } from "../cache/beginnings.ts";
+import { type Beginning, Beginnings } from "../cache/beginnings.ts";
 import { recentOf, recentWindow } from "../cache/layers.ts";
 import { keyOf } from "../cache/node.ts";
 import type { BlockPages } from "../cache/saved-cache.ts";
@@ -253,14 +253,15 @@ export class Scheduler {
   /** Admits jobs, in order, while there are a row and pages. */
   async #admit(): Promise<void> {
     for (let job = this.#waiting[0]; job && this.#freeRows.length > 0; job = this.#waiting[0]) {
-      this.#isFull = !this.#fits(job);
+      const found = job.found(this.beginnings);
+      this.#isFull = !this.#fits(job, found);
       if (this.#isFull) return;
       this.#waiting.shift();
       job.tableRow = this.#freeRows.pop()!;
       job.order = ++this.#admitted;
       this.#running.add(job);
       try {
-        for (const { pool, from, to } of job.start(this.beginnings, this.#keptStates))
+        for (const { pool, from, to } of job.start(this.beginnings, this.#keptStates, found))
           await this.allocation.copyPage(this.graph.pools[pool], from, to);
         if (job.isEnded) continue;
         job.pages.copied();
@@ -278,13 +279,11 @@ export class Scheduler {
   }
 
   /** Whether there are pages for it, not counting those reserved for others. */
-  #fits(job: Job): boolean {
-    // A job that fills its pages itself shares none.
-    const most = job.options.fill ? 0 : job.mostReused;
-    const { blocks } = this.beginnings.longest(job.ids, job.key, most, { whole: true });
+  #fits(job: Job, { blocks, full }: Beginning): boolean {
     return this.beginnings.pools.every(({ pool, available }, i) => {
-      const first = this.beginnings.firstSeen(i, blocks.length * PAGE_SLOTS);
-      const shared = blocks.slice(first).filter(({ pages }) => (pages[i]?.users ?? 0) > 0).length;
+      let shared = 0;
+      for (let block = this.beginnings.firstSeen(i, full * PAGE_SLOTS); block < full; block++)
+        if ((blocks[block].pages[i]?.users ?? 0) > 0) shared++;
       return job.wants(...this.#window(pool)) - shared <= available - this.#setAside(i, job);
     });
   }
@@ -405,23 +404,11 @@ export class Scheduler {
 
   /** Sends the device the pages that are new in the job's row of the tables. */
   #setPages(job: Job): void {
-    job.pages.tables((pool, first, pages) => {
-      const table = this.#tables[pool];
-      const at = job.tableRow * this.graph.blocks + first;
-      const isNew = pages.map((page, i) => page !== null && table[at + i] !== page);
-      for (let i = 0; i < pages.length; i++) {
-        if (!isNew[i]) continue;
-        let end = i;
-        while (isNew[end]) table[at + end] = pages[end++]!;
-        this.allocation.setPages(
-          this.graph.pools[pool],
-          job.tableRow,
-          first + i,
-          table.slice(at + i, at + end),
-        );
-        i = end;
-      }
-    });
+    const { blocks, pools } = this.graph;
+    job.pages.tables(
+      (pool) => this.#tables[pool].subarray(job.tableRow * blocks, (job.tableRow + 1) * blocks),
+      (pool, first, pages) => this.allocation.setPages(pools[pool], job.tableRow, first, pages),
+    );
   }
 }
 

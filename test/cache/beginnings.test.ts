@@ -36,6 +36,34 @@ function open(pages: readonly number[], windows: readonly (number | null)[] = [n
   return { all, found, read, pool };
 }
 
+describe("a search after another one for the same ids", () => {
+  it("finds what is there now: less after pages are gone, other blocks after a cut, and the same after all of it", () => {
+    const { all, found, read } = open([4]);
+    const a = ids(128);
+    read(a).text.release();
+    expect(found(a)).toBe(128);
+    read(a).text.release();
+    expect(found(a)).toBe(128);
+    // Two pages of the end go to another text, then those of the beginning.
+    const other = read(ids(64, 3));
+    expect(found(a)).toBe(64);
+    other.text.release();
+    read(a).text.release();
+    expect(found(a)).toBe(128);
+    const b = [...a.slice(0, 104), ...ids(24, 5)];
+    const { text, copies } = read(b);
+    expect(copies).toEqual([]);
+    text.release();
+    expect([found(b), found(a)]).toEqual([128, 104]);
+    read(a, 96).text.release();
+    expect(found(a)).toBe(128);
+    all.forget(all.root.children.get(keyOf(a, 0))!);
+    expect(found(a)).toBe(0);
+    read(a).text.release();
+    expect(found(a)).toBe(128);
+  });
+});
+
 describe("a beginning", () => {
   it("is found to the token, of texts that run and that ended", () => {
     const { found, read, pool } = open([20]);

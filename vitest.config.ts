@@ -88,6 +88,8 @@ export default defineConfig({
     pool: "forks",
     // Several suites start worker threads of their own: two files at a time keep a 2-core machine honest.
     maxWorkers: 2,
+    // Fewer and shorter collections: plan-table.test.ts takes 9 % less processor time (2026-11-29).
+    execArgv: ["--max-semi-space-size=64"],
     // Where workgroup memory is zeroed (poison.ts), kernels take minutes to compile.
     testTimeout: process.env.NIBBLE_POISON === undefined ? 60_000 : 900_000,
     projects: [

@@ -5,7 +5,7 @@ import { kvCodec } from "../../src/cache/codecs.ts";
 import { codeBytes, packCodes, unpackCodes } from "../../src/cache/codes.ts";
 import { type KvPart, PAGE_SLOTS } from "../../src/device/contract.ts";
 import type { CodeBits } from "../../src/device/kv.ts";
-import { gaussian, uniform } from "../device/attend-layer.ts";
+import { seeded } from "../device/attend-layer.ts";
 
 const BITS: readonly CodeBits[] = [2, 3, 4, 8];
 /** Head sizes: 80 ends with half a group. */
@@ -90,14 +90,14 @@ describe("a page", () => {
 
   it.each(Object.entries(MOST))("of Gaussian numbers in %s is off by at most %f", (part, most) => {
     for (const headDim of HEAD_DIMS) {
-      const page = gaussian(PAGE_SLOTS * headDim, uniform(headDim)).map((x) => Math.fround(x));
+      const page = seeded(headDim)(PAGE_SLOTS * headDim).map((x) => Math.fround(x));
       expect(error(roundTrip(`k${part}-v4r-n32`, "keys", page), page)).toBeLessThan(most);
       expect(error(roundTrip(`k4c-v${part}-n32`, "values", page), page)).toBeLessThan(most);
     }
   });
 
   it("by channel: one that stands far out costs the others nothing", () => {
-    const page = gaussian(PAGE_SLOTS * 64, uniform(5));
+    const page = seeded(5)(PAGE_SLOTS * 64);
     const others = (x: Float32Array) => x.filter((_, i) => i % 64 !== 9);
     const alone = error(others(roundTrip("kv4", "keys", page)), others(page));
     const far = page.map((x, i) => (i % 64 === 9 ? 100 + x : x));

@@ -2,6 +2,7 @@
  * One layer's cache and attention of the WASM device for tests, called as the interpreter calls them. Expected values
  * come from the reference attention over vectors that the codecs of src/cache encoded and decoded.
  */
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 import { kvCodec } from "../../src/cache/codecs.ts";
@@ -50,8 +51,8 @@ export interface Shape {
   sinks?: Float32Array;
 }
 
-/** Numbers in [0, 1) from a seed (mulberry32), so that every run sees the same data. */
-export function uniform(seed: number): () => number {
+/** Numbers in [0, 1) (mulberry32). */
+function uniformNumbers(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;
@@ -61,12 +62,54 @@ export function uniform(seed: number): () => number {
   };
 }
 
-/** Standard normal numbers (Box and Muller). */
-export function gaussian(count: number, random: () => number): Float32Array {
-  return Float32Array.from({ length: count }, () => {
-    return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
-  });
+/** Standard normal numbers of a seed (Box and Muller), as far as they have been made: formats and binaries see the same. */
+class Normals {
+  #known = new Float32Array(1 << 12);
+  #count = 0;
+  readonly #uniform: () => number;
+
+  constructor(seed: number) {
+    this.#uniform = uniformNumbers(seed);
+  }
+
+  take(from: number, count: number): Float32Array {
+    while (this.#count < from + count) {
+      if (this.#count === this.#known.length) {
+        const longer = new Float32Array(2 * this.#count);
+        longer.set(this.#known);
+        this.#known = longer;
+      }
+      const [a, b] = [this.#uniform(), this.#uniform()];
+      this.#known[this.#count++] = Math.sqrt(-2 * Math.log(1 - a)) * Math.cos(2 * Math.PI * b);
+    }
+    return this.#known.slice(from, from + count);
+  }
 }
+
+const normals = new Map<number, Normals>();
+
+/** Takes the next standard normal numbers of a seed. */
+export type Random = (count: number) => Float32Array;
+
+/** From the seed's first number on, so that every run sees the same data. */
+export function seeded(seed: number): Random {
+  const own = normals.get(seed) ?? new Normals(seed);
+  normals.set(seed, own);
+  let taken = 0;
+  return (count) => own.take((taken += count) - count, count);
+}
+
+const modules = new Map<Binary, WebAssembly.Module>();
+
+function moduleOf(binary: Binary): WebAssembly.Module {
+  const url = new URL(`../../src/device/wasm/${binary}.wasm`, import.meta.url);
+  const module = modules.get(binary) ?? new WebAssembly.Module(readFileSync(url));
+  modules.set(binary, module);
+  return module;
+}
+
+/** What attention has to give, by its shape and the digest of all vectors: both binaries are compared with it. */
+const references = new Map<string, Float32Array>();
 
 /** One layer's cache in a memory of its own. Keys and values of every position ever appended are kept for the oracle. */
 export class Layer {
@@ -96,9 +139,7 @@ export class Layer {
   constructor(binary: Binary, shape: Shape) {
     this.shape = shape;
     this.scale = 1 / Math.sqrt(shape.headDim);
-    const url = new URL(`../../src/device/wasm/${binary}.wasm`, import.meta.url);
-    const module = new WebAssembly.Module(readFileSync(url));
-    const instance = new WebAssembly.Instance(module, { env: { memory: this.memory } });
+    const instance = new WebAssembly.Instance(moduleOf(binary), { env: { memory: this.memory } });
     this.kernels = instance.exports as Record<string, Kernel>;
     const { kvHeads, headDim, turned = 0, pages } = shape;
     this.#codec = kvCodec(shape.format);
@@ -277,6 +318,15 @@ export class Layer {
 
   /** Reference attention in float64, over decoded vectors or over what was appended. */
   expected(queries: Float32Array, decoded = true): Float32Array {
+    const hash = createHash("sha256").update(JSON.stringify([this.shape, decoded]));
+    for (const array of [queries, ...this.#keys, ...this.#values]) hash.update(array);
+    const key = hash.digest("hex");
+    const known = references.get(key) ?? this.#reference(queries, decoded);
+    references.set(key, known);
+    return known;
+  }
+
+  #reference(queries: Float32Array, decoded: boolean): Float32Array {
     const { heads, kvHeads, headDim, turned = 0, window, softcap, sinks, kept = 0, packed = 0 } = this.shape;
     const tokens = queries.length / heads / this.#queryDims;
     const codec = this.#codec;
@@ -353,13 +403,13 @@ export class Layer {
   }
 
   /** Appends Gaussian tokens in chunks and returns a step's queries. */
-  fill(total: number, tokens: number, random: () => number, chunk = 64): Float32Array {
+  fill(total: number, tokens: number, random: Random, chunk = 64): Float32Array {
     const { heads, kvHeads, headDim } = this.shape;
     while (this.#length < total) {
       const vectors = Math.min(chunk, total - this.#length) * kvHeads;
-      this.append(gaussian(vectors * this.#keyDims, random), gaussian(vectors * headDim, random));
+      this.append(random(vectors * this.#keyDims), random(vectors * headDim));
     }
-    return gaussian(tokens * heads * this.#queryDims, random);
+    return random(tokens * heads * this.#queryDims);
   }
 
   #end(bytes: number): number {

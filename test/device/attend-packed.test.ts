@@ -1,7 +1,7 @@
 /** Packed pages on the CPU device: what packing writes, and attention over packed and recent pages in one pass. */
 import { describe, expect, it } from "vitest";
 import { relativeError } from "../../src/study/attend/attend-timer.ts";
-import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
+import { type Binary, Layer, type Random, type Shape, seeded } from "./attend-layer.ts";
 
 const BINARIES: Binary[] = ["kernels", "kernels-relaxed"];
 /** Every part that there are kernels for. */
@@ -18,7 +18,7 @@ const base: Shape = {
 /** A layer with `total` tokens whose blocks are packed, and the error of `tokens` queries at its end. */
 function errorOf(binary: Binary, shape: Shape, total: number, tokens: number): number {
   const layer = new Layer(binary, shape);
-  const queries = layer.fill(total, tokens, uniform(total));
+  const queries = layer.fill(total, tokens, seeded(total));
   layer.pack();
   return relativeError(layer.attend(queries), layer.expected(queries));
 }
@@ -26,13 +26,13 @@ function errorOf(binary: Binary, shape: Shape, total: number, tokens: number): n
 describe.each(BINARIES)("%s", (binary) => {
   describe.each(FORMATS)("%s", (format) => {
     it("packs as the codec does, of any numbers", () => {
-      const kinds: ((i: number, size: number, random: () => number) => Float32Array)[] = [
-        (_, size, random) => gaussian(size, random),
+      const kinds: ((i: number, size: number, random: Random) => Float32Array)[] = [
+        (_, size, random) => random(size),
         (i, size) => new Float32Array(size).fill(i % 3),
         (_, size) => new Float32Array(size).fill(-0),
-        (_, size, random) => gaussian(size, random).map((x, i) => x * 10 ** ((i % 12) - 7)),
-        (_, size, random) => gaussian(size, random).map((x) => x * 1e9),
-        (_, size, random) => gaussian(size, random).map((x, i) => (i % 8 === 3 ? 300 + x : x)),
+        (_, size, random) => random(size).map((x, i) => x * 10 ** ((i % 12) - 7)),
+        (_, size, random) => random(size).map((x) => x * 1e9),
+        (_, size, random) => random(size).map((x, i) => (i % 8 === 3 ? 300 + x : x)),
       ];
       for (const headDim of [16, 80, 128]) {
         const layer = new Layer(binary, {
@@ -42,7 +42,7 @@ describe.each(BINARIES)("%s", (binary) => {
           pages: kinds.length,
           packed: kinds.length,
         });
-        const random = uniform(headDim);
+        const random = seeded(headDim);
         for (const [kind, make] of kinds.entries())
           for (let i = 0; i < 32; i++) {
             const size = base.kvHeads * headDim;
@@ -103,14 +103,12 @@ describe.each(BINARIES)("%s", (binary) => {
 
   it("channels that stand out cost the others nothing", () => {
     const layer = new Layer(binary, { ...base, packed: 5 });
-    const random = uniform(9);
+    const random = seeded(9);
     const standOut = (x: Float32Array) =>
       x.map((v, i) => (i % 16 === 5 ? 40 * v : i % 16 === 7 ? 900 + v : v));
-    for (let i = 0; i < 200; i++) layer.append(standOut(gaussian(128, random)), gaussian(128, random));
+    for (let i = 0; i < 200; i++) layer.append(standOut(random(128)), random(128));
     layer.pack();
-    const queries = gaussian(3 * 256, random).map((x, i) =>
-      i % 16 === 7 ? x / 100 : i % 16 === 5 ? x / 40 : x,
-    );
+    const queries = random(3 * 256).map((x, i) => (i % 16 === 7 ? x / 100 : i % 16 === 5 ? x / 40 : x));
     expect(relativeError(layer.attend(queries), layer.expected(queries))).toBeLessThan(TOLERANCE);
   });
 
@@ -118,18 +116,18 @@ describe.each(BINARIES)("%s", (binary) => {
     for (const size of [0, 1e-6, 1e9])
       for (const scale of [0, 1e-38, 1e6]) {
         const layer = new Layer(binary, { ...base, packed: 2 });
-        const random = uniform(1);
-        const row = () => gaussian(128, random).map((x) => x * size);
+        const random = seeded(1);
+        const row = () => random(128).map((x) => x * size);
         for (let i = 0; i < 70; i++) layer.append(row(), row());
         layer.pack();
-        const found = layer.attend(gaussian(3 * 256, random).map((x) => x * scale));
+        const found = layer.attend(random(3 * 256).map((x) => x * scale));
         expect(found.every(Number.isFinite)).toBe(true);
       }
   });
 
   it("any split of the units gives the same bits", () => {
     const layer = new Layer(binary, { ...base, packed: 16 });
-    const queries = layer.fill(600, 3, uniform(7));
+    const queries = layer.fill(600, 3, seeded(7));
     layer.pack();
     const whole = layer.attend(queries);
     for (const cut of [0.1, 0.5, 0.9])

@@ -1,7 +1,7 @@
 /** Attention on the CPU device where one vector serves as key and value: keys are turned dims, then the values. */
 import { describe, expect, it } from "vitest";
 import { relativeError } from "../../src/study/attend/attend-timer.ts";
-import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
+import { type Binary, Layer, type Shape, seeded } from "./attend-layer.ts";
 
 /** As in attend.test.ts: formats of codes round queries and weights to 8 bits. */
 const TOLERANCES: Record<string, number> = {
@@ -13,7 +13,7 @@ const base = { heads: 4, kvHeads: 2, headDim: 64, turned: 16, pages: 34, window:
 
 function expectClose(binary: Binary, shape: Shape, total: number, tokens: number): void {
   const layer = new Layer(binary, shape);
-  const queries = layer.fill(total, tokens, uniform(total)).map((x) => x / 2);
+  const queries = layer.fill(total, tokens, seeded(total)).map((x) => x / 2);
   layer.pack();
   const error = relativeError(layer.attend(queries), layer.expected(queries));
   expect(error, JSON.stringify([shape, total, tokens])).toBeLessThan(TOLERANCES[shape.format]);
@@ -45,7 +45,7 @@ describe.each(["kernels", "kernels-relaxed"] as const)("%s", (binary) => {
 
     it("holds what the codec holds, of both parts", () => {
       const layer = new Layer(binary, { ...base, headDim: 80, turned: 48, format, packed: packs ? 2 : 0 });
-      layer.fill(70, 1, uniform(7));
+      layer.fill(70, 1, seeded(7));
       layer.pack();
       for (const part of ["keys", "values"] as const)
         for (const [found, wanted] of packs ? [layer.packedPage(1, 1, part)] : [layer.stored(66, 1, part)])
@@ -54,7 +54,7 @@ describe.each(["kernels", "kernels-relaxed"] as const)("%s", (binary) => {
 
     it("one part of a query may be nothing, or far larger than the other", () => {
       const layer = new Layer(binary, { ...base, format, packed: packs ? 2 : 0 });
-      const queries = layer.fill(70, 4, uniform(3));
+      const queries = layer.fill(70, 4, seeded(3));
       layer.pack();
       const row = base.turned + base.headDim;
       for (const [own, rest] of [
@@ -68,7 +68,7 @@ describe.each(["kernels", "kernels-relaxed"] as const)("%s", (binary) => {
         const error = relativeError(layer.attend(scaled), layer.expected(scaled));
         expect(error).toBeLessThan(TOLERANCES[format]);
       }
-      const found = layer.attend(gaussian(4 * row * 4, uniform(5)).map((x) => x * 1e6));
+      const found = layer.attend(seeded(5)(4 * row * 4).map((x) => x * 1e6));
       expect(found.every(Number.isFinite)).toBe(true);
     });
   });

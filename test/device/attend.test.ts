@@ -12,7 +12,8 @@ import {
   layerPageBytes,
 } from "../../src/device/wasm/kv-layout.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { type Binary, gaussian, Layer, type Shape, uniform } from "./attend-layer.ts";
+import { type Binary, Layer, type Random, type Shape, seeded } from "./attend-layer.ts";
+import { expectSame } from "./same.ts";
 
 const BINARIES: Binary[] = ["kernels", "kernels-relaxed"];
 const FORMATS: KvFormat[] = ["f16", "int4", "rq4"];
@@ -61,7 +62,7 @@ describe.each(BINARIES)("%s", (binary) => {
       for (const tokens of [1, 2, 3, 7, 33, 64]) {
         if (tokens > total) continue;
         const layer = new Layer(binary, { ...base, format });
-        expectClose(layer, layer.fill(total, tokens, uniform(total)));
+        expectClose(layer, layer.fill(total, tokens, seeded(total)));
       }
     });
 
@@ -76,7 +77,7 @@ describe.each(BINARIES)("%s", (binary) => {
       ]) {
         for (const tokens of [1, 9]) {
           const layer = new Layer(binary, { ...base, format, heads, kvHeads, headDim, pages: 3 });
-          expectClose(layer, layer.fill(77, tokens, uniform(headDim)));
+          expectClose(layer, layer.fill(77, tokens, seeded(headDim)));
         }
       }
     });
@@ -84,11 +85,11 @@ describe.each(BINARIES)("%s", (binary) => {
     it("stores what the codec would", () => {
       for (const headDim of [64, 80, 512]) {
         const layer = new Layer(binary, { ...base, format, headDim, pages: 3 });
-        layer.fill(150, 1, uniform(3), 13);
+        layer.fill(150, 1, seeded(3), 13);
         for (let position = 54; position < 150; position++) {
           for (const part of ["keys", "values"] as const) {
             const [found, wanted] = layer.stored(position, position % 2, part);
-            expect(found).toEqual(wanted);
+            expectSame(found, wanted);
           }
         }
       }
@@ -103,14 +104,14 @@ describe.each(BINARIES)("%s", (binary) => {
         [512, 17, 1],
       ]) {
         const layer = new Layer(binary, { ...base, format, window, pages });
-        const queries = layer.fill(700, tokens, uniform(window), tokens);
+        const queries = layer.fill(700, tokens, seeded(window), tokens);
         expectClose(layer, queries);
       }
     });
 
     it("soft-capped scores", () => {
       const layer = new Layer(binary, { ...base, format, softcap: 1.5 });
-      expectClose(layer, layer.fill(200, 40, uniform(5)));
+      expectClose(layer, layer.fill(200, 40, seeded(5)));
     });
 
     it("sinks count once, in one span and in several, below and above all scores", () => {
@@ -122,7 +123,7 @@ describe.each(BINARIES)("%s", (binary) => {
         ]) {
           const layer = new Layer(binary, { ...base, format, sinks, window, softcap });
           // A head at a time: the second one's sink, above all scores, leaves little of the values.
-          const queries = layer.fill(total, 3, uniform(total));
+          const queries = layer.fill(total, 3, seeded(total));
           const [found, wanted] = [layer.attend(queries), layer.expected(queries)];
           for (let at = 0; at < found.length; at += base.headDim) {
             const head = (x: Float32Array) => x.subarray(at, at + base.headDim);
@@ -135,12 +136,12 @@ describe.each(BINARIES)("%s", (binary) => {
     it("any split of the units gives the same bits", () => {
       for (const tokens of [1, 40]) {
         const layer = new Layer(binary, { ...base, format, sinks: Float32Array.of(1, 2, 3, 4) });
-        const queries = layer.fill(1000, tokens, uniform(7));
+        const queries = layer.fill(1000, tokens, seeded(7));
         const whole = layer.attend(queries);
         fc.assert(
           fc.property(fc.array(fc.double({ min: 0, max: 1, noNaN: true }), { maxLength: 6 }), (fractions) => {
             const cuts = (units: number) => fractions.map((f) => Math.floor(f * units)).sort((a, b) => a - b);
-            expect(layer.attend(queries, cuts)).toEqual(whole);
+            expectSame(layer.attend(queries, cuts), whole);
           }),
           { numRuns: 20 },
         );
@@ -150,7 +151,7 @@ describe.each(BINARIES)("%s", (binary) => {
 
   it("int4 on Gaussian data: close to attention over the cache, and to attention without quantization", () => {
     const layer = new Layer(binary, { ...base, heads: 8, headDim: 128 });
-    const queries = layer.fill(1000, 8, uniform(11));
+    const queries = layer.fill(1000, 8, seeded(11));
     const found = layer.attend(queries);
     expect(relativeError(found, layer.expected(queries))).toBeLessThan(0.0125);
     // What 4 bits cost: the groups' steps are a 15th of their range, an error of 8 % of a value, as much on scores.
@@ -159,39 +160,24 @@ describe.each(BINARIES)("%s", (binary) => {
 });
 
 describe.each(FORMATS)("extreme values, %s", (format) => {
-  const cases: [string, (i: number, size: number, random: () => number) => [Float32Array, Float32Array]][] = [
+  const cases: [string, (i: number, size: number, random: Random) => [Float32Array, Float32Array]][] = [
     ["zeros", (_, size) => [new Float32Array(size), new Float32Array(size)]],
     ["constants", (i, size) => [new Float32Array(size).fill(i), new Float32Array(size).fill(-3)]],
-    [
-      "huge",
-      (_, size, random) => [
-        gaussian(size, random).map((x) => x * 2e4),
-        gaussian(size, random).map((x) => x * 2e4),
-      ],
-    ],
-    [
-      "tiny",
-      (_, size, random) => [
-        gaussian(size, random).map((x) => x * 1e-6),
-        gaussian(size, random).map((x) => x * 1e-6),
-      ],
-    ],
+    ["huge", (_, size, random) => [random(size).map((x) => x * 2e4), random(size).map((x) => x * 2e4)]],
+    ["tiny", (_, size, random) => [random(size).map((x) => x * 1e-6), random(size).map((x) => x * 1e-6)]],
     [
       "beyond float16",
-      (_, size, random) => [
-        gaussian(size, random).map((x) => x * 1e9),
-        gaussian(size, random).map((x) => x * 1e9),
-      ],
+      (_, size, random) => [random(size).map((x) => x * 1e9), random(size).map((x) => x * 1e9)],
     ],
   ];
   it.each(cases)("%s stay finite", (_, make) => {
     for (const binary of BINARIES) {
       for (const scale of [0, 1e-38, 1, 1e6]) {
         const layer = new Layer(binary, { ...base, format });
-        const random = uniform(1);
+        const random = seeded(1);
         const row = base.kvHeads * base.headDim;
         for (let i = 0; i < 70; i++) layer.append(...make(i, row, random));
-        const found = layer.attend(gaussian(3 * base.heads * base.headDim, random).map((x) => x * scale));
+        const found = layer.attend(random(3 * base.heads * base.headDim).map((x) => x * scale));
         expect(found.every(Number.isFinite)).toBe(true);
       }
     }
@@ -200,13 +186,13 @@ describe.each(FORMATS)("extreme values, %s", (format) => {
   it("one dominant token is returned as it is stored", () => {
     for (const binary of BINARIES) {
       const layer = new Layer(binary, { ...base, format, heads: 2 });
-      layer.fill(300, 1, uniform(2));
-      const query = gaussian(2 * 64, uniform(4));
+      layer.fill(300, 1, seeded(2));
+      const query = seeded(4)(2 * 64);
       layer.append(
         query.map((x) => 10 * x),
-        gaussian(2 * 64, uniform(5)),
+        seeded(5)(2 * 64),
       );
-      layer.fill(333, 1, uniform(6));
+      layer.fill(333, 1, seeded(6));
       const found = layer.attend(query.map((x) => 10 * x));
       const wanted = [0, 1].flatMap((head) => [...layer.stored(300, head, "values")[1]]);
       expect(relativeError(found, Float32Array.from(wanted))).toBeLessThan(1e-3);

@@ -13,6 +13,7 @@ import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { ropeFrequencies } from "../../src/model/rope.ts";
 import { PagedTexts } from "./paged.ts";
 import { randomTensor } from "./random-tensor.ts";
+import { expectSame } from "./same.ts";
 
 const VOCAB = 97;
 const HEADS = 4;
@@ -43,11 +44,6 @@ export function pageGraph(kv: string, texts = TEXTS, turned = 0): Graph {
   if (packed) op.recentPool(recentPages(packed, needs) + texts);
   const blocks = Math.ceil(CONTEXT / PAGE_SLOTS);
   return op.finish(op.takeOutputs(op.add(attended[0], attended[1])), { texts, blocks });
-}
-
-/** `toEqual` alone compares thousands of bytes one by one, which takes longer than computing them. */
-function expectSame(found: Uint8Array, wanted: Uint8Array): void {
-  if (Buffer.compare(found, wanted) !== 0) expect(found).toEqual(wanted);
 }
 
 function placesOf({ caches }: Graph): Required<PagePlace>[] {

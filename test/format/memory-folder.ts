@@ -29,21 +29,30 @@ export function memoryFolder(files: Record<string, Uint8Array | string>): Memory
   };
 }
 
-/** A source that fails the test when a read asks for more than the file has, and adds up what was read. */
-export function watchedSource(name: string, bytes: Uint8Array): Source & { readonly bytesRead: number } {
-  const source = bufferSource(name, bytes);
+/**
+ * A source that fails the test when a read asks for more than the file has, and adds up what was read. The file is `bytes`,
+ * followed by `tail`, which is not copied.
+ */
+export function watchedSource(
+  name: string,
+  bytes: Uint8Array,
+  tail: Uint8Array = new Uint8Array(),
+): Source & { readonly bytesRead: number } {
+  const size = bytes.length + tail.length;
   let bytesRead = 0;
   return {
-    ...source,
+    ...{ name, size, close: async () => {} },
     get bytesRead() {
       return bytesRead;
     },
     async read(offset, into) {
       // A plain Error, which no reader throws: property tests tell it from a refusal.
-      if (offset < 0 || offset + into.length > bytes.length)
-        throw new Error(`read beyond the end of ${name}`);
+      if (offset < 0 || offset + into.length > size) throw new Error(`read beyond the end of ${name}`);
       bytesRead += into.length;
-      await source.read(offset, into);
+      const front = bytes.subarray(offset, offset + into.length);
+      into.set(front);
+      const from = offset + front.length - bytes.length;
+      into.set(tail.subarray(from, from + into.length - front.length), front.length);
     },
   };
 }

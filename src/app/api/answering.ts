@@ -99,8 +99,8 @@ export async function admitAnswers(
       "messages",
       `the answer that is begun has to end the reasoning that the template opens, by ${opened.close}`,
     );
-  const held = { ids, format, count, generate };
-  const runs = await admitAll(served, request, held, (grammar) =>
+  const asked = { ids, format, count, generate };
+  const runs = await admitAll(served, request, asked, (grammar) =>
     format?.grammar.isWhole ? grammar : afterReasoning(grammar, answerAt, tokenizer),
   );
   const answers = runs.map((run) => {
@@ -112,7 +112,10 @@ export async function admitAnswers(
   return { promptTokens: ids.length, answers };
 }
 
-/** `count` generations of these ids, each with its own seed and grammar. If one is not admitted, none is left waiting. */
+/**
+ * `count` generations of these ids, each with its own seed and grammar, as `delayed` makes it begin. If one is not
+ * admitted, none is left waiting.
+ */
 export async function admitAll(
   served: Served,
   request: Request,
@@ -122,7 +125,7 @@ export async function admitAll(
     readonly count: number;
     readonly generate: GenerateOptions & { readonly raw?: boolean };
   },
-  held: (grammar: OpenGrammar) => OpenGrammar = (grammar) => grammar,
+  delayed: (grammar: OpenGrammar) => OpenGrammar = (grammar) => grammar,
 ): Promise<AdmittedRun[]> {
   const { ids, format, count, generate } = asked;
   const runs: AdmittedRun[] = [];
@@ -130,7 +133,7 @@ export async function admitAll(
     for (let i = 0; i < count; i++) {
       const grammar = format && (await openFormat(served, request, format));
       const seed = generate.seed === undefined ? undefined : generate.seed + i;
-      runs.push(admit(served, request, ids, { ...generate, seed }, grammar && held(grammar)));
+      runs.push(admit(served, request, ids, { ...generate, seed }, grammar && delayed(grammar)));
     }
     return runs;
   } catch (error) {

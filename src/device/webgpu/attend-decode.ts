@@ -207,7 +207,8 @@ export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
     workgroups(step) {
       const { singles } = step;
       if (singles.length === 0) return null;
-      const most = Math.max(...singles.map((row) => spans.count(row, step)));
+      let most = 0;
+      for (const row of singles) most = Math.max(most, spans.count(row, step));
       // One part of a packed cache may be empty.
       return most === 0 ? null : [most, kvHeads * sets, singles.length];
     },

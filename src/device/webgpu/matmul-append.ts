@@ -4,7 +4,7 @@
  */
 import type { Heads } from "./append.ts";
 import type { CacheBuffers } from "./attend-options.ts";
-import type { Dispatch, PlannedBuffer } from "./dispatch.ts";
+import type { Dispatch, PlannedBuffer, Workgroups } from "./dispatch.ts";
 import { DEFAULT_THREADS } from "./gpu.ts";
 import { kvConstants, kvFormat } from "./kv.ts";
 import { bytesOf, type MatmulOptions } from "./matmul-options.ts";
@@ -37,6 +37,7 @@ export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
   const { team } = teams(traits, threads, 1);
   const shape = teams(traits, Math.min(threads, (unit / 2) * team), 1);
   const { INT4, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(cache.codec.name), headDim);
+  const all: Workgroups = [block.rows / unit, 1, 1];
   return {
     label: "matmul, append",
     kernel: {
@@ -68,7 +69,7 @@ export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
       queryNorm: queryNorm?.weight ?? spare,
       bias: block.bias ?? spare,
     },
-    workgroups: () => [block.rows / unit, 1, 1],
+    workgroups: () => all,
     bytes: bytesOf(part),
   };
 }

@@ -90,6 +90,7 @@ export function joinedDispatch(options: MatmulOptions, join: Join, cols: number)
   const shape = teams(traits, Math.min(threads, JOINED * team), 1);
   const each = (JOINED * shape.team) / shape.workgroup;
   const isGate = join.kind === "gate";
+  const all = spread(cols / JOINED);
   return {
     label: isGate ? "matmul, gate" : "matmul, norm",
     kernel: {
@@ -118,7 +119,7 @@ export function joinedDispatch(options: MatmulOptions, join: Join, cols: number)
         ? { picks: x.buffer, gain: x.buffer, sum: spare }
         : { picks: join.addedTo, gain: join.gain ?? x.buffer, sum: join.sum }),
     },
-    workgroups: (step) => (rowCount(rows, step) === 0 ? null : spread(cols / JOINED)),
+    workgroups: (step) => (rowCount(rows, step) === 0 ? null : all),
     bytes: bytesOf(part),
   };
 }

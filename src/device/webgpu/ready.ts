@@ -3,7 +3,7 @@
  * buffer of all Params, and binds the variables of kernels to the planned buffers.
  */
 import { ArgumentError, DeviceError } from "../../format/errors.ts";
-import type { Dispatch, PlannedBuffer, StepShape } from "./dispatch.ts";
+import type { Dispatch, PlannedBuffer, StepShape, Workgroups } from "./dispatch.ts";
 import { USAGE } from "./flags.ts";
 import { type Gpu, oneLine } from "./gpu.ts";
 import type { KernelSource } from "./kernel-source.ts";
@@ -59,18 +59,29 @@ export async function makeReady(
   return readies;
 }
 
-/** Encodes a pass with the dispatches that the step needs. */
-export function encodePass(encoder: GPUCommandEncoder, readies: readonly Ready[], step: StepShape): void {
+/** Encodes a pass with the dispatches that the step needs. sizes: the workgroups of the first ones, if they are known. */
+export function encodePass(
+  encoder: GPUCommandEncoder,
+  readies: readonly Ready[],
+  step: StepShape,
+  sizes?: readonly Workgroups[] | null,
+): void {
   const pass = encoder.beginComputePass();
-  encodeReady(pass, readies, step);
+  encodeReady(pass, readies, step, sizes);
   pass.end();
 }
 
 /** Encodes the dispatches that the step needs into an open pass. */
-export function encodeReady(pass: GPUComputePassEncoder, readies: readonly Ready[], step: StepShape): void {
+export function encodeReady(
+  pass: GPUComputePassEncoder,
+  readies: readonly Ready[],
+  step: StepShape,
+  sizes?: readonly Workgroups[] | null,
+): void {
   let set: GPUComputePipeline | null = null;
-  for (const { dispatch, pipeline, group } of readies) {
-    const workgroups = dispatch.workgroups(step);
+  for (let i = 0; i < readies.length; i++) {
+    const { dispatch, pipeline, group } = readies[i];
+    const workgroups = sizes && i < sizes.length ? sizes[i] : dispatch.workgroups(step);
     if (workgroups === null) continue;
     if (pipeline !== set) pass.setPipeline(pipeline);
     set = pipeline;

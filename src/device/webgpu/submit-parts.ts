@@ -5,7 +5,7 @@
  * many rows over a long context is also cut by rows. Pure.
  */
 import type { Batch } from "./batch.ts";
-import type { Dispatch, StepShape } from "./dispatch.ts";
+import type { Dispatch, StepShape, Workgroups } from "./dispatch.ts";
 import { type Unit, unitsOf } from "./units.ts";
 
 /** Longest part, by estimate. A short one costs some 50 us, and nothing is drawn on the screen during a long one. */
@@ -16,6 +16,8 @@ const EARLY_JOBS = 24;
 
 export interface SubmitPart<T> {
   readonly jobs: readonly T[];
+  /** Of each job, so that they are worked out once a step; null: those of the part's units. */
+  readonly workgroups: readonly Workgroups[] | null;
   /** The rows that the part's only job, an attention, computes; null: all rows. */
   readonly units: readonly Unit[] | null;
   /** Estimated time. */
@@ -101,46 +103,57 @@ export function* submitPartsOf<T extends HasDispatch>(
   const isMany = mode === "prompt";
   const units = isMany ? unitsOf(longs) : [];
   let jobs: T[] = [];
+  let workgroups: Workgroups[] = [];
   let kinds = new Map<string, number>();
   let ms = 0;
   let count = 0;
   const taken = (): SubmitPart<T> => {
     count++;
-    const part = { jobs, units: null, ms, kinds };
-    [jobs, kinds, ms] = [[], new Map(), 0];
+    const part = { jobs, workgroups, units: null, ms, kinds };
+    [jobs, workgroups, kinds, ms] = [[], [], new Map(), 0];
     return part;
   };
-  for (const job of list) {
+  // No iterator, no function and nothing captured for each of some hundred dispatches: it would be garbage in each step.
+  for (let i = 0; i < list.length; i++) {
+    const job = list[i];
     const { dispatch } = job;
-    if (dispatch.workgroups(shape) === null) continue;
+    const size = dispatch.workgroups(shape);
+    if (size === null) continue;
     const kind = kindOf(dispatch.label, isMany);
     const attends = isMany && dispatch.label === "attendPrompt";
-    const workOf = (unit: Unit) => unit.tokens * (dispatch.bytes?.({ ...shape, longs: [unit] }) ?? 0);
     const work = attends
-      ? units.reduce((sum, unit) => sum + workOf(unit), 0)
+      ? unitsWork(job, shape, units)
       : (dispatch.bytes?.(shape) ?? 0) * (isMany ? shape.tokens : 1);
     const own = pace.ms(kind, work);
     const isEarly = isMany && count === 0 && jobs.length === EARLY_JOBS;
     if ((isEarly || ms + own > most) && jobs.length > 0) yield taken();
     if (attends && own > most && units.length > 1) {
       count++;
-      yield* unitParts(job, kind, units, (unit) => pace.ms(kind, workOf(unit)), most);
+      yield* unitsApart(job, { kind, units, shape }, pace, most);
       continue;
     }
     jobs.push(job);
+    workgroups.push(size);
     ms += own;
     if (own > 0) kinds.set(kind, (kinds.get(kind) ?? 0) + own);
   }
   if (jobs.length > 0 || count === 0) yield taken();
 }
 
-function* unitParts<T>(
+const unitsWork = (job: HasDispatch, shape: StepShape, units: readonly Unit[]) =>
+  units.reduce((sum, unit) => sum + unitWork(job, shape, unit), 0);
+
+function unitWork({ dispatch }: HasDispatch, shape: StepShape, unit: Unit): number {
+  return unit.tokens * (dispatch.bytes?.({ ...shape, longs: [unit] }) ?? 0);
+}
+
+function* unitsApart<T extends HasDispatch>(
   job: T,
-  kind: string,
-  units: readonly Unit[],
-  msOf: (unit: Unit) => number,
+  { kind, units, shape }: { kind: string; units: readonly Unit[]; shape: StepShape },
+  pace: WorkRates,
   most: number,
 ): Generator<SubmitPart<T>> {
+  const msOf = (unit: Unit) => pace.ms(kind, unitWork(job, shape, unit));
   for (let from = 0; from < units.length; ) {
     let ms = msOf(units[from]);
     let to = from + 1;
@@ -149,7 +162,8 @@ function* unitParts<T>(
       if (ms + more > most) break;
       ms += more;
     }
-    yield { jobs: [job], units: units.slice(from, to), ms, kinds: new Map([[kind, ms]]) };
+    const kinds = new Map([[kind, ms]]);
+    yield { jobs: [job], workgroups: null, units: units.slice(from, to), ms, kinds };
     from = to;
   }
 }

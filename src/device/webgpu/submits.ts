@@ -78,7 +78,7 @@ export class Submits {
       const cut = unitLists(batch, part.units);
       write(cut.uniform, cut.lists, cut.at);
     }
-    encodePass(encoder, jobs, shapeOf(batch.shape, part));
+    encodePass(encoder, jobs, shapeOf(batch.shape, part), part.workgroups);
     const counted = isCounted ? this.#words.encode(encoder, 1) : null;
     if (isCounted) this.#count++;
     const count = this.#count;

@@ -51,10 +51,10 @@ export function teamWorkgroups(
   serves: TokenShape,
 ) {
   const each = (shape.workgroup / shape.team) * shape.rows;
+  const one = spread(Math.ceil(part.rows / each));
   return (step: StepShape): Workgroups | null => {
     const count = countFor(options, serves, step);
     if (count === 0) return null;
-    const [x, y] = spread(Math.ceil(part.rows / each));
-    return [x, y, Math.ceil(count / serves.tokens)];
+    return count <= serves.tokens ? one : [one[0], one[1], Math.ceil(count / serves.tokens)];
   };
 }

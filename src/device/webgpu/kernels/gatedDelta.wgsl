@@ -1,17 +1,17 @@
-// gatedDelta: S = decay S; S += beta (v - S k) k^T; out = S q, token by token (Gated Delta Networks, arXiv 2412.06464). A row of
-// a head's state needs no other row, so a workgroup takes some rows of one head of one run; LANES invocations hold a row in
-// registers, from the slot that the run reads to the one that it writes; its fours have names, since compilers keep in memory what loops
-// index that they do not unroll. TOKENS come at a time, the next ones are loaded while these are used; what is the same for all rows
-// (norms, decay, beta) is worked out once for those.
+// gatedDelta: S = decay S; S += beta (v - S k) k^T; out = S q, token by token (Gated Delta Networks, arXiv 2412.06464). The rows of
+// a head's state do not depend on each other, so a workgroup computes some rows of one head of one run. LANES invocations hold a row in
+// registers, from the slot that the run reads to the slot that it writes. Each four of a row is a variable with a name: compilers keep
+// an array in memory if a loop that they do not unroll indexes it. TOKENS tokens are processed at a time, while the next ones are
+// loaded. Norms, decays and betas are the same for all rows and are computed once for these tokens.
 // lib: step, batch, lanes, lanesTwo
 // <values>
 const WORKGROUP: u32 = 128u;
 const SUBGROUP: u32 = 1u;
 const LANES: u32 = 8u;
-// vec4s of a key, a multiple of LANES and 8 times as many at most.
+// vec4s of a key: a multiple of LANES, at most 8 LANES.
 const KEY_FOURS: u32 = 32u;
 const TOKENS: u32 = 8u;
-// Value head h reads key head h % keyHeads.
+// true: value head h reads key head h % keyHeads; false: h / (valueHeads / keyHeads).
 const TILED: bool = false;
 // </values>
 
@@ -19,7 +19,7 @@ struct Params {
   keyHeads: u32,
   valueHeads: u32,
   valueDim: u32,
-  // In floats; strides are from one token's row to the next.
+  // In floats. Strides are the distances between the rows of two tokens.
   aOffset: u32,
   aStride: u32,
   bOffset: u32,
@@ -44,14 +44,14 @@ struct Params {
 
 const ROWS: u32 = WORKGROUP / LANES;
 const MINE: u32 = KEY_FOURS / LANES;
-// Invocations that add up a token's squares.
+// Invocations that sum the squares of one token.
 const TEAM: u32 = WORKGROUP / TOKENS;
 
 struct Token {
-  // Factors that make query and key unit vectors, the query's over the root of its size.
+  // Factors that make the query and the key unit vectors. The query's includes 1 / sqrt(its number of dims).
   query: f32,
   key: f32,
-  // Of the two.
+  // The dot product of both after these factors.
   product: f32,
   decay: f32,
   beta: f32,
@@ -87,7 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let queryAt = keyHead * KEY_FOURS;
   let keyAt = (params.keyHeads + keyHead) * KEY_FOURS;
-  // What an invocation loads of the next tokens: two fours of queries and of keys hold TOKENS.
+  // The next tokens' vectors: an invocation loads two fours of the queries and two of the keys of TOKENS tokens.
   // each I 0..1
   var query{I} = vectorAt(run, 0u, local + {I}u * WORKGROUP, queryAt, cols);
   var key{I} = vectorAt(run, 0u, local + {I}u * WORKGROUP, keyAt, cols);
@@ -97,7 +97,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var first = 0u; first < run.tokens; first += TOKENS) {
     let count = min(TOKENS, run.tokens - first);
     let firstToken = run.first + first;
-    // Fetch. The tokens before have been read after this barrier.
+    // 1. Store what was loaded, and load the next tokens. After this barrier the previous tokens have been read.
     workgroupBarrier();
     // each I 0..1
     if (local + {I}u * WORKGROUP < count * KEY_FOURS) {
@@ -115,7 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       values[i] = valueAt(run, first, i, head, firstRow, cols);
     }
     workgroupBarrier();
-    // What all rows share.
+    // 2. Norms, decays and betas, which all rows share.
     var sum = vec3<f32>();
     if (local / TEAM < count) {
       for (var i = local % TEAM; i < KEY_FOURS; i += TEAM) {
@@ -131,7 +131,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     gates = gatesAt(run, first + TOKENS + local, head);
     workgroupBarrier();
-    // The recurrence.
+    // 3. The recurrence.
     for (var t = 0u; t < count; t++) {
       let token = tokens[t];
       var known = 0.0;
@@ -165,7 +165,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
 }
 
-// Of the tokens from `first` on, the `i`th four of their queries or keys, which begin at `at` in a row; past the run's last nothing.
+// The i-th four of the queries or keys of the tokens from `first` on; at: where they begin in a row. 0 past the run's last token.
 fn vectorAt(run: Run, first: u32, i: u32, at: u32, cols: u32) -> vec4<f32> {
   let token = first + i / KEY_FOURS;
   if (i >= TOKENS * KEY_FOURS || token >= run.tokens) {
@@ -174,7 +174,7 @@ fn vectorAt(run: Run, first: u32, i: u32, at: u32, cols: u32) -> vec4<f32> {
   return x[(run.first + token) * cols + at + i % KEY_FOURS];
 }
 
-// The value of one of the workgroup's rows; past the last row or token nothing.
+// The value of one of the workgroup's rows; 0 past the last row or token.
 fn valueAt(run: Run, first: u32, i: u32, head: u32, firstRow: u32, cols: u32) -> f32 {
   let token = first + i / ROWS;
   let row = firstRow + i % ROWS;
@@ -185,7 +185,7 @@ fn valueAt(run: Run, first: u32, i: u32, head: u32, firstRow: u32, cols: u32) ->
   return x[(run.first + token) * cols + 2u * params.keyHeads * KEY_FOURS + value / 4u][value % 4u];
 }
 
-// a and b of a token of the run.
+// a and b of one of the run's tokens; 0 past the last one.
 fn gatesAt(run: Run, token: u32, head: u32) -> vec2<f32> {
   if (token >= run.tokens) {
     return vec2<f32>();
@@ -206,7 +206,8 @@ fn tokenOf(gates: vec2<f32>, index: u32, head: u32) -> Token {
   return Token(query, key, total.z * query * key, exp(rate), beta);
 }
 
-// ln(1 + e^value). Near 1 a logarithm loses the digits that decays over thousands of tokens depend on: a series there.
+// ln(1 + e^value). For arguments close to 1 the logarithm loses digits, on which decays over thousands of tokens depend, so a series
+// is used there.
 fn softplus(value: f32) -> f32 {
   let y = exp(-abs(value));
   let series = y * (1.0 - y * (0.5 - y * (1.0 / 3.0 - y * (0.25 - y * (0.2 - y / 6.0)))));

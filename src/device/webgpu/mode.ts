@@ -341,7 +341,7 @@ export class ModeCompiler {
       case "gatedDelta": {
         const views = { plain, flat: (value: Value) => this.#values.flat(value) };
         const out = this.#values.target(op.out, "f32");
-        return this.#emit(recurrentDispatch(op, shared, views, out));
+        return this.#emit(recurrentDispatch(op, shared, this.mode, views, out));
       }
       case "combine": {
         const form = this.#asked(op.out);

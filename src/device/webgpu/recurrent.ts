@@ -5,7 +5,7 @@
  */
 import { UnsupportedError } from "../../format/errors.ts";
 import type { Value } from "../contract.ts";
-import type { Dispatch, PlannedBuffer } from "./dispatch.ts";
+import type { Dispatch, Mode, PlannedBuffer } from "./dispatch.ts";
 import type { View } from "./forms.ts";
 import { packParams } from "./params.ts";
 import type { Shared } from "./shared.ts";
@@ -22,13 +22,14 @@ export interface Views {
 export function recurrentDispatch(
   op: OpOf<"conv"> | OpOf<"gatedDelta">,
   shared: Pick<Shared, "traits" | "blocks" | "states" | "batch">,
+  mode: Mode,
   views: Views,
   out: PlannedBuffer,
 ): Dispatch {
   const states = shared.states[op.state.id];
   return op.op === "conv"
     ? convDispatch(op, shared, views.flat(op.x), states, out)
-    : deltaDispatch(op, shared, views, states, out);
+    : deltaDispatch(op, shared, mode, views, states, out);
 }
 
 /** Threads of a workgroup, each a channel of a row. */
@@ -58,11 +59,20 @@ const LANES = [8, 16, 32, 4, 2, 1];
 const MOST_FOURS = 8;
 /** vec4s of queries that a workgroup fetches at a time, two an invocation: 4 KiB of its memory, and as much for keys. */
 const FETCHED_FOURS = 256;
+/** Pairs of tokens that a workgroup fetches at a time, if an invocation has at most one vec4 of a pair. */
+const MOST_PAIRS = 4;
+/**
+ * vec4s of a row in registers of an invocation that holds two rows, so that it uses twice what it reads of keys and queries. A
+ * layer of heads of 128 and 512 tokens, us with one and two rows: 48/16 heads 243 and 239, 32/16 203 and 189; token by
+ * token 288 and 245 (H200, 2026-11-29).
+ */
+const FOURS_OF_TWO = 4;
 
 /** states: [slots, valueHeads, valueDim, keyDim] f32. */
 function deltaDispatch(
   op: OpOf<"gatedDelta">,
   { traits, blocks, batch }: Pick<Shared, "traits" | "blocks" | "batch">,
+  mode: Mode,
   { plain, flat }: Views,
   states: PlannedBuffer,
   out: PlannedBuffer,
@@ -77,20 +87,30 @@ function deltaDispatch(
       `gatedDelta with keys of ${keyDim}`,
       "Rows of that size do not fit the registers of the GPU's kernel.",
     );
+  const pairs = Math.min(MOST_PAIRS, Math.floor(DELTA_THREADS / fours));
+  const byPairs = mode === "prompt" && pairs > 0;
+  const kernel = byPairs ? "gatedDeltaPairs" : "gatedDelta";
+  const rowsEach = byPairs && fours / lanes <= FOURS_OF_TWO ? 2 : 1;
+  const rowBlocks = Math.ceil(valueDim / ((DELTA_THREADS / lanes) * rowsEach));
+  const { subgroup } = traits;
+  const sums = subgroup === null ? "shared" : "subgroup";
+  const isTeam = subgroup !== null && fours <= subgroup && (fours & (fours - 1)) === 0;
   const fetched = Math.min(8, 2 ** Math.floor(Math.log2(Math.max(1, FETCHED_FOURS / fours))));
-  const sums = traits.subgroup === null ? "shared" : "subgroup";
-  const rowBlocks = Math.ceil(valueDim / (DELTA_THREADS / lanes));
   return {
     label: "gatedDelta",
     kernel: {
-      kernel: "gatedDelta",
-      libs: { lanes: sums, lanesTwo: sums },
+      kernel,
+      libs: {
+        lanes: sums,
+        ...(byPairs ? { teamFours: isTeam ? "subgroup" : "shared" } : { lanesTwo: sums }),
+      },
       values: {
-        ...{ WORKGROUP: DELTA_THREADS, SUBGROUP: traits.subgroup ?? 1 },
-        ...{ LANES: lanes, KEY_FOURS: fours, TOKENS: fetched, TILED: tiled },
+        ...{ WORKGROUP: DELTA_THREADS, SUBGROUP: subgroup ?? 1 },
+        ...{ LANES: lanes, KEY_FOURS: fours, TILED: tiled },
+        ...(byPairs ? { ROWS_EACH: rowsEach, PAIRS: pairs } : { TOKENS: fetched }),
       },
     },
-    params: packParams("gatedDelta", {
+    params: packParams(kernel, {
       ...{ keyHeads, valueHeads, valueDim, epsilon },
       ...{ aOffset: a.offset, aStride: a.stride, bOffset: b.offset, bStride: b.stride },
     }),

@@ -3,7 +3,7 @@
 // registers, from the slot that the run reads to the slot that it writes. Each four of a row is a variable with a name: compilers keep
 // an array in memory if a loop that they do not unroll indexes it. TOKENS tokens are processed at a time, while the next ones are
 // loaded. Norms, decays and betas are the same for all rows and are computed once for these tokens.
-// lib: step, batch, lanes, lanesTwo
+// lib: step, batch, lanes, lanesTwo, softplus
 // <values>
 const WORKGROUP: u32 = 128u;
 const SUBGROUP: u32 = 1u;
@@ -204,12 +204,4 @@ fn tokenOf(gates: vec2<f32>, index: u32, head: u32) -> Token {
   let rate = rates[head] * softplus(gates.x + bias[head]);
   let beta = 1.0 / (1.0 + exp(-gates.y));
   return Token(query, key, total.z * query * key, exp(rate), beta);
-}
-
-// ln(1 + e^value). For arguments close to 1 the logarithm loses digits, on which decays over thousands of tokens depend, so a series
-// is used there.
-fn softplus(value: f32) -> f32 {
-  let y = exp(-abs(value));
-  let series = y * (1.0 - y * (0.5 - y * (1.0 / 3.0 - y * (0.25 - y * (0.2 - y / 6.0)))));
-  return max(value, 0.0) + select(log(1.0 + y), series, y < 0.1);
 }

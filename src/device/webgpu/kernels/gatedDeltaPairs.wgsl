@@ -10,7 +10,7 @@ const WORKGROUP: u32 = 128u;
 const SUBGROUP: u32 = 1u;
 const LANES: u32 = 8u;
 // Rows of an invocation, 1 or 2.
-const ROWS_EACH: u32 = 1u;
+const ROWS_EACH: u32 = 2u;
 // vec4s of a key, a multiple of LANES and 8 times as many at most.
 const KEY_FOURS: u32 = 32u;
 // 4 at most; times KEY_FOURS at most WORKGROUP.

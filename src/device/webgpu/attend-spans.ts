@@ -66,8 +66,7 @@ function spansOf(options: AttendOptions, tile: number, most: number, rows: numbe
       const shares = spanned > singles.length;
       const room = shares ? Math.min(sharedRoom(most) / spanned, most / 6) : most / Math.max(1, spanned);
       const spans = Math.max(1, Math.floor(room));
-      const tiles = Math.ceil(visible(options, seeing) / tile);
-      return Math.ceil(tiles / Math.max(1, Math.ceil(tiles / spans)));
+      return Math.min(spans, Math.ceil(visible(options, seeing) / tile));
     },
   };
 }

@@ -77,8 +77,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   let kvHead = workgroup.y / SETS;
   // Heads past the last one of the KV head repeat it and are never written.
   let firstHead = workgroup.y % SETS * HEADS;
-  let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, spans.end);
+  let start = spanStart(spans, workgroup.x);
+  let end = min(spanStart(spans, workgroup.x + 1u), spans.end);
   let groupHead = (single.row * params.kvHeads + kvHead) * GROUP;
   if (!CHANNEL) {
     arrangeQueries(0u, 0u, KEY_DIM, groupHead, firstHead, local);

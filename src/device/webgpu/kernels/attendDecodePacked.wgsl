@@ -64,8 +64,8 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   let kvHead = workgroup.y / SETS;
   let firstHead = workgroup.y % SETS * COLUMNS;
-  let start = spans.first + workgroup.x * spans.tokens;
-  let end = min(start + spans.tokens, spans.end);
+  let start = spanStart(spans, workgroup.x);
+  let end = min(spanStart(spans, workgroup.x + 1u), spans.end);
   // A block is looked up one block before its loads; after the span's last block it is that one again, which is cached by then.
   let lastBlock = (end - 1u) / 32u;
   var block = blockOf(table, start / 32u, params.kvHeads, kvHead);

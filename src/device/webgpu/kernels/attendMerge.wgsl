@@ -1,7 +1,8 @@
-// attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads
-// joins the spans in turn, relative to its own maximum, and the rows are joined in the end. Of a packed cache the spans are of
+// attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads has a
+// thread for four dims and joins some of the spans, and the rows are joined in the end. Of a packed cache the spans are of
 // packed positions, whose values are rotated; to those that are not packed yet the workgroup attends itself where rows are few
-// (lib/recentRows.wgsl), else they have spans of their own.
+// (lib/recentRows.wgsl), else they have spans of their own. It waits for a chain of loads and not for bytes, so that whatever has a
+// known address is loaded before anything is computed.
 // lib: step, batch, spans, lanes, q8, rotation, narrow, sinks, softcap, recentRows
 // <values>
 const HEAD_DIM: u32 = 64u;
@@ -24,6 +25,8 @@ const KEPT: u32 = 0u;
 // Rows that attend in tiles, which stand after those alone.
 const LONGS: bool = false;
 const HAS_SINKS: bool = false;
+// At least as many as spans, and for each four dims.
+const THREADS: u32 = 256u;
 // 0: f32, 1: f16 (no sum of values is beyond what a cache holds: factors are 1), 2: q8, for head sizes of whole groups of 32.
 const OUT_FORM: u32 = 0u;
 // </values>
@@ -33,13 +36,17 @@ const PART: u32 = RECENT;
 const LANES: u32 = 32u;
 const GROUPS: u32 = HEAD_DIM / 32u;
 const FOURS: u32 = HEAD_DIM / 4u;
-// What 16 KiB of workgroup memory hold; rows in tiles have one span of each part, which a thread for each four dims joins.
-const WORKGROUP: u32 = select(select(256u, 128u, HEAD_DIM > 256u), (FOURS + LANES - 1u) / LANES * LANES, LONGS);
-const ROWS: u32 = WORKGROUP / LANES;
+// Rows in tiles have one span of each part, which a thread for each four dims joins.
+const WORKGROUP: u32 = select(THREADS, (FOURS + LANES - 1u) / LANES * LANES, LONGS);
+const ROWS: u32 = WORKGROUP / FOURS;
 const STRIDE: u32 = FOURS + 1u;
-// Fours of dims of a lane, and spans that it loads before it adds them.
-const EACH: u32 = (FOURS + LANES - 1u) / LANES;
-const BATCH: u32 = 8u;
+// Spans of a thread whose sums are loaded before they are added, and how many of them before it is known how many there are. 64/8
+// heads of 128 after 131,072 tokens, int4, H200: 88.8 us with 8 loads, 86.7 with 25.
+const MOST_BATCH: u32 = select(select(25u, 13u, WORKGROUP > 256u), 8u, ATTENDS || LONGS);
+const BATCH: u32 = min(MOST_BATCH, (MOST_SPANS + ROWS - 1u) / ROWS);
+const AHEAD: u32 = select(min(8u, BATCH), 0u, ATTENDS);
+// Rows of lanes that have a span's maximum.
+const LANE_ROWS: u32 = min(WORKGROUP, MOST_SPANS + select(0u, MOST_RECENT_SPANS, PARTS && !ATTENDS) + LANES - 1u) / LANES;
 const LEAST: f32 = -1e30;
 
 struct Params {
@@ -73,27 +80,34 @@ struct Params {
 @group(0) @binding(8) var<storage, read> recentKeys: array<vec4<u32>>;
 @group(0) @binding(9) var<storage, read> recentValues: array<vec4<u32>>;
 
-// [row][span / ROWS]
+// Of spans, relative to the maximum of all.
 var<workgroup> factors: array<f32, WORKGROUP>;
-// Maxima and totals.
-var<workgroup> rowValues: array<vec2<f32>, ROWS>;
-var<workgroup> merged: array<vec4<f32>, ROWS * max(FOURS, select(0u, LANES, ATTENDS))>;
+var<workgroup> laneMaxima: array<f32, WORKGROUP / LANES>;
+var<workgroup> laneTotals: array<f32, WORKGROUP / LANES>;
+// [row][four dims]
+var<workgroup> merged: array<vec4<f32>, max(WORKGROUP, select(0u, SHARE_FOURS, ATTENDS))>;
 var<workgroup> codes: array<u32, FOURS>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   let head = workgroup.x;
-  let row = local / LANES;
-  let lane = local % LANES;
+  let four = local % FOURS;
+  // Threads past the last row have no spans.
+  let row = select(local / FOURS, 0x10000u, local >= ROWS * FOURS);
   let index = workgroup.y + select(0u, step.singles, LONGS);
+  let places = placesOf(MOST_SPANS);
+  let first = (index * params.heads + head) * places * STRIDE;
+  var begin = array<vec4<f32>, BATCH>();
+  for (var i = 0u; i < AHEAD; i++) {
+    begin[i] = sumsAt(first, row + i * ROWS, places, four);
+  }
   let spanned = spannedOf(index);
   let query = spanned.row;
-  let places = placesOf(MOST_SPANS);
   let part = select(ALL, PACKED, PARTS);
   let spans = spansOf(spanned.firstPosition, spanned.lastPosition, spanned.packed, part, params.window, TILE, places).count;
-  let first = (index * params.heads + head) * places * STRIDE;
-  // Loaded first, so that sums are on their way while maxima and totals are joined.
-  let begin = loadSums(first, row, spans, lane);
+  for (var i = AHEAD; i < BATCH; i++) {
+    begin[i] = sumsAt(first, row + i * ROWS, spans, four);
+  }
   // Spans of recent positions count on from the packed ones'.
   var end = spans;
   var recentFirst = 0u;
@@ -103,73 +117,67 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     recentFirst = (index * params.heads + head) * recentPlaces * STRIDE;
   }
   var stats = vec2<f32>(LEAST, 0.0);
-  let own = lane * ROWS + row;
-  if (own < spans) {
-    stats = partials[first + own * STRIDE + FOURS].xy;
-  } else if (PARTS && !ATTENDS && own < end) {
-    stats = recentPartials[recentFirst + (own - spans) * STRIDE + FOURS].xy;
+  if (local < spans) {
+    stats = partials[first + local * STRIDE + FOURS].xy;
+  } else if (PARTS && !ATTENDS && local < end) {
+    stats = recentPartials[recentFirst + (local - spans) * STRIDE + FOURS].xy;
   }
-  let rowMost = lanesMax(stats.x, local);
-  let factor = exp2(stats.x - rowMost);
-  let rowTotal = lanesSum(stats.y * factor, local);
+  var loads: RecentLoads;
+  var recent: Recent;
+  if (ATTENDS) {
+    recent = recentOf(spanned, head);
+    loads = loadsAt(recent, recent.seen.first, local);
+    storeQuery(query, head, local);
+  }
+  let laneMost = lanesMax(stats.x, local);
+  if (local % LANES == 0u) {
+    laneMaxima[local / LANES] = laneMost;
+  }
+  workgroupBarrier();
+  var most = laneMaxima[0];
+  for (var i = 1u; i < LANE_ROWS; i++) {
+    most = max(most, laneMaxima[i]);
+  }
+  let factor = exp2(stats.x - most);
   factors[local] = factor;
-  if (lane == 0u) {
-    rowValues[row] = vec2<f32>(rowMost, rowTotal);
+  let laneTotal = lanesSum(stats.y * factor, local);
+  if (local % LANES == 0u) {
+    laneTotals[local / LANES] = laneTotal;
   }
   workgroupBarrier();
-  for (var i = 0u; i < EACH; i++) {
-    var next = begin;
-    if (i > 0u) {
-      next = loadSums(first, row, spans, lane + i * LANES);
-    }
-    var sum = vec4<f32>(0.0);
-    for (var at = row; at < spans; at += ROWS * BATCH) {
-      let loaded = next;
-      if (at + ROWS * BATCH < spans) {
-        next = loadSums(first, at + ROWS * BATCH, spans, lane + i * LANES);
-      }
-      for (var j = 0u; j < BATCH; j++) {
-        if (at + j * ROWS < spans) {
-          sum += factors[row * LANES + at / ROWS + j] * loaded[j];
-        }
-      }
-    }
-    if (lane + i * LANES < FOURS) {
-      merged[row * FOURS + lane + i * LANES] = sum;
+  var own = addSums(vec4<f32>(0.0), begin, row, spans);
+  if (ROWS * BATCH < MOST_SPANS) {
+    for (var at = row + ROWS * BATCH; at < spans; at += ROWS * BATCH) {
+      own = addSums(own, loadSums(first, at, spans, four), at, spans);
     }
   }
+  merged[local] = own;
   workgroupBarrier();
-  var most = LEAST;
-  for (var i = 0u; i < ROWS; i++) {
-    most = max(most, rowValues[i].x);
-  }
-  var sum = rowsJoined(most, local);
+  var sum = rowsJoined(local);
   if (ROTATE) {
     sum = rotatedBack(sum, local);
   }
   if (PARTS && !ATTENDS) {
     workgroupBarrier();
-    for (var four = lane; four < FOURS; four += LANES) {
-      var recent = vec4<f32>(0.0);
-      for (var at = spans + (row + ROWS - spans % ROWS) % ROWS; at < end; at += ROWS) {
-        recent += factors[row * LANES + at / ROWS] * recentPartials[recentFirst + (at - spans) * STRIDE + four];
-      }
-      merged[row * FOURS + four] = recent;
+    var newest = vec4<f32>(0.0);
+    for (var at = spans + row; at < end; at += ROWS) {
+      newest += factors[at] * recentPartials[recentFirst + (at - spans) * STRIDE + four];
     }
+    merged[local] = newest;
     workgroupBarrier();
-    sum += rowsJoined(most, local);
+    sum += rowsJoined(local);
   }
   var total = 0.0;
-  for (var i = 0u; i < ROWS; i++) {
-    total += exp2(rowValues[i].x - most) * rowValues[i].y;
+  for (var i = 0u; i < LANE_ROWS; i++) {
+    total += laneTotals[i];
   }
   if (ATTENDS) {
-    let recent = attended(spanned, head, local);
-    let top = max(most, recent.most);
+    let newest = attended(recent, loads, local);
+    let top = max(most, newest.most);
     let share = exp2(most - top);
-    let recentShare = exp2(recent.most - top);
-    sum = sum * share + recent.sum * recentShare;
-    total = total * share + recent.total * recentShare;
+    let newestShare = exp2(newest.most - top);
+    sum = sum * share + newest.sum * newestShare;
+    total = total * share + newest.total * newestShare;
     most = top;
   }
   if (HAS_SINKS) {
@@ -225,25 +233,40 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
 }
 
 // Four dims of what the rows of threads have found.
-fn rowsJoined(most: f32, local: u32) -> vec4<f32> {
+fn rowsJoined(local: u32) -> vec4<f32> {
   var sum = vec4<f32>(0.0);
   if (local < FOURS) {
     for (var i = 0u; i < ROWS; i++) {
-      sum += exp2(rowValues[i].x - most) * merged[i * FOURS + local];
+      sum += merged[i * FOURS + local];
     }
   }
   return sum;
 }
 
-// Four dims of BATCH spans.
+// Four dims of a span.
+fn sumsAt(first: u32, span: u32, spans: u32, four: u32) -> vec4<f32> {
+  if (span < spans) {
+    return partials[first + span * STRIDE + four];
+  }
+  return vec4<f32>(0.0);
+}
+
 fn loadSums(first: u32, begin: u32, spans: u32, four: u32) -> array<vec4<f32>, BATCH> {
   var loaded = array<vec4<f32>, BATCH>();
   for (var i = 0u; i < BATCH; i++) {
-    if (begin + i * ROWS < spans) {
-      loaded[i] = partials[first + (begin + i * ROWS) * STRIDE + min(four, FOURS - 1u)];
-    }
+    loaded[i] = sumsAt(first, begin + i * ROWS, spans, four);
   }
   return loaded;
+}
+
+fn addSums(sum: vec4<f32>, loaded: array<vec4<f32>, BATCH>, begin: u32, spans: u32) -> vec4<f32> {
+  var all = sum;
+  for (var i = 0u; i < BATCH; i++) {
+    if (begin + i * ROWS < spans) {
+      all += factors[begin + i * ROWS] * loaded[i];
+    }
+  }
+  return all;
 }
 
 // Multiplies by the transpose of rq4's rotation: a thread has four dims.

@@ -40,8 +40,8 @@ fn workOf(workgroup: vec3<u32>, kvHeads: u32, firstTable: u32, window: u32, head
   work.kvHead = workgroup.y / sets;
   work.firstHead = workgroup.y % sets * heads;
   work.oldest = spans.oldest;
-  work.start = spans.first + workgroup.x * spans.tokens;
-  work.end = min(work.start + spans.tokens, spans.end);
+  work.start = spanStart(spans, workgroup.x);
+  work.end = min(spanStart(spans, workgroup.x + 1u), spans.end);
   work.lastEnd = spans.end;
   work.places = places;
   work.partial = ((workgroup.z * kvHeads + work.kvHead) * GROUP + work.firstHead) * places + workgroup.x;

@@ -40,9 +40,8 @@ fn promptWorkOf(workgroup: vec3<u32>, firstTable: u32, window: u32, rowsPerTile:
     let spans = spansOf(run.position, run.position + run.tokens - 1u, run.packed, PART, window, TILE, places);
     isNone = workgroup.z >= spans.count;
     // A part of what the run sees; rows of this tile may see nothing of it.
-    let begin = spans.first + workgroup.z * spans.tokens;
-    start = max(slotOf(gap, start), begin);
-    end = min(slotOf(gap, end), begin + spans.tokens);
+    start = max(slotOf(gap, start), spanStart(spans, workgroup.z));
+    end = min(slotOf(gap, end), spanStart(spans, workgroup.z + 1u));
     if (PART == PACKED) {
       end = min(end, spans.end);
     }

@@ -30,15 +30,24 @@ fn slotOf(gap: Gap, position: u32) -> u32 {
   return select(max(position, gap.at + gap.size) - gap.size, position, position < gap.at);
 }
 
+// Spans differ by one tile at most, the longer ones first: with all of them equal but the last, kv4's attention of one token after
+// 131,072 tokens took 0.7 us more and k3c-v3r's 1.7 (H200).
 struct Spans {
   // The oldest visible position.
   oldest: u32,
   // The slot at which the first span begins, the first of a block; the last span ends before `end`.
   first: u32,
   end: u32,
-  // Slots per span, a multiple of the tile.
-  tokens: u32,
   count: u32,
+  // Slots of the shorter spans, and the number of spans that are a tile longer.
+  slots: u32,
+  longer: u32,
+  tile: u32,
+}
+
+// The slot at which a span begins; `count` gives the end of the last one, rounded up to a tile.
+fn spanStart(spans: Spans, index: u32) -> u32 {
+  return spans.first + index * spans.slots + min(index, spans.longer) * spans.tile;
 }
 
 // Spans for which a head of one row has room in `partials`. most: their number if the row is the only one of the step.
@@ -68,6 +77,7 @@ fn spansOf(firstPosition: u32, lastPosition: u32, packed: u32, part: u32, window
     end = slotOf(gap, end);
   }
   let tiles = (end - first + tile - 1u) / tile;
-  let tilesPerSpan = max(1u, (tiles + most - 1u) / most);
-  return Spans(oldest, first, end, tilesPerSpan * tile, (tiles + tilesPerSpan - 1u) / tilesPerSpan);
+  let count = min(tiles, most);
+  let least = max(count, 1u);
+  return Spans(oldest, first, end, count, tiles / least * tile, tiles % least, tile);
 }

@@ -21,6 +21,9 @@ const HAS_SOFTCAP: bool = false;
 const SUBGROUP: u32 = 32u;
 // Query heads per workgroup.
 const COLUMNS: u32 = 8u;
+// Heads 4..7 do not exist, and nothing of them is computed but in matrices. 32/8 heads after 131,072 tokens, H200: int4 89.1 -> 87.4 us,
+// rq4 70.7 -> 68.3.
+const FEW: bool = GROUP <= 4u;
 const GROUPS: u32 = (HEAD_DIM + 31u) / 32u;
 const SETS: u32 = (GROUP + COLUMNS - 1u) / COLUMNS;
 
@@ -148,19 +151,21 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       highProducts *= vec4<f32>(headFactors[4], headFactors[5], headFactors[6], headFactors[7]);
     }
     let lowScores = select(vec4<f32>(MASKED), scoresOf(lowProducts, keyScale, lift), visible);
-    let highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, keyScale, lift), visible);
+    var highScores = vec4<f32>(MASKED);
+    if (!FEW) { highScores = select(vec4<f32>(MASKED), scoresOf(highProducts, keyScale, lift), visible); }
     let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
     if (lane == 0u) { outgrown = u32(grows); }
     // Uniform, and written so that the compiler can see it.
     if (workgroupUniformLoad(&outgrown) != 0u) {
       let lowNext = max(lowMax, subgroupMax(lowScores));
-      let highNext = max(highMax, subgroupMax(highScores));
+      var highNext = highMax;
+      if (!FEW) { highNext = max(highMax, subgroupMax(highScores)); }
       let lowRescale = exp2(lowMax - lowNext);
       let highRescale = exp2(highMax - highNext);
       lowMax = lowNext;
       highMax = highNext;
       lowSumExp *= lowRescale;
-      highSumExp *= highRescale;
+      if (!FEW) { highSumExp *= highRescale; }
       if (first != start) {
         // each G 0..3 if GROUPS > G
         rescalePiece(&sum{2 * G}, lowRescale, highRescale, lane);
@@ -169,17 +174,18 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       }
     }
     let a = exp2(lowScores - lowMax);
-    let b = exp2(highScores - highMax);
+    var b = vec4<f32>(0.0);
+    if (!FEW) { b = exp2(highScores - highMax); }
     if (RQ4) {
       let share = 1.0 / factor;
       lowSumExp += a * share;
-      highSumExp += b * share;
+      if (!FEW) { highSumExp += b * share; }
       let live = select(select(1.0, VALUE_HIGH, lane >= 16u), 0.0, scale == 0.0);
       weights[place] = smallHalvesOf(a * live, b * live);
       valueScale = valueScaleAt(valueBlock, lane);
     } else {
       lowSumExp += a;
-      highSumExp += b;
+      if (!FEW) { highSumExp += b; }
       weights[place] = smallHalvesOf(a, b);
     }
 

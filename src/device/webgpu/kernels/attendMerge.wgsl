@@ -41,8 +41,8 @@ const WORKGROUP: u32 = select(THREADS, (FOURS + LANES - 1u) / LANES * LANES, LON
 const ROWS: u32 = WORKGROUP / FOURS;
 const STRIDE: u32 = FOURS + 1u;
 // Spans of a thread whose sums are loaded before they are added, and how many of them before it is known how many there are. 64/8
-// heads of 128 after 131,072 tokens, int4, H200: 88.8 us with 8 loads, 86.7 with 25.
-const MOST_BATCH: u32 = select(25u, 13u, WORKGROUP > 256u);
+// heads of 128 after 131,072 tokens, H200: kv4 84.7 us with 8 loads, 84.2 with 25. Larger heads of packed caches were measured with 8.
+const MOST_BATCH: u32 = select(select(25u, 8u, ATTENDS && HEAD_DIM > 128u), 13u, WORKGROUP > 256u);
 const BATCH: u32 = min(MOST_BATCH, (MOST_SPANS + ROWS - 1u) / ROWS);
 const AHEAD: u32 = select(min(8u, BATCH), 0u, ATTENDS);
 // Rows of lanes that have a span's maximum.

@@ -1,6 +1,6 @@
 /**
  * The dispatches of products on devices with subgroup matrices: matmulDots for few rows, matmulStream for several,
- * matmulBatch for a batch, matmulMatrix for prompts, and the sum of products that divide columns among workgroups.
+ * matmulBatch for a batch, and the sum of products that divide columns among workgroups. matmul-prompt.ts has prompts.
  * Pure.
  */
 import { type Dispatch, type PlannedBuffer, rowCount, spread } from "./dispatch.ts";
@@ -11,7 +11,6 @@ import {
   bytesOf,
   countFor,
   type MatmulOptions,
-  meets,
   type TokenShape,
   type WeightBlock,
 } from "./matmul-options.ts";
@@ -19,12 +18,12 @@ import { packParams } from "./params.ts";
 import { formValues, groupsOf } from "./weights.ts";
 
 /** Rows of a workgroup of matmulMatrix, and tokens of each of its subgroups. */
-const MATRIX_TILE = { rows: 128, tokens: 32 };
+export const MATRIX_TILE = { rows: 128, tokens: 32 };
 
 /** Workgroups of matmulBatch that fill a GPU: three on each of an H100's 132 cores, as many as its memory allows. */
 const BATCH_WORKGROUPS = 396;
 /** A split of fewer groups takes longer to start than to compute. */
-const LEAST_GROUPS = 8;
+export const LEAST_GROUPS = 8;
 
 /** The number of splits of columns for matmulBatch. */
 export function batchSplits({ parts, cols }: WeightBlock): number {
@@ -169,96 +168,38 @@ export function streamDispatches(options: MatmulOptions, shapes: readonly Stream
 
 const ANY_TOKENS: TokenShape = { tokens: 1, from: 1, to: Number.POSITIVE_INFINITY };
 
-/** The product as the sum of its splits. room: rows of a split. */
-function sumDispatch(
+/** Columns of a product, or some of them, as the sums of their splits. room: rows of a split. */
+export function sumDispatch(
   options: MatmulOptions,
   splits: number,
   sums: { readonly buffer: PlannedBuffer; readonly room: number },
   serves = ANY_TOKENS,
+  columns = { first: 0, count: options.block.rows },
 ): Dispatch {
   const { block, rows, out } = options;
+  // 16,777,216 sums of two splits took 21 us one by one (H200, 2026-11-29, profile of a chunk of the 8B).
+  const width = [columns.first, columns.count, block.rows].every((count) => count % 4 === 0) ? 4 : 1;
   return {
     label: "sumSplits",
     kernel: {
       kernel: "sumSplits",
-      values: { SPLITS: splits, OUTPUTS: rows === "outputs", HAS_BIAS: block.bias !== null },
+      values: {
+        SPLITS: splits,
+        OUTPUTS: rows === "outputs",
+        HAS_BIAS: block.bias !== null,
+        Item: width === 4 ? "vec4<f32>" : "f32",
+      },
     },
-    params: packParams("sumSplits", { cols: block.rows, tokens: sums.room }),
+    params: packParams("sumSplits", {
+      cols: columns.count / width,
+      tokens: sums.room,
+      outCols: block.rows / width,
+      firstColumn: columns.first / width,
+    }),
     buffers: { splits: sums.buffer, bias: block.bias ?? sums.buffer, out },
     workgroups(step) {
-      const count = countFor(options, serves, step) * block.rows;
+      const count = (countFor(options, serves, step) * columns.count) / width;
       return count === 0 ? null : spread(Math.ceil(count / 64));
     },
   };
-}
-
-/** Workgroups of matmulMatrix that fill a GPU: two on each of an H100's 132 cores, as many as registers allow. */
-const MATRIX_WORKGROUPS = 264;
-/**
- * Splits of columns for steps of few enough tokens. Time without and with splits, q4_0 on an H200, us, sums included:
- * 4096x14336 times 512 tokens 391 and 281, 256 tokens 365 and 153, 128 tokens 317 and 90; 4096x4096 118 and 109, 90 and
- * 66, 90 and 44 (2026-11-28, bench row matmulMatrix).
- */
-const MATRIX_SPLITS = [8, 4, 2, 1];
-
-/**
- * If a step's tiles do not fill the GPU, columns are divided into splits. Each number of splits has a dispatch and a
- * sum, all of the same kernel, and a step runs one pair. Parts run one after another; the largest decides.
- */
-export function matrixDispatches(options: MatmulOptions): Dispatch[] {
-  const { traits, block, rows, maxRows, scratch } = options;
-  const { form, cols, parts } = block;
-  const subgroup = traits.subgroup!;
-  const subgroups = Math.max(1, Math.min(4, Math.floor(256 / subgroup)));
-  const tileTokens = subgroups * MATRIX_TILE.tokens;
-  const rowTiles = Math.max(...parts.map((part) => Math.ceil(part.rows / MATRIX_TILE.rows)));
-  // A bias is added once, by the kernel.
-  const mostSplits = block.bias ? 1 : Math.floor(groupsOf(cols) / LEAST_GROUPS);
-  const shapes: { splits: number; serves: TokenShape; room: number }[] = [];
-  for (const splits of MATRIX_SPLITS.filter((count) => count <= Math.max(1, mostSplits))) {
-    const fitting = Math.floor(MATRIX_WORKGROUPS / splits / rowTiles) * tileTokens;
-    const to = splits === 1 ? Number.POSITIVE_INFINITY : fitting;
-    const from = 1 + (shapes.at(-1)?.serves.to ?? 0);
-    const serves = { tokens: tileTokens, from, to };
-    if (to >= from && meets(options, serves)) shapes.push({ splits, serves, room: Math.min(maxRows, to) });
-  }
-  const most = Math.max(0, ...shapes.map(({ splits, room }) => (splits === 1 ? 0 : splits * room)));
-  const sums = most === 0 ? options.out : scratch("splits", most * block.rows * 4);
-  return shapes.flatMap(({ splits, serves, room }) => {
-    const out = splits === 1 ? options.out : sums;
-    const products = parts.map(
-      (part): Dispatch => ({
-        label: "matmul",
-        kernel: {
-          kernel: "matmulMatrix",
-          libs: { codes: form.lib },
-          values: {
-            ...formValues(form),
-            SUBGROUP: subgroup,
-            SUBGROUPS: subgroups,
-            HAS_BIAS: block.bias !== null,
-            OUTPUTS: rows === "outputs",
-          },
-        },
-        params: packParams("matmulMatrix", {
-          rows: part.rows,
-          groups: groupsOf(cols),
-          tokens: room,
-          outCols: block.rows,
-          firstColumn: part.first,
-          factorsAt: factorsAt(maxRows, cols) / 4,
-        }),
-        buffers: { ...buffersOf(options, part), out },
-        workgroups(step) {
-          const count = countFor(options, serves, step);
-          if (count === 0) return null;
-          return [Math.ceil(count / tileTokens), Math.ceil(part.rows / MATRIX_TILE.rows), splits];
-        },
-        bytes: bytesOf(part),
-      }),
-    );
-    return splits === 1
-      ? products
-      : [...products, sumDispatch(options, splits, { buffer: out, room }, serves)];
-  });
 }

@@ -23,7 +23,6 @@ import type { Traits } from "./gpu.ts";
 import {
   batchDispatches,
   batchSplits,
-  matrixDispatches,
   STREAM_TOKENS,
   streamDispatches,
   streamSplits,
@@ -38,6 +37,7 @@ import {
   type TokenShape,
   type WeightBlock,
 } from "./matmul-options.ts";
+import { matrixDispatches } from "./matmul-prompt.ts";
 import { vectorDispatch } from "./matmul-vector.ts";
 import { packParams } from "./params.ts";
 import { NO_EXPERTS, ONE_TOKEN, teams, teamValues, teamWorkgroups } from "./teams.ts";

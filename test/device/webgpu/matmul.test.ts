@@ -287,18 +287,20 @@ describe("inputForm", () => {
 });
 
 describe("tiles of matrices", () => {
+  // Tiles of 128 rows and 128 tokens, 264 at once: as many rounds of whole ones as are full, then splits of the others' columns.
   it.each([
-    [28672, 8192, 512, 1],
-    [28672, 8192, 100, 1],
-    [8192, 8192, 512, 1],
-    [8192, 8192, 256, 2],
-    [4096, 14336, 512, 2],
-    [4096, 14336, 256, 4],
-    [4096, 14336, 65, 8],
+    [28672, 8192, 512, 198, 5],
+    [28672, 8192, 100, 224, 1],
+    [10240, 8192, 512, 66, 4],
+    [8192, 8192, 512, 64, 1],
+    [8192, 8192, 256, 0, 2],
+    [4096, 14336, 512, 0, 2],
+    [4096, 14336, 256, 0, 4],
+    [4096, 14336, 65, 0, 8],
     // Too few columns for more.
-    [4096, 256, 65, 1],
-    [4096, 512, 65, 2],
-  ])("%d rows, %d columns, %d tokens: splits of columns %d", (rows, cols, tokens, splits) => {
+    [4096, 256, 65, 32, 1],
+    [4096, 512, 65, 0, 2],
+  ])("%d rows, %d columns, %d tokens: %d whole, %d splits", (rows, cols, tokens, whole, splits) => {
     const buffers = new Buffers();
     // Nothing runs: weights of few columns are soon made.
     const { block } = blockOf({ type: "q4_0", rows: [rows], cols: 32, tokens }, buffers);
@@ -317,6 +319,7 @@ describe("tiles of matrices", () => {
     const running = matmulDispatches(options).filter((dispatch) => dispatch.workgroups(step) !== null);
     const names = splits === 1 ? ["matmulMatrix"] : ["matmulMatrix", "sumSplits"];
     expect(running.map(({ kernel }) => kernel.kernel)).toEqual(names);
-    expect(running[0].workgroups(step)).toEqual([Math.ceil(tokens / 128), Math.ceil(rows / 128), splits]);
+    const divided = Math.ceil(rows / 128) - whole;
+    expect(running[0].workgroups(step)).toEqual([Math.ceil(tokens / 128), whole + divided * splits, 1]);
   });
 });

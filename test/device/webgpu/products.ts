@@ -8,6 +8,7 @@ import type { KernelSource } from "../../../src/device/webgpu/kernel-source.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import { inputForm, matmulDispatches } from "../../../src/device/webgpu/matmul.ts";
 import type { MatmulOptions, WeightBlock } from "../../../src/device/webgpu/matmul-options.ts";
+import { matrixDispatches } from "../../../src/device/webgpu/matmul-prompt.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import {
   codesRowBytes,
@@ -121,6 +122,8 @@ export interface Shape {
   several?: number;
   /** Rows that a part can hold; default: all. */
   partRows?: number;
+  /** Workgroups of matmulMatrix that run at once; default: a large GPU's. */
+  slots?: number;
 }
 
 export function numbers(count: number, seed: number): Float32Array {
@@ -206,7 +209,7 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
     spare: buffers.empty("spare", 4),
     scratch: (label, bytes) => buffers.empty(label, bytes / 4),
   };
-  const dispatches = matmulDispatches(options);
+  const dispatches = shape.slots ? matrixDispatches(options, shape.slots) : matmulDispatches(options);
   const result = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);
   const found = new Float32Array(result.buffer);
   let difference = 0;

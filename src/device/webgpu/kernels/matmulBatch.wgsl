@@ -13,6 +13,18 @@ const SPLITS: u32 = 1u;
 const HAS_BIAS: bool = false;
 // </values>
 
+struct Params {
+  rows: u32,
+  groups: u32,
+  // Tokens for which x and each split of `out` have room.
+  tokens: u32,
+  outCols: u32,
+  // The column of `out` for row 0.
+  firstColumn: u32,
+  // The item of `x` where the rows' factors begin (lib/rowFactor.wgsl).
+  factorsAt: u32,
+}
+
 // include: halvesBindings
 // [SPLITS][tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;

@@ -1,8 +1,8 @@
 // Weights of any form times many tokens of f16 activations, by f16 subgroup matrices with f32 sums. A workgroup owns 128 rows and, per
 // subgroup, 32 tokens; weights are expanded to f16 in workgroup memory, 32 columns at a time. out = x [tokens x cols] times weight
 // [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x have factors (lib/rowFactor.wgsl); a
-// tile in which they are not all 1 is written like tiles at the edge. z is the split of the columns; each split has its own product,
-// and sumSplits adds them.
+// tile in which they are not all 1 is written like tiles at the edge. Tiles that would fill only part of a GPU are divided into splits
+// of their columns, which sumSplits adds.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, weight, codes, weightTile, weightHalves, narrow
 
@@ -17,9 +17,26 @@ const HAS_BIAS: bool = false;
 const OUTPUTS: bool = false;
 // </values>
 
+struct Params {
+  rows: u32,
+  groups: u32,
+  // Tokens for which x and each split have room.
+  tokens: u32,
+  outCols: u32,
+  // The column of `out` for row 0.
+  firstColumn: u32,
+  // The item of `x` where the rows' factors begin (lib/rowFactor.wgsl).
+  factorsAt: u32,
+  // Tiles of rows that are not divided, and splits of the others.
+  whole: u32,
+  splits: u32,
+}
+
 // include: halvesBindings
-// [splits][tokens][outCols]
+// [tokens][outCols]
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+// [splits][tokens][rows after whole tiles]
+@group(0) @binding(7) var<storage, read_write> sums: array<f32>;
 
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
 const TILE_ROWS: u32 = 128u;
@@ -38,12 +55,12 @@ alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Result = subgroup_matrix_result<f32, 16, 16>;
 
 @compute @workgroup_size(WORKGROUP)
-fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
-        @builtin(local_invocation_index) local: u32) {
+fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index) local: u32) {
   prepareCodes(local);
   // Tokens vary fastest, so that workgroups that run together share weights.
   let firstToken = place.x * TILE_TOKENS;
-  let firstRow = place.y * TILE_ROWS;
+  let work = workOf(place.y);
+  let firstRow = work.tile * TILE_ROWS;
   let subgroup = local / SUBGROUP;
   let xAt = subgroup * 32u * STRIDE;
   noteFactors(firstToken, local);
@@ -52,15 +69,13 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) count:
   // each R 0..7
   var acc{R}0: Result; var acc{R}1: Result;
   // end
-  let splitGroups = (params.groups + count.z - 1u) / count.z;
-  let end = min((place.z + 1u) * splitGroups, params.groups);
-  var loads = load(firstRow, firstToken, params.tokens - 1u, place.z * splitGroups, local);
-  for (var group = place.z * splitGroups; group < end; group++) {
+  var loads = load(firstRow, firstToken, params.tokens - 1u, work.group, local);
+  for (var group = work.group; group < work.end; group++) {
     workgroupBarrier();
     store(&loads, group, local);
     // The next tile is loaded while this one is multiplied. The last loads repeat a tile; their results are not used. Loading before
     // the barrier: 242 -> 250 TFLOP/s for q4_0. Floats, which are more bytes, are loaded after it: 169 -> 209.
-    let following = min(group + 1u, end - 1u);
+    let following = min(group + 1u, work.end - 1u);
     if (CODES < F32) {
       loads = load(firstRow, firstToken, params.tokens - 1u, following, local);
     }
@@ -83,25 +98,54 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(num_workgroups) count:
   }
 
   let token = firstToken + subgroup * 32u;
-  let base = place.z * params.tokens * params.outCols + params.firstColumn;
   // Complete tiles are stored directly.
-  let whole = firstRow + TILE_ROWS <= params.rows && firstToken + TILE_TOKENS <= params.tokens;
+  let complete = firstRow + TILE_ROWS <= params.rows && firstToken + TILE_TOKENS <= params.tokens;
   if (local == 0u) {
     isScaled = atomicLoad(&scaledRows);
   }
-  if (!HAS_BIAS && whole && workgroupUniformLoad(&isScaled) == 0u) {
-    let at = base + token * params.outCols + firstRow;
-    let next = at + 16u * params.outCols;
-    // each R 0..7
-    subgroupMatrixStore<row_major>(&out, at + {16 * R}u, acc{R}0, params.outCols);
-    subgroupMatrixStore<row_major>(&out, next + {16 * R}u, acc{R}1, params.outCols);
-    // end
+  if (!HAS_BIAS && complete && workgroupUniformLoad(&isScaled) == 0u) {
+    let next = 16u * work.stride;
+    let at = work.base + token * work.stride + firstRow;
+    if (work.isWhole) {
+      // each R 0..7
+      subgroupMatrixStore<row_major>(&out, at + {16 * R}u, acc{R}0, work.stride);
+      subgroupMatrixStore<row_major>(&out, at + next + {16 * R}u, acc{R}1, work.stride);
+      // end
+    } else {
+      // each R 0..7
+      subgroupMatrixStore<row_major>(&sums, at + {16 * R}u, acc{R}0, work.stride);
+      subgroupMatrixStore<row_major>(&sums, at + next + {16 * R}u, acc{R}1, work.stride);
+      // end
+    }
     return;
   }
   // each R 0..7
-  writeEdge(acc{R}0, base, firstRow + {16 * R}u, token, local);
-  writeEdge(acc{R}1, base, firstRow + {16 * R}u, token + 16u, local);
+  writeEdge(acc{R}0, work, firstRow + {16 * R}u, token, local);
+  writeEdge(acc{R}1, work, firstRow + {16 * R}u, token + 16u, local);
   // end
+}
+
+// What a workgroup computes: a tile of rows, groups of its columns, and the place of its row 0 of the first token.
+struct Work {
+  tile: u32,
+  group: u32,
+  end: u32,
+  isWhole: bool,
+  base: u32,
+  stride: u32,
+}
+
+// Workgroups after those of whole tiles have one split of a tile each.
+fn workOf(index: u32) -> Work {
+  if (index < params.whole) {
+    return Work(index, 0u, params.groups, true, params.firstColumn, params.outCols);
+  }
+  let tiles = (params.rows + TILE_ROWS - 1u) / TILE_ROWS - params.whole;
+  let split = (index - params.whole) / tiles;
+  let groups = (params.groups + params.splits - 1u) / params.splits;
+  let stride = params.rows - params.whole * TILE_ROWS;
+  let base = split * params.tokens * stride - params.whole * TILE_ROWS;
+  return Work(params.whole + (index - params.whole) % tiles, split * groups, min((split + 1u) * groups, params.groups), false, base, stride);
 }
 
 fn weightRowOf(row: u32) -> u32 {
@@ -131,7 +175,7 @@ fn noteFactors(firstToken: u32, local: u32) {
 }
 
 /// Writes a fragment at the edge of `out`, or with factors or a bias, through the weights' tile, which is no longer needed.
-fn writeEdge(fragment: Result, base: u32, firstRow: u32, firstToken: u32, local: u32) {
+fn writeEdge(fragment: Result, work: Work, firstRow: u32, firstToken: u32, local: u32) {
   let place = local / SUBGROUP * 64u;
   workgroupBarrier();
   subgroupMatrixStore<row_major>(&weightTile, place, fragment, 4u);
@@ -144,7 +188,12 @@ fn writeEdge(fragment: Result, base: u32, firstRow: u32, firstToken: u32, local:
       if (HAS_BIAS) {
         value += bias[params.firstColumn + row];
       }
-      out[base + token * params.outCols + row] = value;
+      let at = work.base + token * work.stride + row;
+      if (work.isWhole) {
+        out[at] = value;
+      } else {
+        sums[at] = value;
+      }
     }
   }
 }

@@ -1,16 +1,4 @@
-// Params and bindings of products of weights with rows of f16 (halves) by subgroup matrices. Each kernel declares `out` as binding 6.
-struct Params {
-  rows: u32,
-  groups: u32,
-  // Tokens for which x and each split of `out` have room.
-  tokens: u32,
-  outCols: u32,
-  // The column of `out` for row 0.
-  firstColumn: u32,
-  // The item of `x` where the rows' factors begin (lib/rowFactor.wgsl).
-  factorsAt: u32,
-}
-
+// Bindings of products of weights with rows of f16 (halves) by subgroup matrices. Each kernel declares Params, and `out` as binding 6.
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<uniform> step: Step;
 @group(0) @binding(2) var<storage, read> codes: array<vec2<u32>>;

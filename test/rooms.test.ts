@@ -77,7 +77,12 @@ const NODE_FILES = [
 const MOST_LINES = 450;
 const MOST_KERNEL_LINES = 300;
 /** What people read first of the kernels: products and attention by subgroup matrices. */
-const SHORT_KERNELS = ["matmulMatrix.wgsl", "attendDecodeMatrix.wgsl", "attendPromptMatrix.wgsl"];
+const SHORT_KERNELS = [
+  "matmulMatrix.wgsl",
+  "matmulSquare.wgsl",
+  "attendDecodeMatrix.wgsl",
+  "attendPromptMatrix.wgsl",
+];
 const MOST_SHORT_LINES = 249;
 
 interface SourceFile {

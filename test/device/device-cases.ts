@@ -104,10 +104,12 @@ function matmulCases(): DeviceCase[] {
     const tolerance = FLOATS.includes(type) ? TOLERANCES.float : TOLERANCES.quantizedMatmul;
     const matrixTolerance = FLOATS.includes(type) ? TOLERANCES.halfMatrices : undefined;
     // Many columns are cut between workgroups of kernels for several rows; one type of each form.
-    const isLong = ["q4_0", "q4_k", "q8_0", "q6_k", "mxfp4"].includes(type);
+    const isLong = ["q4_0", "q4_k", "q5_0", "q5_1", "q8_0", "q6_k", "mxfp4"].includes(type);
     const long = isLong ? [7, 13].map((tokens) => [40, 1280 / block, tokens]) : [];
     // More rows than all workgroups of such a kernel take at once: each goes on to others, with nothing of the first.
     const tall = type === "q4_0" ? [7, 13].map((tokens) => [9000, 2, tokens]) : [];
+    // Tiles of prompts: whole ones and edges, columns in two splits; an even and an odd number of groups.
+    const tiles = { q4_0: [16, 17], bf16: [16] }[type as string]?.map((blocks) => [300, blocks, 140]) ?? [];
     for (const [rows, blocks, tokens] of [
       ...[
         [64, 2, 1],
@@ -115,7 +117,7 @@ function matmulCases(): DeviceCase[] {
         [9, 1, 3],
         [8, 5, 33],
       ],
-      ...[...long, ...tall],
+      ...[...long, ...tall, ...tiles],
     ]) {
       const cols = block * blocks * (block === 1 ? 32 : 1);
       cases.push({

@@ -1,10 +1,11 @@
 /**
- * The dispatches of matmulMatrix, for prompts on devices with subgroup matrices: which tiles of a product are computed
- * whole, and which in splits of their columns, which sumSplits adds. Pure.
+ * The dispatches of matmulSquare and matmulMatrix, for prompts on devices with subgroup matrices: which of the two, and
+ * which tiles of a product are computed whole, and which in splits of their columns, which sumSplits adds. Pure.
  */
 import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
-import { LEAST_GROUPS, MATRIX_TILE, sumDispatch } from "./matmul-matrix.ts";
+import type { Traits } from "./gpu.ts";
+import { LEAST_GROUPS, MATRIX_TILE, streams, sumDispatch } from "./matmul-matrix.ts";
 import {
   buffersOf,
   bytesOf,
@@ -12,11 +13,12 @@ import {
   type MatmulOptions,
   meets,
   type TokenShape,
+  type WeightBlock,
 } from "./matmul-options.ts";
 import { packParams } from "./params.ts";
-import { formValues, groupsOf } from "./weights.ts";
+import { formValues, groupsOf, isFloat } from "./weights.ts";
 
-/** Workgroups of matmulMatrix that run at once: two on each of an H100's 132 cores, as many as registers allow. */
+/** Workgroups that run at once: two on each of an H100's 132 cores, as many as registers allow. */
 const SLOTS = 264;
 const MOST_SPLITS = 8;
 /** us of a group of columns for as many tiles as there are slots; of the sums for a tile's split, and of their dispatch. */
@@ -79,6 +81,11 @@ function stepsOf(maxRows: number, tileTokens: number): Steps[] {
   return steps;
 }
 
+/** Whether matmulSquare has the product: it takes two groups of quantized weights at once. */
+function isSquare(traits: Traits, { form, cols }: WeightBlock): boolean {
+  return streams(traits) && !isFloat(form) && groupsOf(cols) % 2 === 0;
+}
+
 /** Each number of tiles of tokens has its dispatches, all of the same kernel; of these a step runs one product and its sums. */
 export function matrixDispatches(options: MatmulOptions, slots = SLOTS): Dispatch[] {
   const { traits, block, rows, maxRows, out, spare, scratch } = options;
@@ -87,6 +94,13 @@ export function matrixDispatches(options: MatmulOptions, slots = SLOTS): Dispatc
   const subgroups = Math.max(1, Math.min(4, Math.floor(256 / subgroup)));
   const tileTokens = subgroups * MATRIX_TILE.tokens;
   const groups = groupsOf(cols);
+  const kernel = isSquare(traits, block) ? "matmulSquare" : "matmulMatrix";
+  const values = {
+    ...formValues(form),
+    ...(kernel === "matmulMatrix" && { SUBGROUP: subgroup, SUBGROUPS: subgroups }),
+    HAS_BIAS: block.bias !== null,
+    OUTPUTS: rows === "outputs",
+  };
   const planned = parts.flatMap((part) =>
     stepsOf(maxRows, tileTokens)
       .filter((steps) => meets(options, steps))
@@ -113,18 +127,8 @@ export function matrixDispatches(options: MatmulOptions, slots = SLOTS): Dispatc
   return planned.flatMap(({ part, steps, whole, splits, dividedRows }) => {
     const product: Dispatch = {
       label: "matmul",
-      kernel: {
-        kernel: "matmulMatrix",
-        libs: { codes: form.lib },
-        values: {
-          ...formValues(form),
-          SUBGROUP: subgroup,
-          SUBGROUPS: subgroups,
-          HAS_BIAS: block.bias !== null,
-          OUTPUTS: rows === "outputs",
-        },
-      },
-      params: packParams("matmulMatrix", {
+      kernel: { kernel, libs: { codes: form.lib }, values },
+      params: packParams(kernel, {
         rows: part.rows,
         groups,
         tokens: steps.to,

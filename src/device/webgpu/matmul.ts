@@ -10,6 +10,7 @@
  * | quantized | several | matrices, subgroups of 32 | matmulStream, sumSplits (or norm, gate or append) | q8 |
  * | float but f32 | several | matrices | matmulBatch, sumSplits | f16 |
  * | any but f32 | batch | matrices | matmulBatch, sumSplits | f16 |
+ * | quantized, an even number of groups | prompt | matrices, subgroups of 32 | matmulSquare, sumSplits | f16 |
  * | any but f32 | prompt | matrices | matmulMatrix, sumSplits | f16 |
  * | quantized | batch | other | matmulFew | q8 |
  * | quantized | modes of matmulVector and matmulFew | without integer dot products | matmulUnpacked | f32 |

@@ -74,7 +74,7 @@ describeGpu("kernels of experts compile", () => {
           // The null backend's subgroups have up to 128 lanes, of which matrices want whole ones in a workgroup.
           const partial = error.message.includes("must be a multiple of the device maxSubgroupSize (128)");
           // It has 16 KiB of workgroup memory; devices with matrices have 32.
-          const large = /matmulMatrix.*workgroup storage \(20512 bytes\)/.test(error.message);
+          const large = /matmul(Matrix|Square).*workgroup storage \(20512 bytes\)/.test(error.message);
           if (!((traits.matrices || traits.matrices8) && (partial || large))) throw error;
         });
     }

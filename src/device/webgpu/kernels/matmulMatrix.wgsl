@@ -1,10 +1,10 @@
-// Weights of any form times many tokens of f16 activations, by f16 subgroup matrices with f32 sums. A workgroup owns 128 rows and, per
-// subgroup, 32 tokens; weights are expanded to f16 in workgroup memory, 32 columns at a time. out = x [tokens x cols] times weight
-// [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x have factors (lib/rowFactor.wgsl); a
-// tile in which they are not all 1 is written like tiles at the edge. Tiles that would fill only part of a GPU are divided into splits
-// of their columns, which sumSplits adds.
+// Weights of any form times many tokens of f16 activations, by f16 subgroup matrices with f32 sums; matmulSquare has what it can. A
+// workgroup owns 128 rows and, per subgroup, 32 tokens; weights are expanded to f16 in workgroup memory, 32 columns at a time. out = x
+// [tokens x cols] times weight [rows x cols] transposed: the left matrix is x, the right one the weight by columns. Rows of x have
+// factors (lib/rowFactor.wgsl); a tile in which they are not all 1 is written like tiles at the edge (lib/productTiles.wgsl). Tiles that
+// would fill only part of a GPU are divided into splits of their columns, which sumSplits adds.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, weight, codes, weightTile, weightHalves, narrow
+// lib: step, weight, codes, weightTile, weightHalves, narrow, productTiles
 
 // <values>
 // include: weightValues
@@ -17,27 +17,11 @@ const HAS_BIAS: bool = false;
 const OUTPUTS: bool = false;
 // </values>
 
-struct Params {
-  rows: u32,
-  groups: u32,
-  // Tokens for which x and each split have room.
-  tokens: u32,
-  outCols: u32,
-  // The column of `out` for row 0.
-  firstColumn: u32,
-  // The item of `x` where the rows' factors begin (lib/rowFactor.wgsl).
-  factorsAt: u32,
-  // Tiles of rows that are not divided, and splits of the others.
-  whole: u32,
-  splits: u32,
-}
-
 // include: halvesBindings
-// [tokens][outCols]
-@group(0) @binding(6) var<storage, read_write> out: array<f32>;
-// [splits][tokens][rows after whole tiles]
-@group(0) @binding(7) var<storage, read_write> sums: array<f32>;
+// include: promptProduct
 
+// Groups that are loaded at once, and that a split is a multiple of.
+const UNIT: u32 = 1u;
 const WORKGROUP: u32 = SUBGROUP * SUBGROUPS;
 const TILE_ROWS: u32 = 128u;
 const TILE_TOKENS: u32 = SUBGROUPS * 32u;
@@ -46,9 +30,6 @@ const TILE_TOKENS: u32 = SUBGROUPS * 32u;
 const STRIDE: u32 = 5u;
 var<workgroup> weightTile: array<vec4<u32>, TILE_ROWS * STRIDE>;
 var<workgroup> xTile: array<vec4<u32>, TILE_TOKENS * STRIDE>;
-// Whether any factor of the tile differs from 1.
-var<workgroup> scaledRows: atomic<u32>;
-var<workgroup> isScaled: u32;
 
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
@@ -98,12 +79,7 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   }
 
   let token = firstToken + subgroup * 32u;
-  // Complete tiles are stored directly.
-  let complete = firstRow + TILE_ROWS <= params.rows && firstToken + TILE_TOKENS <= params.tokens;
-  if (local == 0u) {
-    isScaled = atomicLoad(&scaledRows);
-  }
-  if (!HAS_BIAS && complete && workgroupUniformLoad(&isScaled) == 0u) {
+  if (isPlain(firstRow, firstToken, local)) {
     let next = 16u * work.stride;
     let at = work.base + token * work.stride + firstRow;
     if (work.isWhole) {
@@ -125,29 +101,6 @@ fn main(@builtin(workgroup_id) place: vec3<u32>, @builtin(local_invocation_index
   // end
 }
 
-// What a workgroup computes: a tile of rows, groups of its columns, and the place of its row 0 of the first token.
-struct Work {
-  tile: u32,
-  group: u32,
-  end: u32,
-  isWhole: bool,
-  base: u32,
-  stride: u32,
-}
-
-// Workgroups after those of whole tiles have one split of a tile each.
-fn workOf(index: u32) -> Work {
-  if (index < params.whole) {
-    return Work(index, 0u, params.groups, true, params.firstColumn, params.outCols);
-  }
-  let tiles = (params.rows + TILE_ROWS - 1u) / TILE_ROWS - params.whole;
-  let split = (index - params.whole) / tiles;
-  let groups = (params.groups + params.splits - 1u) / params.splits;
-  let stride = params.rows - params.whole * TILE_ROWS;
-  let base = split * params.tokens * stride - params.whole * TILE_ROWS;
-  return Work(params.whole + (index - params.whole) % tiles, split * groups, min((split + 1u) * groups, params.groups), false, base, stride);
-}
-
 fn weightRowOf(row: u32) -> u32 {
   return row;
 }
@@ -156,44 +109,10 @@ fn xRowOf(token: u32) -> u32 {
   return token;
 }
 
-fn factorOfToken(token: u32) -> f32 {
-  return bitcast<f32>(x[params.factorsAt + token].x);
-}
-
-/// Notes whether the tile's tokens of this step have factors; the result is read after the groups' barriers.
-fn noteFactors(firstToken: u32, local: u32) {
-  let live = min(select(step.tokens, step.outputs, OUTPUTS), params.tokens);
-  if (local == 0u) {
-    atomicStore(&scaledRows, 0u);
-  }
-  workgroupBarrier();
-  for (var token = firstToken + local; token < min(firstToken + TILE_TOKENS, live); token += WORKGROUP) {
-    if (factorOfToken(token) != 1.0) {
-      atomicStore(&scaledRows, 1u);
-    }
-  }
-}
-
-/// Writes a fragment at the edge of `out`, or with factors or a bias, through the weights' tile, which is no longer needed.
-fn writeEdge(fragment: Result, work: Work, firstRow: u32, firstToken: u32, local: u32) {
-  let place = local / SUBGROUP * 64u;
-  workgroupBarrier();
+fn storePart(place: u32, fragment: Result) {
   subgroupMatrixStore<row_major>(&weightTile, place, fragment, 4u);
-  workgroupBarrier();
-  for (var i = local % SUBGROUP; i < 256u; i += SUBGROUP) {
-    let token = firstToken + i / 16u;
-    let row = firstRow + i % 16u;
-    if (token < params.tokens && row < params.rows) {
-      var value = bitcast<f32>(weightTile[place + i / 4u][i % 4u]) * factorOfToken(token);
-      if (HAS_BIAS) {
-        value += bias[params.firstColumn + row];
-      }
-      let at = work.base + token * work.stride + row;
-      if (work.isWhole) {
-        out[at] = value;
-      } else {
-        sums[at] = value;
-      }
-    }
-  }
+}
+
+fn partItem(at: u32) -> vec4<u32> {
+  return weightTile[at];
 }

@@ -24,6 +24,8 @@ const MOST_SPLITS = 8;
 /** us of a group of columns for as many tiles as there are slots; of the sums for a tile's split, and of their dispatch. */
 const GROUP_US = 1.05;
 const SUM_US = { tile: 0.05, dispatch: 4 };
+/** Dawn asks of a buffer to which a matrix is stored that it holds one, even where nothing is divided. */
+const LEAST_SUMS = 16 * 16 * 4;
 /** Steps of at most this many tiles of tokens have tilings of their own, and so do whole chunks. */
 const FEW_TILES = 4;
 
@@ -88,7 +90,7 @@ function isSquare(traits: Traits, { form, cols }: WeightBlock): boolean {
 
 /** Each number of tiles of tokens has its dispatches, all of the same kernel; of these a step runs one product and its sums. */
 export function matrixDispatches(options: MatmulOptions, slots = SLOTS): Dispatch[] {
-  const { traits, block, rows, maxRows, out, spare, scratch } = options;
+  const { traits, block, rows, maxRows, out, scratch } = options;
   const { form, cols, parts } = block;
   const subgroup = traits.subgroup!;
   const subgroups = Math.max(1, Math.min(4, Math.floor(256 / subgroup)));
@@ -123,7 +125,7 @@ export function matrixDispatches(options: MatmulOptions, slots = SLOTS): Dispatc
     0,
     ...planned.map(({ steps, splits, dividedRows }) => splits * steps.to * dividedRows),
   );
-  const sums = floats === 0 ? spare : scratch("splits", 4 * floats);
+  const sums = scratch("splits", Math.max(LEAST_SUMS, 4 * floats));
   return planned.flatMap(({ part, steps, whole, splits, dividedRows }) => {
     const product: Dispatch = {
       label: "matmul",

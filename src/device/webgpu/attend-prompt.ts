@@ -44,12 +44,14 @@ interface PromptKernel {
 }
 
 /**
- * Whether attendPromptApart serves a layer. Keys by channel lose by it: kv4 takes 1,963 us where attendPromptMatrix takes
- * 1,886 (512 tokens over 16,384; H200, 2026-11-29).
+ * Whether attendPromptApart serves a layer. For heads of 64 (32/8, 512 tokens over 32,768) it takes 1,037 us where
+ * attendPromptMatrix takes 1,465 (int4), 1,053 and 1,539 (rq4), 992 and 1,087 (f16). Keys by channel lose by it: 1,963
+ * and 1,886 us (kv4, heads of 128, 64/8 over 16,384; H200, 2026-11-29).
  */
 function isApart({ cache: { codec, headDim, turned }, softcap, sinks }: AttendOptions): boolean {
-  return headDim === 128 && !turned && softcap === 0 && !sinks && PLAIN_CODES.has(codec.name);
+  return APART_DIMS.has(headDim) && !turned && softcap === 0 && !sinks && PLAIN_CODES.has(codec.name);
 }
+const APART_DIMS: ReadonlySet<number> = new Set([64, 128]);
 const PLAIN_CODES: ReadonlySet<string> = new Set(["f16", "int4", "rq4"]);
 
 function promptKernel(options: AttendOptions): PromptKernel {

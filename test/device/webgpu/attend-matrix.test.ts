@@ -17,10 +17,11 @@ const CASES: DeviceCase[] = [
   ...packedCases("k3c-v3r-n32", TOLERANCES.halfMatrices, [1]),
   // Two groups of dims: lanes bring scales and zeros of the same channels.
   ...packedCases("k3c-v3r-n32", TOLERANCES.halfMatrices, [0]).map((each) => ({ ...each, steps: [97, 1] })),
-  // attendPromptApart: heads of 128, with a window, with spans, and over more tokens than one maximum serves.
+  // attendPromptApart: heads of 128 and 64, with a window, with spans, and over more tokens than one maximum serves.
   ...["int4", "rq4", "f16"].flatMap((kv) => [
     { ...of(kv, /8\/2 heads of 128/), steps: [90, 25] },
-    { ...of(kv, /8\/2 heads of 128/), name: `attendPromptApart, ${kv}, window`, window: 40, steps: [90, 25] },
+    of(kv, /4\/1 heads of 128.*window 33/),
+    { ...of(kv, /4\/2 heads of 64, steps \[33,1,1\]/), name: `${kv}, prompts, heads of 64`, steps: [90, 25] },
   ]),
   ...["int4", "f16"].map((kv) => of(kv, /4\/1 heads of 128, steps \[420/)),
   // Tiles of 16 tokens, of which the last page's hold slots that no row sees.

@@ -1,5 +1,5 @@
 // Loads queries for attendPromptApart, as f16, each row divided by a factor. The kernel declares the constants, `params`, `queries`,
-// `keyTile` and `scores`; it appends promptWork, apartTile and narrow.
+// `keyTile`, `valueTile`, `scores` and `grown`; it appends promptWork, apartTile and narrow.
 
 // Where a row's query begins.
 fn queryAt(token: u32, kvHead: u32, row: u32) -> u32 {
@@ -13,16 +13,16 @@ fn queryFactor(token: u32, kvHead: u32, row: u32, half: u32) -> f32 {
     largest = max(largest, abs(queries[queryAt(token, kvHead, row) + half * CHUNKS + i]));
   }
   let own = max(max(largest.x, largest.y), max(largest.z, largest.w)) * params.scale * KEY_CODE;
-  return factorOf(bitcast<u32>(max(own, subgroupShuffleXor(own, 16u))));
+  return factorOf(bitcast<u32>(max(own, subgroupShuffleXor(own, 1u))));
 }
 
 // Stores 32 rows of queries in place of keys; those that are multiplied with codes are in the order of unpacked codes. The rows' factors
-// are in `scores`, 16 to a subgroup.
+// are in `scores`, 32 to a pair.
 fn stageQueries(work: PromptWork, kvHead: u32, firstRow: u32, local: u32) {
   for (var i = local; i < 32u * CHUNKS; i += WORKGROUP) {
     let staged = firstRow + i / CHUNKS;
     let source = min(work.run.firstRow + staged, work.rows - 1u);
-    let back = bitcast<f32>(scores[staged / 16u][staged % 16u].x);
+    let back = bitcast<f32>(scores[staged / 32u][staged % 32u].x);
     let word = queryAt(work.run.token, kvHead, source) + i % CHUNKS * 2u;
     let factor = params.scale * KEY_CODE * back;
     var a = queries[word] * factor;
@@ -32,5 +32,18 @@ fn stageQueries(work: PromptWork, kvHead: u32, firstRow: u32, local: u32) {
       b = b.xzyw;
     }
     keyTile[i / CHUNKS / 16u][i / CHUNKS % 16u * KEY_STRIDE + i % CHUNKS] = halvesOf(a, b);
+  }
+}
+
+// The first O += P V is of zeros.
+fn clearTiles(local: u32) {
+  for (var i = local; i < 2u * VALUE_HALF; i += WORKGROUP) {
+    valueTile[i / VALUE_HALF][i % VALUE_HALF] = vec4<u32>(0u);
+  }
+  for (var i = local; i < PAIRS * SCORE_WORDS; i += WORKGROUP) {
+    scores[i / SCORE_WORDS][i % SCORE_WORDS] = vec4<u32>(0u);
+  }
+  if (local == 0u) {
+    atomicStore(&grown, 0u);
   }
 }

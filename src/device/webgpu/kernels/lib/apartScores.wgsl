@@ -9,13 +9,13 @@ fn seenScores(four: vec4<f32>, query: u32, block: u32, column: u32) -> vec4<f32>
 }
 
 // Stores a lane's eight weights of a row, as f16, in place of scores that it alone has read. Returns their sum.
-fn storeWeights(subgroup: u32, at: u32, a: vec4<f32>, b: vec4<f32>) -> f32 {
-  scores[subgroup][at] = smallHalvesOf(a, b);
+fn storeWeights(pair: u32, at: u32, a: vec4<f32>, b: vec4<f32>) -> f32 {
+  scores[pair][at] = smallHalvesOf(a, b);
   return dot(a + b, vec4<f32>(1.0));
 }
 
 fn highestOf(a: vec4<f32>, b: vec4<f32>) -> f32 {
   let four = max(a, b);
   let own = max(max(four.x, four.y), max(four.z, four.w));
-  return max(own, subgroupShuffleXor(own, 16u));
+  return max(own, subgroupShuffleXor(own, 1u));
 }

@@ -9,7 +9,7 @@ const TOKEN_SCALES: bool = RQ4;
 // codes and [token][half of the dims] for f16.
 const KEY_STRIDE: u32 = CHUNKS + 1u;
 const VALUE_STRIDE: u32 = select(CHUNKS / 2u + 1u, 5u, CODED);
-const KEY_HALF: u32 = max(16u * KEY_STRIDE, 2u * SCORE_WORDS);
+const KEY_HALF: u32 = max(16u * KEY_STRIDE, SCORE_WORDS);
 const VALUE_HALF: u32 = select(32u, HEAD_DIM / 2u, CODED) * VALUE_STRIDE;
 // Words of 16 bytes of a tile that a thread expands, and the threads that share a group's four words of a token.
 const EACH: u32 = HEAD_DIM * 4u / WORKGROUP;

@@ -39,6 +39,9 @@ const SHAPES: readonly PackedShape[] = [
   },
   // As device-cases.ts has it.
   { heads: 12, kvHeads: 1, headDim: 256, steps: [129, 1], onlyMatrices: true },
+  // attendPromptApart, whose last step sees packed pages with a window.
+  { heads: 8, kvHeads: 2, headDim: 128, steps: [150, 40], onlyMatrices: true },
+  { heads: 4, kvHeads: 1, headDim: 128, steps: [150, 40], window: 70, onlyMatrices: true },
 ];
 
 /** Of some of the shapes, by their places. */

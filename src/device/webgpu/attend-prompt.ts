@@ -6,7 +6,7 @@ import { type AttendOptions, partConstants, scaling, visible } from "./attend-op
 import type { Spans } from "./attend-spans.ts";
 import type { Dispatch } from "./dispatch.ts";
 import { factorsAt } from "./forms.ts";
-import { attendConstants, bufferTokenBytes } from "./kv.ts";
+import { attendConstants, bufferTokenBytes, type KvLayout, kvLayout } from "./kv.ts";
 import { packParams } from "./params.ts";
 import type { KernelValues } from "./wgsl.ts";
 
@@ -44,15 +44,16 @@ interface PromptKernel {
 }
 
 /**
- * Whether attendPromptApart serves a layer. For heads of 64 (32/8, 512 tokens over 32,768) it takes 1,037 us where
- * attendPromptMatrix takes 1,465 (int4), 1,053 and 1,539 (rq4), 992 and 1,087 (f16). Keys by channel lose by it: 1,963
- * and 1,886 us (kv4, heads of 128, 64/8 over 16,384; H200, 2026-11-29).
+ * Whether attendPromptApart serves a layer. 32/8 heads, 512 tokens over 32,768, on an H200 (2026-11-29), against
+ * attendPromptMatrix: kv4 with heads of 128 1,555 us instead of 1,885; heads of 64 1,037 instead of 1,465 (int4), 1,053
+ * instead of 1,539 (rq4), 992 instead of 1,087 (f16).
  */
 function isApart({ cache: { codec, headDim, turned }, softcap, sinks }: AttendOptions): boolean {
-  return APART_DIMS.has(headDim) && !turned && softcap === 0 && !sinks && PLAIN_CODES.has(codec.name);
+  const served = APART_DIMS.has(headDim) && !turned && softcap === 0 && !sinks;
+  return served && APART_LAYOUTS.has(kvLayout(codec, "keys")) && APART_LAYOUTS.has(kvLayout(codec, "values"));
 }
 const APART_DIMS: ReadonlySet<number> = new Set([64, 128]);
-const PLAIN_CODES: ReadonlySet<string> = new Set(["f16", "int4", "rq4"]);
+const APART_LAYOUTS: ReadonlySet<KvLayout> = new Set(["f16", "int4", "rq4", "channel4"]);
 
 function promptKernel(options: AttendOptions): PromptKernel {
   const { traits, form, plain } = options;

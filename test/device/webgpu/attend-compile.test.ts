@@ -7,6 +7,8 @@ import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice } from "./gpu.ts";
 
 const PACKED = ["k4c-v4r-n32-f32", "k3c-v3r-n32"];
 const PACKED_DIMS = [80, 512];
+// Of attendPromptApart.
+const APART_DIMS = [64, 128];
 
 const TRAITS: [string, Traits][] = [
   ["nothing", NO_TRAITS],
@@ -41,8 +43,9 @@ async function failure(compiled: Promise<unknown>): Promise<string | null> {
 describeGpu("kernels of the cache compile", () => {
   it.each(TRAITS)("with %s", async (_, traits) => {
     const gpu = await nullDevice(traits);
+    const packedDims = traits.matrices ? [...PACKED_DIMS, ...APART_DIMS] : PACKED_DIMS;
     for (const format of [...KV_FORMATS, ...(traits.matrices ? PACKED : PACKED.slice(0, 1))])
-      for (const headDim of PACKED.includes(format) ? PACKED_DIMS : ATTEND_DIMS)
+      for (const headDim of PACKED.includes(format) ? packedDims : ATTEND_DIMS)
         for (const group of [64, 128].includes(headDim) && !PACKED.includes(format) ? [1, 7, 16] : [16]) {
           const [window, softcap] = group === 1 ? [50, 20] : [null, 0];
           const plain = { format, heads: 2 * group, kvHeads: 2, headDim, pages: 128, window, softcap };

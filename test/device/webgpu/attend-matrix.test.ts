@@ -24,6 +24,17 @@ const CASES: DeviceCase[] = [
     { ...of(kv, /4\/2 heads of 64, steps \[33,1,1\]/), name: `${kv}, prompts, heads of 64`, steps: [90, 25] },
   ]),
   ...["int4", "f16"].map((kv) => of(kv, /4\/1 heads of 128, steps \[420/)),
+  ...packedCases("k4c-v4r-n32-f32", TOLERANCES.halfMatrices, [7, 8]),
+  ...packedCases("k4c-v4r-n32-f32", TOLERANCES.halfMatrices, [0]).map((each) => ({
+    ...each,
+    name: "k4c-v4r-n32-f32, prompts, heads of 64",
+    steps: [70, 25],
+  })),
+  ...packedCases("k4c-v4r-n32", TOLERANCES.halfMatrices, [7]).map((each) => ({
+    ...each,
+    name: "k4c-v4r-n32, heads of 128, steps [420,40]",
+    steps: [420, 40],
+  })),
   // Tiles of 16 tokens, of which the last page's hold slots that no row sees.
   { ...of("int4", /heads of 256/), steps: [90, 25] },
   // attendDecodeWide: two subgroups with halves of the dims; four, over one vector for key and value; one, with its norms.

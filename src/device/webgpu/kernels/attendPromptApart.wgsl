@@ -1,9 +1,10 @@
-// attendPromptMatrix with keys and values in places of their own, for heads of 64 or 128 dims and caches of int4, rq4 or f16: keys are
-// expanded while O += P V runs, values while S = Q K' runs. Two subgroups share 32 rows: each has the scores of half of a tile's tokens
-// and the sums of half of the dims, so that a matrix loaded from workgroup memory, whose rate limits this kernel, serves two products
-// (1,534 -> 1,428 us, dated as below). Four subgroups take 23.5 KiB of workgroup memory, so that two workgroups share a core.
+// attendPromptMatrix with keys and values in places of their own, for heads of 64 or 128 dims and caches of int4, rq4, f16 or kv4: keys
+// are expanded while O += P V runs, values while S = Q K' runs. Two subgroups share 32 rows: each has the scores of half of a tile's
+// tokens and the sums of half of the dims, so that a matrix loaded from workgroup memory, whose rate limits this kernel, serves two
+// products (1,534 -> 1,428 us, dated as below). Four subgroups take 23.5 KiB of workgroup memory, so that two workgroups share a core.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
-// lib: step, batch, tiles, spans, promptWork, nibbles, promptCodes, apartTile, apartQueries, promptPowers, apartScores, narrow
+// lib: step, batch, tiles, spans, promptWork, nibbles, channelFours, promptCodes, apartTile, apartChannels, apartQueries
+// lib: promptPowers, apartScores, narrow
 // <values>
 const KV_HEADS: u32 = 2u;
 // Query heads of a KV head.

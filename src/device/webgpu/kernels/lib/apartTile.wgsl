@@ -1,10 +1,10 @@
 // Loads a page of the cache, word by word, and expands it to f16 in attendPromptApart's workgroup memory: keys by halves of the tokens,
 // values by halves of the dims. Tiles are pages of 32 tokens. The kernel declares the constants, the bindings `keys` and `values` and
-// the workgroup's `keyTile` and `valueTile`; it appends promptCodes.
+// the workgroup's `keyTile` and `valueTile`; it appends promptCodes and apartChannels.
 
 const CHUNKS: u32 = HEAD_DIM / 8u;
 // The cache has one scale for each token.
-const TOKEN_SCALES: bool = RQ4;
+const TOKEN_SCALES: bool = RQ4 && !CHANNEL;
 // Rows of workgroup memory in words of 16 bytes, an odd number to avoid bank conflicts: keys [token][dim], values [dim][token] for
 // codes and [token][half of the dims] for f16.
 const KEY_STRIDE: u32 = CHUNKS + 1u;
@@ -58,7 +58,9 @@ fn shareOf(local: u32) -> u32 {
 fn loadKeys(page: u32, local: u32) {
   let block = page * KEY_WORDS;
   let token = tokenOfScore(local % 32u);
-  if (CODED) {
+  if (CHANNEL) {
+    loadChannels(block, local);
+  } else if (CODED) {
     let group = groupOf(local);
     let at = block + group * 32u + token;
     if (SHARES == 1u) {
@@ -110,7 +112,9 @@ fn loadValues(page: u32, local: u32) {
 fn expandKey{E}(local: u32) {
   let half = local % 32u / 16u;
   let row = local % 16u * KEY_STRIDE;
-  if (CODED) {
+  if (CHANNEL) {
+    expandChannels{E}(local);
+  } else if (CODED) {
     let scale = bitcast<vec2<f16>>(keyScale).xx;
     let zero = bitcast<vec2<f16>>(keyScale).yy;
     if (SHARES == 1u) {

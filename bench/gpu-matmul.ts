@@ -18,7 +18,7 @@ import { Gpu, type Traits, traitsOf } from "../src/device/webgpu/gpu.ts";
 import type { KernelSource } from "../src/device/webgpu/kernel-source.ts";
 import { KERNELS } from "../src/device/webgpu/kernels.ts";
 import { inputForm, matmulDispatches } from "../src/device/webgpu/matmul.ts";
-import type { WeightBlock } from "../src/device/webgpu/matmul-options.ts";
+import type { GpuMatrix } from "../src/device/webgpu/matmul-options.ts";
 import { type Encode, timePasses } from "../src/device/webgpu/timing.ts";
 import {
   codesRowBytes,
@@ -102,14 +102,14 @@ async function timeProduct(product: Product) {
     codes: planned("codes", part.codesBytes),
     scales: part.scalesBytes > 0 ? planned("scales", part.scalesBytes) : null,
   }));
-  const block: WeightBlock = { form, cols, rows: count, parts: placed, bias: null };
+  const matrix: GpuMatrix = { form, cols, rows: count, parts: placed, bias: null };
   const { mode, shape, uniform } = stepOf(new Uint32Array(tokens), { few, several: few, batch: few });
-  const input = inputForm(as, block, mode);
+  const input = inputForm(as, matrix, mode);
   const x = { form: input, buffer: planned("x", formBytes(input, tokens, cols)) };
   const out = planned("out", 4 * tokens * count);
   const dispatches = matmulDispatches({
     traits: as,
-    block,
+    matrix,
     x,
     rows: "tokens",
     mode,

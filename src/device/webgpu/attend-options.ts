@@ -30,13 +30,13 @@ export interface AttendOptions extends CacheBuffers {
   readonly sinks: PlannedBuffer | null;
   /** [tokens, heads, keyDim of the cache] f32. */
   readonly queries: PlannedBuffer;
-  /** `rq4` attends with rotated queries. true: appendKv has rotated them; false: attention rotates them. */
-  readonly rotated: boolean;
+  /** For a rotated cache. true: appendKv has rotated the queries, too; false: attention rotates them. */
+  readonly queriesRotated: boolean;
   /**
    * Whether keys and values are rotated. Set for an f16 cache into which `rq4` was expanded; default: as the format
    * says.
    */
-  readonly rotates?: boolean;
+  readonly cacheRotated?: boolean;
   /** The part of the cache to attend to; default: all. */
   readonly part?: PackedPart;
   /** For a packed cache: positions at a text's beginning that are never packed. */
@@ -59,9 +59,9 @@ export interface AttendOptions extends CacheBuffers {
   scratch(label: string, bytes: number): PlannedBuffer;
 }
 
-/** Whether attention rotates queries, and rotates its sums back. */
-export function rotates({ rotates, cache }: AttendOptions): boolean {
-  return rotates ?? cache.codec.name === "rq4";
+/** Whether the cache is rotated: attention takes rotated queries and rotates its sums back. */
+export function isCacheRotated({ cacheRotated, cache }: AttendOptions): boolean {
+  return cacheRotated ?? cache.codec.name === "rq4";
 }
 
 /** Constants of the kernels for a part. */

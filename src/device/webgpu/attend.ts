@@ -5,7 +5,7 @@
 import { PAGE_SLOTS } from "../contract.ts";
 import { keyDim } from "../kv.ts";
 import { attendDecode, decodeSpans } from "./attend-decode.ts";
-import { type AttendOptions, type CacheBuffers, rotates } from "./attend-options.ts";
+import { type AttendOptions, type CacheBuffers, isCacheRotated } from "./attend-options.ts";
 import { attendPrompt } from "./attend-prompt.ts";
 import { withShort } from "./attend-short.ts";
 import { attendMerge, attendMergeParts, attendMergeRecent, oneSpan } from "./attend-spans.ts";
@@ -17,11 +17,11 @@ import { packParams } from "./params.ts";
 export function attendDispatches(options: AttendOptions): Dispatch[] {
   if (options.recentCache) return packedDispatches(options, options.recentCache);
   const { mode, cache, heads, maxTokens, queries, out, form } = options;
-  const isRotated = rotates(options);
+  const isRotated = isCacheRotated(options);
   const { headDim } = cache;
   const scratch = (label: string) => options.scratch(label, formBytes("f32", maxTokens, heads * headDim));
   const { before, rotated } =
-    isRotated && !options.rotated ? rotatedQueries(options) : { before: [], rotated: queries };
+    isRotated && !options.queriesRotated ? rotatedQueries(options) : { before: [], rotated: queries };
   const given = { ...options, queries: rotated };
   // A merge rotates its sums back.
   if (mode !== "prompt") {
@@ -32,7 +32,7 @@ export function attendDispatches(options: AttendOptions): Dispatch[] {
   }
   // Single rows and runs write rows of the same buffer, which are rotated back together.
   const sums = isRotated ? scratch("rotated sums") : out;
-  const summed: AttendOptions = isRotated ? { ...given, out: sums, form: "f32", rotates: false } : given;
+  const summed: AttendOptions = isRotated ? { ...given, out: sums, form: "f32", cacheRotated: false } : given;
   const spans = options.maxSpanned > 0 ? decodeSpans(summed) : null;
   return [
     ...before,
@@ -65,7 +65,7 @@ function packedDispatches(options: AttendOptions, recent: CacheBuffers): Dispatc
   // Values that are also keys are rotated, and so are the queries for them.
   const { before, rotated } =
     options.cache.turned > 0 ? rotatedQueries(options) : { before: [], rotated: options.queries };
-  const packed: AttendOptions = { ...options, queries: rotated, part: "packed", kept, rotates: false };
+  const packed: AttendOptions = { ...options, queries: rotated, part: "packed", kept, cacheRotated: false };
   // The positions that a step may find unpacked: the first pages, the newest tokens, its own rows, and two partial
   // pages.
   const unpacked = kept + recentTokens + 2 * PAGE_SLOTS + maxTokens;

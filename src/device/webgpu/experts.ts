@@ -23,7 +23,7 @@ import { reduction } from "./elementwise.ts";
 import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { fourRowTeams, inputForm, TILE, TILE8 } from "./matmul.ts";
-import type { PlacedPart, WeightBlock } from "./matmul-options.ts";
+import type { PlacedPart, GpuMatrix } from "./matmul-options.ts";
 import { packParams } from "./params.ts";
 import { teams } from "./teams.ts";
 import { formValues, groupsOf, isFloat } from "./weights.ts";
@@ -125,7 +125,7 @@ export interface ExpertOptions {
   readonly traits: Traits;
   readonly mode: Mode;
   /** The matrices of all experts, one after another; parts begin with an expert. */
-  readonly block: WeightBlock;
+  readonly matrix: GpuMatrix;
   readonly experts: number;
   /** Picks of a row. */
   readonly count: number;
@@ -145,45 +145,45 @@ export interface ExpertOptions {
 }
 
 /** The form in which products of experts need their input; several rows count as a batch. */
-export function expertForm(traits: Traits, block: WeightBlock, mode: Mode): Form {
-  return inputForm(traits, block, mode === "several" ? "batch" : mode);
+export function expertForm(traits: Traits, matrix: GpuMatrix, mode: Mode): Form {
+  return inputForm(traits, matrix, mode === "several" ? "batch" : mode);
 }
 
 /** out = x times the rows of each row's picked experts; one dispatch for each part. */
 export function expertDispatches(options: ExpertOptions): Dispatch[] {
-  const { block, mode, sorted, x } = options;
-  const wanted = expertForm(options.traits, block, mode);
+  const { matrix, mode, sorted, x } = options;
+  const wanted = expertForm(options.traits, matrix, mode);
   if (x.form !== wanted)
     throw new Error(`a product of experts in mode ${mode} needs its input as ${wanted}, not ${x.form}`);
-  return block.parts.map((part) => {
+  return matrix.parts.map((part) => {
     if (wanted === "f16") return matrixDispatch(options, part, sorted!);
     if (mode === "prompt") return tileDispatch(options, part, sorted!);
-    if (isFloat(block.form)) return floatDispatch(options, part);
+    if (isFloat(matrix.form)) return floatDispatch(options, part);
     return wanted === "f32" ? unpackedDispatch(options, part) : vectorDispatch(options, part);
   });
 }
 
 /** Common to all kernels. Unused bindings get a buffer that is only read. */
-function common({ block, experts, out, x }: ExpertOptions, part: PlacedPart) {
-  const rows = block.rows / experts;
+function common({ matrix, experts, out, x }: ExpertOptions, part: PlacedPart) {
+  const rows = matrix.rows / experts;
   return {
     params: {
       rows,
-      groups: groupsOf(block.cols),
+      groups: groupsOf(matrix.cols),
       outCols: rows,
       firstColumn: 0,
       partFirst: part.first,
       partRows: part.rows,
     },
-    buffers: { codes: part.codes, x: x.buffer, bias: block.bias ?? part.codes, out },
+    buffers: { codes: part.codes, x: x.buffer, bias: matrix.bias ?? part.codes, out },
     scales: part.scales ?? part.codes,
   };
 }
 
 /** Upper bound for the bytes of the experts in this part that a step's rows pick. */
-function bytesOf({ rows, count, experts, block }: ExpertOptions, part: PlacedPart) {
-  const each = (part.codesBytes + part.scalesBytes) / (part.rows / (block.rows / experts));
-  const share = part.rows / block.rows;
+function bytesOf({ rows, count, experts, matrix }: ExpertOptions, part: PlacedPart) {
+  const each = (part.codesBytes + part.scalesBytes) / (part.rows / (matrix.rows / experts));
+  const share = part.rows / matrix.rows;
   return (step: StepShape) => each * share * Math.min(experts, rowCount(rows, step) * count);
 }
 
@@ -197,8 +197,8 @@ function vectorShape(groups: number, team: number) {
 }
 
 function vectorDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
-  const { traits, block, experts, count, picks, rows, shared } = options;
-  const { form } = block;
+  const { traits, matrix, experts, count, picks, rows, shared } = options;
+  const { form } = matrix;
   const { params, buffers, scales } = common(options, part);
   const workgroup = Math.max(32, traits.subgroup ?? 64);
   const { team, subgroup, libs } = teams(traits, workgroup, 1);
@@ -215,7 +215,7 @@ function vectorDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
         TEAM: team,
         SUBGROUP: subgroup,
         ...shape,
-        HAS_BIAS: block.bias !== null,
+        HAS_BIAS: matrix.bias !== null,
         EXPERTS: experts,
         PICKS: count,
       },
@@ -232,7 +232,7 @@ function vectorDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
 }
 
 function unpackedDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
-  const { traits, block, experts, count, picks, rows, shared } = options;
+  const { traits, matrix, experts, count, picks, rows, shared } = options;
   const { params, buffers, scales } = common(options, part);
   const shape = fourRowTeams(traits);
   const each = (shape.workgroup / shape.team) * shape.rows;
@@ -240,13 +240,13 @@ function unpackedDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
     label: "expertMatmul",
     kernel: {
       kernel: "matmulUnpacked",
-      libs: { ...shape.libs, codes: block.form.lib },
+      libs: { ...shape.libs, codes: matrix.form.lib },
       values: {
-        ...formValues(block.form),
+        ...formValues(matrix.form),
         WORKGROUP: shape.workgroup,
         TEAM: shape.team,
         SUBGROUP: shape.subgroup,
-        HAS_BIAS: block.bias !== null,
+        HAS_BIAS: matrix.bias !== null,
         EXPERTS: experts,
         PICKS: count,
         SHARED: shared ? count : 1,
@@ -260,7 +260,7 @@ function unpackedDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
 }
 
 function floatDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
-  const { traits, block, experts, count, picks, rows, shared } = options;
+  const { traits, matrix, experts, count, picks, rows, shared } = options;
   const { params, buffers } = common(options, part);
   const shape = teams(traits, 128, 2);
   const each = (shape.workgroup / shape.team) * shape.rows;
@@ -270,21 +270,21 @@ function floatDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
       kernel: "matmulFloat",
       libs: shape.libs,
       values: {
-        CODES: formValues(block.form).CODES,
+        CODES: formValues(matrix.form).CODES,
         WORKGROUP: shape.workgroup,
         TEAM: shape.team,
         SUBGROUP: shape.subgroup,
         ROWS: shape.rows,
         TOKENS: 1,
         OUTPUTS: rows === "outputs",
-        HAS_BIAS: block.bias !== null,
-        ALIGNED: block.cols % 4 === 0,
+        HAS_BIAS: matrix.bias !== null,
+        ALIGNED: matrix.cols % 4 === 0,
         EXPERTS: experts,
         PICKS: count,
         SHARED: shared,
       },
     },
-    params: packParams("matmulFloat", { ...params, cols: block.cols }),
+    params: packParams("matmulFloat", { ...params, cols: matrix.cols }),
     buffers: { ...buffers, picks },
     workgroups: entries(rows, count, Math.ceil(params.rows / each)),
     bytes: bytesOf(options, part),
@@ -292,25 +292,25 @@ function floatDispatch(options: ExpertOptions, part: PlacedPart): Dispatch {
 }
 
 function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {
-  const { traits, block, count, shared } = options;
+  const { traits, matrix, count, shared } = options;
   const { params, buffers, scales } = common(options, part);
-  const eights = traits.matrices8 && !isFloat(block.form);
+  const eights = traits.matrices8 && !isFloat(matrix.form);
   // Tiles contain their number of entries.
   const all = { ...params, tokens: 1, listAt: sorted.listAt };
   return {
     label: "expertMatmul",
     kernel: {
       kernel: eights ? "matmulTile8" : "matmulTile",
-      libs: { codes: block.form.lib },
+      libs: { codes: matrix.form.lib },
       values: {
-        ...formValues(block.form),
-        HAS_BIAS: block.bias !== null,
-        ...(eights ? {} : { ALIGNED: block.cols % 4 === 0 }),
+        ...formValues(matrix.form),
+        HAS_BIAS: matrix.bias !== null,
+        ...(eights ? {} : { ALIGNED: matrix.cols % 4 === 0 }),
         EXPERTS: true,
         SHARED: shared ? count : 1,
       },
     },
-    params: eights ? packParams("matmulTile8", all) : packParams("matmulTile", { ...all, cols: block.cols }),
+    params: eights ? packParams("matmulTile8", all) : packParams("matmulTile", { ...all, cols: matrix.cols }),
     buffers: { ...buffers, scales, sorted: sorted.buffer },
     workgroups(step) {
       const tiles = tilesOf(options, sorted, step);
@@ -327,7 +327,7 @@ function tileDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted):
 const subgroupsOf = (subgroup: number) => Math.min(4, Math.max(1, Math.floor(128 / subgroup)));
 
 function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted): Dispatch {
-  const { traits, block, count, shared, maxRows } = options;
+  const { traits, matrix, count, shared, maxRows } = options;
   const { params, buffers, scales } = common(options, part);
   const { rows: expertRows, groups, partFirst, partRows } = params;
   const subgroups = subgroupsOf(traits.subgroup!);
@@ -335,14 +335,14 @@ function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted
     label: "expertMatmul",
     kernel: {
       kernel: "expertMatrix",
-      libs: { codes: block.form.lib },
+      libs: { codes: matrix.form.lib },
       values: {
-        ...formValues(block.form),
+        ...formValues(matrix.form),
         SUBGROUP: traits.subgroup!,
         SUBGROUPS: subgroups,
         PICKS: count,
         SHARED: shared,
-        HAS_BIAS: block.bias !== null,
+        HAS_BIAS: matrix.bias !== null,
       },
     },
     params: packParams("expertMatrix", {
@@ -351,7 +351,7 @@ function matrixDispatch(options: ExpertOptions, part: PlacedPart, sorted: Sorted
       partFirst,
       partRows,
       listAt: sorted.listAt,
-      factorsAt: factorsAt(maxRows, block.cols * (shared ? 1 : count)) / 4,
+      factorsAt: factorsAt(maxRows, matrix.cols * (shared ? 1 : count)) / 4,
     }),
     buffers: { ...buffers, scales, sorted: sorted.buffer },
     workgroups(step) {

@@ -16,7 +16,7 @@ import { formValues, groupsOf } from "./weights.ts";
 const UNIT = 64;
 
 export interface MatmulAppendOptions extends MatmulOptions, CacheBuffers {
-  /** Query heads. The block has the rows of queries, then those of keys, then those of values. */
+  /** Query heads. The matrix has the rows of queries, then those of keys, then those of values. */
   readonly heads: number;
   /** Both with a weight, or both null. */
   readonly keyNorm: Heads["norm"];
@@ -28,33 +28,33 @@ export interface MatmulAppendOptions extends MatmulOptions, CacheBuffers {
 
 /** out: the queries, [heads, headDim] f32. */
 export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
-  const { traits, block, cache, heads, keyNorm, queryNorm, spare, unscaled = null } = options;
+  const { traits, matrix, cache, heads, keyNorm, queryNorm, spare, unscaled = null } = options;
   const { kvHeads, headDim } = cache;
-  const [part] = block.parts;
+  const [part] = matrix.parts;
   const { threads = DEFAULT_THREADS } = traits;
   const unit = keyNorm ? headDim : UNIT;
   // Each team has rows in both halves of a head.
   const { team } = teams(traits, threads, 1);
   const shape = teams(traits, Math.min(threads, (unit / 2) * team), 1);
   const { INT4, BLOCK_WORDS, SCALES_AT } = kvConstants(kvFormat(cache.codec.name), headDim);
-  const all: Workgroups = [block.rows / unit, 1, 1];
+  const all: Workgroups = [matrix.rows / unit, 1, 1];
   return {
     label: "matmul, append",
     kernel: {
       kernel: "matmulAppend",
-      libs: { ...shape.libs, codes: block.form.lib },
+      libs: { ...shape.libs, codes: matrix.form.lib },
       values: {
-        ...formValues(block.form),
+        ...formValues(matrix.form),
         ...{ WORKGROUP: shape.workgroup, TEAM: shape.team, SUBGROUP: shape.subgroup },
         ...{ UNIT: unit, ROWS: (unit * shape.team) / shape.workgroup },
         NORMED: unscaled !== null,
         ...{ HEADS: heads, KV_HEADS: kvHeads, HEAD_DIM: headDim, INT4, BLOCK_WORDS, SCALES_AT },
         ...{ HEAD_NORMS: keyNorm !== null, NORM_WORDS: keyNorm ? headDim / 4 : 1 },
-        ...{ HAS_BIAS: block.bias !== null, BIAS_WORDS: block.bias ? block.rows / 4 : 1 },
+        ...{ HAS_BIAS: matrix.bias !== null, BIAS_WORDS: matrix.bias ? matrix.rows / 4 : 1 },
       },
     },
     params: packParams("matmulAppend", {
-      ...{ groups: groupsOf(block.cols), table: options.table, epsilon: unscaled ?? 0 },
+      ...{ groups: groupsOf(matrix.cols), table: options.table, epsilon: unscaled ?? 0 },
       ...{ keyEpsilon: keyNorm?.epsilon ?? 0, queryEpsilon: queryNorm?.epsilon ?? 0 },
     }),
     buffers: {
@@ -67,7 +67,7 @@ export function matmulAppendDispatch(options: MatmulAppendOptions): Dispatch {
       ...{ keys: options.cacheKeys, values: options.cacheValues, queries: options.out, batch: options.batch },
       keyNorm: keyNorm?.weight ?? spare,
       queryNorm: queryNorm?.weight ?? spare,
-      bias: block.bias ?? spare,
+      bias: matrix.bias ?? spare,
     },
     workgroups: () => all,
     bytes: bytesOf(part),

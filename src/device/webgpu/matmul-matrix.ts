@@ -12,7 +12,7 @@ import {
   countFor,
   type MatmulOptions,
   type TokenShape,
-  type WeightBlock,
+  type GpuMatrix,
 } from "./matmul-options.ts";
 import { packParams } from "./params.ts";
 import { formValues, groupsOf } from "./weights.ts";
@@ -26,7 +26,7 @@ const BATCH_WORKGROUPS = 396;
 export const LEAST_GROUPS = 8;
 
 /** The number of splits of columns for matmulBatch. */
-export function batchSplits({ parts, cols }: WeightBlock): number {
+export function batchSplits({ parts, cols }: GpuMatrix): number {
   const tiles = parts.reduce((sum, part) => sum + Math.ceil(part.rows / MATRIX_TILE.rows), 0);
   const most = Math.max(1, Math.floor(groupsOf(cols) / LEAST_GROUPS));
   return Math.max(1, Math.min(most, Math.round(BATCH_WORKGROUPS / tiles)));
@@ -34,14 +34,14 @@ export function batchSplits({ parts, cols }: WeightBlock): number {
 
 /** Products of splits of columns, and their sum if there are several. */
 export function batchDispatches(options: MatmulOptions): Dispatch[] {
-  const { traits, block, rows, maxRows } = options;
-  const { form } = block;
-  const groups = groupsOf(block.cols);
-  const splits = batchSplits(block);
+  const { traits, matrix, rows, maxRows } = options;
+  const { form } = matrix;
+  const groups = groupsOf(matrix.cols);
+  const splits = batchSplits(matrix);
   const sums = splitsBuffer(options, splits);
   const OUTPUTS = rows === "outputs";
-  const HAS_BIAS = block.bias !== null;
-  const products = block.parts.map(
+  const HAS_BIAS = matrix.bias !== null;
+  const products = matrix.parts.map(
     (part): Dispatch => ({
       label: "matmul",
       kernel: {
@@ -53,9 +53,9 @@ export function batchDispatches(options: MatmulOptions): Dispatch[] {
         rows: part.rows,
         groups,
         tokens: maxRows,
-        outCols: block.rows,
+        outCols: matrix.rows,
         firstColumn: part.first,
-        factorsAt: factorsAt(maxRows, block.cols) / 4,
+        factorsAt: factorsAt(maxRows, matrix.cols) / 4,
       }),
       buffers: { ...buffersOf(options, part), out: sums },
       workgroups(step) {
@@ -73,10 +73,10 @@ export function batchDispatches(options: MatmulOptions): Dispatch[] {
 
 /** The buffer for products that are divided into splits. */
 function splitsBuffer(
-  { block, maxRows, out, keepsSplits, scratch }: MatmulOptions,
+  { matrix, maxRows, out, keepsSplits, scratch }: MatmulOptions,
   splits: number,
 ): PlannedBuffer {
-  return splits === 1 || keepsSplits ? out : scratch("splits", splits * maxRows * block.rows * 4);
+  return splits === 1 || keepsSplits ? out : scratch("splits", splits * maxRows * matrix.rows * 4);
 }
 
 /**
@@ -114,19 +114,19 @@ type StreamShape = (typeof STREAM_TOKENS)[number];
 const STREAM_GROUPS = 32;
 
 /** The number of splits of columns for the kernels that stream weights. */
-export function streamSplits({ cols }: WeightBlock): number {
+export function streamSplits({ cols }: GpuMatrix): number {
   return Math.ceil(groupsOf(cols) / STREAM_GROUPS);
 }
 
 /** Products of slices of columns, and their sum if a workgroup does not have all columns. */
 export function streamDispatches(options: MatmulOptions, shapes: readonly StreamShape[]): Dispatch[] {
   if (shapes.length === 0) return [];
-  const { block, rows, maxRows } = options;
-  const { form } = block;
-  const groups = groupsOf(block.cols);
-  const splits = streamSplits(block);
+  const { matrix, rows, maxRows } = options;
+  const { form } = matrix;
+  const groups = groupsOf(matrix.cols);
+  const splits = streamSplits(matrix);
   const sums = splitsBuffer(options, splits);
-  const products = block.parts.flatMap((part) =>
+  const products = matrix.parts.flatMap((part) =>
     shapes.map(
       (serves): Dispatch => ({
         label: "matmul",
@@ -138,14 +138,14 @@ export function streamDispatches(options: MatmulOptions, shapes: readonly Stream
             SUBGROUPS: serves.subgroups,
             TOKENS: serves.tokens,
             OUTPUTS: rows === "outputs",
-            HAS_BIAS: block.bias !== null && splits === 1,
+            HAS_BIAS: matrix.bias !== null && splits === 1,
           },
         },
         params: packParams(serves.kernel, {
           rows: part.rows,
           groups,
           tokens: maxRows,
-          outCols: block.rows,
+          outCols: matrix.rows,
           firstColumn: part.first,
         }),
         buffers: { ...buffersOf(options, part), out: sums },
@@ -174,11 +174,11 @@ export function sumDispatch(
   splits: number,
   sums: { readonly buffer: PlannedBuffer; readonly room: number },
   serves = ANY_TOKENS,
-  columns = { first: 0, count: options.block.rows },
+  columns = { first: 0, count: options.matrix.rows },
 ): Dispatch {
-  const { block, rows, out } = options;
+  const { matrix, rows, out } = options;
   // 16,777,216 sums of two splits took 21 us one by one (H200, 2026-11-29, profile of a chunk of the 8B).
-  const width = [columns.first, columns.count, block.rows].every((count) => count % 4 === 0) ? 4 : 1;
+  const width = [columns.first, columns.count, matrix.rows].every((count) => count % 4 === 0) ? 4 : 1;
   return {
     label: "sumSplits",
     kernel: {
@@ -186,17 +186,17 @@ export function sumDispatch(
       values: {
         SPLITS: splits,
         OUTPUTS: rows === "outputs",
-        HAS_BIAS: block.bias !== null,
+        HAS_BIAS: matrix.bias !== null,
         Item: width === 4 ? "vec4<f32>" : "f32",
       },
     },
     params: packParams("sumSplits", {
       cols: columns.count / width,
       tokens: sums.room,
-      outCols: block.rows / width,
+      outCols: matrix.rows / width,
       firstColumn: columns.first / width,
     }),
-    buffers: { splits: sums.buffer, bias: block.bias ?? sums.buffer, out },
+    buffers: { splits: sums.buffer, bias: matrix.bias ?? sums.buffer, out },
     workgroups(step) {
       const count = (countFor(options, serves, step) * columns.count) / width;
       return count === 0 ? null : spread(Math.ceil(count / 64));

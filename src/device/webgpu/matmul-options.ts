@@ -11,7 +11,7 @@ export interface PlacedPart extends BlockPart {
 }
 
 /** Matrices with the same input, one below the other: weights.ts defines the contents of the parts. */
-export interface WeightBlock {
+export interface GpuMatrix {
   readonly form: WeightForm;
   readonly cols: number;
   /** Rows of all matrices together. */
@@ -23,7 +23,7 @@ export interface WeightBlock {
 
 export interface MatmulOptions {
   readonly traits: Traits;
-  readonly block: WeightBlock;
+  readonly matrix: GpuMatrix;
   readonly x: { readonly form: Form; readonly buffer: PlannedBuffer };
   /**
    * In decode: x is not yet divided by the root of its mean square plus this epsilon; its groups contain their sums of
@@ -34,7 +34,7 @@ export interface MatmulOptions {
   readonly mode: Mode;
   /** Maximum rows of a step in this mode; x and out have space for them. */
   readonly maxRows: number;
-  /** f32 [maxRows][block.rows]; keepsSplits: [splitsOf(options)][maxRows][block.rows], which its reader adds up. */
+  /** f32 [maxRows][matrix.rows]; keepsSplits: [splitsOf(options)][maxRows][matrix.rows], which its reader adds up. */
   readonly out: PlannedBuffer;
   readonly keepsSplits?: boolean;
   /** Bound where a kernel writes nothing. */
@@ -73,8 +73,8 @@ export function countFor({ rows }: MatmulOptions, { from, to }: TokenShape, step
 }
 
 /** The buffers of all kernels. An unused binding gets one that is only read. */
-export function buffersOf({ block, x, out }: MatmulOptions, { codes, scales }: PlacedPart) {
-  return { codes, scales: scales ?? codes, x: x.buffer, bias: block.bias ?? codes, out };
+export function buffersOf({ matrix, x, out }: MatmulOptions, { codes, scales }: PlacedPart) {
+  return { codes, scales: scales ?? codes, x: x.buffer, bias: matrix.bias ?? codes, out };
 }
 
 export const bytesOf = (part: BlockPart) => () => part.codesBytes + part.scalesBytes;

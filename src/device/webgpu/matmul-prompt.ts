@@ -13,7 +13,7 @@ import {
   type MatmulOptions,
   meets,
   type TokenShape,
-  type WeightBlock,
+  type GpuMatrix,
 } from "./matmul-options.ts";
 import { packParams } from "./params.ts";
 import { formValues, groupsOf, isFloat } from "./weights.ts";
@@ -84,23 +84,23 @@ function stepsOf(maxRows: number, tileTokens: number): Steps[] {
 }
 
 /** Whether matmulSquare has the product: it takes two groups of quantized weights at once. */
-function isSquare(traits: Traits, { form, cols }: WeightBlock): boolean {
+function isSquare(traits: Traits, { form, cols }: GpuMatrix): boolean {
   return streams(traits) && !isFloat(form) && groupsOf(cols) % 2 === 0;
 }
 
 /** Each number of tiles of tokens has its dispatches, all of the same kernel; of these a step runs one product and its sums. */
 export function matrixDispatches(options: MatmulOptions, slots = SLOTS): Dispatch[] {
-  const { traits, block, rows, maxRows, out, scratch } = options;
-  const { form, cols, parts } = block;
+  const { traits, matrix, rows, maxRows, out, scratch } = options;
+  const { form, cols, parts } = matrix;
   const subgroup = traits.subgroup!;
   const subgroups = Math.max(1, Math.min(4, Math.floor(256 / subgroup)));
   const tileTokens = subgroups * MATRIX_TILE.tokens;
   const groups = groupsOf(cols);
-  const kernel = isSquare(traits, block) ? "matmulSquare" : "matmulMatrix";
+  const kernel = isSquare(traits, matrix) ? "matmulSquare" : "matmulMatrix";
   const values = {
     ...formValues(form),
     ...(kernel === "matmulMatrix" && { SUBGROUP: subgroup, SUBGROUPS: subgroups }),
-    HAS_BIAS: block.bias !== null,
+    HAS_BIAS: matrix.bias !== null,
     OUTPUTS: rows === "outputs",
   };
   const planned = parts.flatMap((part) =>
@@ -109,7 +109,7 @@ export function matrixDispatches(options: MatmulOptions, slots = SLOTS): Dispatc
       .map((steps) => {
         const rowTiles = Math.ceil(part.rows / MATRIX_TILE.rows);
         // A bias is added once, by the kernel.
-        const divides = steps.tokenTiles !== null && !block.bias;
+        const divides = steps.tokenTiles !== null && !matrix.bias;
         const tiling = divides
           ? tilingOf(rowTiles, steps.tokenTiles, groups, slots)
           : { whole: rowTiles, splits: 1 };
@@ -134,7 +134,7 @@ export function matrixDispatches(options: MatmulOptions, slots = SLOTS): Dispatc
         rows: part.rows,
         groups,
         tokens: steps.to,
-        outCols: block.rows,
+        outCols: matrix.rows,
         firstColumn: part.first,
         factorsAt: factorsAt(maxRows, cols) / 4,
         whole,

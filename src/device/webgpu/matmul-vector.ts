@@ -20,20 +20,20 @@ const ALONE = { ...NO_EXPERTS, xGroups: 0, pickGroups: 0, factor: 1, gateRow: 0,
  * matmulVector). With more rows per team the activations would be shared, but those are in the nearest cache anyway.
  */
 export function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
-  const { traits, block, x, spare, unscaled = null } = options;
+  const { traits, matrix, x, spare, unscaled = null } = options;
   const shape = teams(traits, Math.max(32, traits.subgroup ?? 64), 1);
   return {
     label: "matmul",
     kernel: {
       kernel: "matmulVector",
-      libs: { ...shape.libs, codes: block.form.lib },
+      libs: { ...shape.libs, codes: matrix.form.lib },
       values: { ...commonValues(options, shape), ROWS: shape.rows, UNROLL: 2 },
     },
     params: packParams("matmulVector", {
       ...ALONE,
       rows: part.rows,
-      groups: groupsOf(block.cols),
-      outCols: block.rows,
+      groups: groupsOf(matrix.cols),
+      outCols: matrix.rows,
       firstColumn: part.first,
       epsilon: unscaled ?? 0,
     }),
@@ -43,13 +43,13 @@ export function vectorDispatch(options: MatmulOptions, part: PlacedPart): Dispat
   };
 }
 
-function commonValues({ block, unscaled = null }: MatmulOptions, shape: TeamShape) {
+function commonValues({ matrix, unscaled = null }: MatmulOptions, shape: TeamShape) {
   return {
-    ...formValues(block.form),
+    ...formValues(matrix.form),
     WORKGROUP: shape.workgroup,
     TEAM: shape.team,
     SUBGROUP: shape.subgroup,
-    HAS_BIAS: block.bias !== null,
+    HAS_BIAS: matrix.bias !== null,
     NORMED: unscaled !== null,
   };
 }
@@ -64,7 +64,7 @@ export type Join =
       readonly factor: number;
       readonly sum: PlannedBuffer;
     }
-  /** activation(gate) * up, for rows of the block that begin there. */
+  /** activation(gate) * up, for rows of the matrix that begin there. */
   | {
       readonly kind: "gate";
       readonly activation: Activation;
@@ -76,15 +76,15 @@ export type Join =
 /** Products of a workgroup: a group of q8. */
 const JOINED = 32;
 /**
- * For a block in one part, whose input is q8; cols: columns of the result, a multiple of 32.
+ * For a matrix in one part, whose input is q8; cols: columns of the result, a multiple of 32.
  *
  * As many threads as a device allows, a row of weights for each team, one group of it per lane in flight. A step of
  * Llama 3.1 8B, q4_0, int4, no context, on an H200, us: not joined 2,911; joined with 256 threads 2,845, with 512 and
  * two groups 2,764, with 1024 2,457, with 1024 and two groups 2,766 (2026-11-28).
  */
 export function joinedDispatch(options: MatmulOptions, join: Join, cols: number): Dispatch {
-  const { traits, block, x, rows, spare, unscaled = null } = options;
-  const [part] = block.parts;
+  const { traits, matrix, x, rows, spare, unscaled = null } = options;
+  const [part] = matrix.parts;
   const { threads = DEFAULT_THREADS } = traits;
   const { team } = teams(traits, threads, 1);
   const shape = teams(traits, Math.min(threads, JOINED * team), 1);
@@ -95,7 +95,7 @@ export function joinedDispatch(options: MatmulOptions, join: Join, cols: number)
     label: isGate ? "matmul, gate" : "matmul, norm",
     kernel: {
       kernel: "matmulVector",
-      libs: { ...shape.libs, codes: block.form.lib },
+      libs: { ...shape.libs, codes: matrix.form.lib },
       values: {
         ...commonValues(options, shape),
         ROWS: isGate ? 2 * each : each,
@@ -107,7 +107,7 @@ export function joinedDispatch(options: MatmulOptions, join: Join, cols: number)
     params: packParams("matmulVector", {
       ...ALONE,
       rows: cols,
-      groups: groupsOf(block.cols),
+      groups: groupsOf(matrix.cols),
       outCols: cols,
       firstColumn: 0,
       epsilon: unscaled ?? 0,

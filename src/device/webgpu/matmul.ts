@@ -1,5 +1,5 @@
 /**
- * The dispatches of matrix products and embeddings: the kernel for a block of weights and a number of tokens, its constants
+ * The dispatches of matrix products and embeddings: the kernel for a matrix of weights and a number of tokens, its constants
  * and workgroups, and the form of its input. Pure.
  *
  * | weights | mode | device | kernel | input |
@@ -36,7 +36,7 @@ import {
   meets,
   type PlacedPart,
   type TokenShape,
-  type WeightBlock,
+  type GpuMatrix,
 } from "./matmul-options.ts";
 import { matrixDispatches } from "./matmul-prompt.ts";
 import { vectorDispatch } from "./matmul-vector.ts";
@@ -45,8 +45,8 @@ import { NO_EXPERTS, ONE_TOKEN, teams, teamValues, teamWorkgroups } from "./team
 import { formValues, GROUP, groupsOf, isFloat } from "./weights.ts";
 
 /** The form of the input that a product's kernels need. */
-export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "cols">, mode: Mode): Form {
-  const { form, cols } = block;
+export function inputForm(traits: Traits, matrix: Pick<GpuMatrix, "form" | "cols">, mode: Mode): Form {
+  const { form, cols } = matrix;
   // f16 rows have no padding: columns must be whole groups.
   const multiplies = traits.matrices && form.codes !== "f32" && cols % GROUP === 0;
   const expands = mode === "batch" || mode === "prompt" || (mode === "several" && isFloat(form));
@@ -56,11 +56,11 @@ export function inputForm(traits: Traits, block: Pick<WeightBlock, "form" | "col
   return mode === "prompt" || isFloat(form) || unpacks ? "f32" : "q8";
 }
 
-/** out = x times the block's rows. Of the dispatches for a part of the block, a step runs one. */
+/** out = x times the matrix's rows. Of the dispatches for a part of the matrix, a step runs one. */
 export function matmulDispatches(options: MatmulOptions): Dispatch[] {
-  const { traits, block, mode, x } = options;
-  const { parts, form } = block;
-  const wanted = inputForm(traits, block, mode);
+  const { traits, matrix, mode, x } = options;
+  const { parts, form } = matrix;
+  const wanted = inputForm(traits, matrix, mode);
   if (x.form !== wanted)
     throw new Error(`a product in mode ${mode} needs its input as ${wanted}, not ${x.form}`);
   if (wanted === "f16" && mode !== "prompt") return batchDispatches(options);
@@ -90,14 +90,14 @@ export function matmulDispatches(options: MatmulOptions): Dispatch[] {
  * The number of splits of columns that the product has in every step, whatever its rows; 1: none, or not in every step.
  */
 export function splitsOf(
-  options: Pick<MatmulOptions, "traits" | "block" | "rows" | "mode" | "maxRows">,
+  options: Pick<MatmulOptions, "traits" | "matrix" | "rows" | "mode" | "maxRows">,
 ): number {
-  const { traits, block, mode } = options;
-  if (block.bias) return 1;
-  const wanted = inputForm(traits, block, mode);
-  if (wanted === "f16" && mode !== "prompt") return batchSplits(block);
+  const { traits, matrix, mode } = options;
+  if (matrix.bias) return 1;
+  const wanted = inputForm(traits, matrix, mode);
+  if (wanted === "f16" && mode !== "prompt") return batchSplits(matrix);
   const isStreamed = wanted === "q8" && streams(traits) && !meets(options, BEFORE_STREAMS);
-  return isStreamed && mode !== "prompt" ? streamSplits(block) : 1;
+  return isStreamed && mode !== "prompt" ? streamSplits(matrix) : 1;
 }
 
 /**
@@ -134,13 +134,13 @@ function fourRowsDispatch(
   part: PlacedPart,
   serves: TokenShape,
 ): Dispatch {
-  const { traits, block } = options;
-  const { form } = block;
+  const { traits, matrix } = options;
+  const { form } = matrix;
   const shape = fourRowTeams(traits);
   const buffers = buffersOf(options, part);
   const params = {
-    ...{ rows: part.rows, groups: groupsOf(block.cols) },
-    ...{ outCols: block.rows, firstColumn: part.first },
+    ...{ rows: part.rows, groups: groupsOf(matrix.cols) },
+    ...{ outCols: matrix.rows, firstColumn: part.first },
   };
   return {
     label: "matmul",
@@ -161,9 +161,9 @@ function fourRowsDispatch(
 }
 
 function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenShape): Dispatch {
-  const { traits, block } = options;
+  const { traits, matrix } = options;
   // Few long rows, such as a router's, get a whole workgroup each; otherwise few of a GPU's cores would read anything.
-  const isShort = part.rows <= 1024 && block.cols >= 1024;
+  const isShort = part.rows <= 1024 && matrix.cols >= 1024;
   const shape = isShort ? { ...teams(traits, 128, 1), team: 128 } : teams(traits, 128, 2);
   const { codes, x, bias, out } = buffersOf(options, part);
   return {
@@ -172,17 +172,17 @@ function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenSh
       kernel: "matmulFloat",
       libs: shape.libs,
       values: {
-        CODES: formValues(block.form).CODES,
+        CODES: formValues(matrix.form).CODES,
         ...teamValues(options, shape, serves),
         ROWS: shape.rows,
-        ALIGNED: block.cols % 4 === 0,
+        ALIGNED: matrix.cols % 4 === 0,
       },
     },
     params: packParams("matmulFloat", {
       rows: part.rows,
-      cols: block.cols,
-      groups: groupsOf(block.cols),
-      outCols: block.rows,
+      cols: matrix.cols,
+      groups: groupsOf(matrix.cols),
+      outCols: matrix.rows,
       firstColumn: part.first,
       ...NO_EXPERTS,
     }),
@@ -196,20 +196,20 @@ function floatDispatch(options: MatmulOptions, part: PlacedPart, serves: TokenSh
 export const TILE = { rows: 64, tokens: 32 };
 
 function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
-  const { block, rows, maxRows } = options;
+  const { matrix, rows, maxRows } = options;
   return {
     label: "matmul",
     kernel: {
       kernel: "matmulTile",
-      libs: { codes: block.form.lib },
-      values: { ...formValues(block.form), HAS_BIAS: block.bias !== null, ALIGNED: block.cols % 4 === 0 },
+      libs: { codes: matrix.form.lib },
+      values: { ...formValues(matrix.form), HAS_BIAS: matrix.bias !== null, ALIGNED: matrix.cols % 4 === 0 },
     },
     params: packParams("matmulTile", {
       rows: part.rows,
-      cols: block.cols,
-      groups: groupsOf(block.cols),
+      cols: matrix.cols,
+      groups: groupsOf(matrix.cols),
       tokens: maxRows,
-      outCols: block.rows,
+      outCols: matrix.rows,
       firstColumn: part.first,
       ...NO_EXPERTS,
       listAt: 0,
@@ -227,19 +227,19 @@ function tileDispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 export const TILE8 = 32;
 
 function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
-  const { block, rows, maxRows } = options;
+  const { matrix, rows, maxRows } = options;
   return {
     label: "matmul",
     kernel: {
       kernel: "matmulTile8",
-      libs: { codes: block.form.lib },
-      values: { ...formValues(block.form), HAS_BIAS: block.bias !== null },
+      libs: { codes: matrix.form.lib },
+      values: { ...formValues(matrix.form), HAS_BIAS: matrix.bias !== null },
     },
     params: packParams("matmulTile8", {
       rows: part.rows,
-      groups: groupsOf(block.cols),
+      groups: groupsOf(matrix.cols),
       tokens: maxRows,
-      outCols: block.rows,
+      outCols: matrix.rows,
       firstColumn: part.first,
       ...NO_EXPERTS,
       listAt: 0,
@@ -254,7 +254,7 @@ function tile8Dispatch(options: MatmulOptions, part: PlacedPart): Dispatch {
 }
 
 export interface EmbedChosen {
-  readonly block: WeightBlock;
+  readonly matrix: GpuMatrix;
   /** [texts] u32: the id that was chosen last for each text. */
   readonly chosen: PlannedBuffer;
   readonly batch: PlannedBuffer;
@@ -264,16 +264,16 @@ export interface EmbedChosen {
 }
 
 /** out = table[id] * scale. Each part has a dispatch, which writes the tokens whose rows the part holds. */
-export function embedDispatches({ block, chosen, batch, scale, out }: EmbedChosen): Dispatch[] {
-  const groups = groupsOf(block.cols);
-  return block.parts.map((part) => ({
+export function embedDispatches({ matrix, chosen, batch, scale, out }: EmbedChosen): Dispatch[] {
+  const groups = groupsOf(matrix.cols);
+  return matrix.parts.map((part) => ({
     label: "embed",
     kernel: {
       kernel: "embed",
-      libs: { codes: block.form.lib },
-      values: formValues(block.form),
+      libs: { codes: matrix.form.lib },
+      values: formValues(matrix.form),
     },
-    params: packParams("embed", { first: part.first, rows: part.rows, cols: block.cols, groups, scale }),
+    params: packParams("embed", { first: part.first, rows: part.rows, cols: matrix.cols, groups, scale }),
     buffers: { chosen, batch, codes: part.codes, scales: part.scales ?? part.codes, out },
     workgroups: ({ tokens }) => (tokens === 0 ? null : [Math.ceil(groups / 32), tokens, 1]),
   }));

@@ -74,7 +74,7 @@ export class ModeCompiler {
         stages,
         isKept: this.#isKept,
         readers: this.#readers,
-        goesOn: (stage) => this.#inputForm(stage) === "q8" && shared.blocks.of(stage.ops).parts.length === 1,
+        goesOn: (stage) => this.#inputForm(stage) === "q8" && shared.weights.of(stage.ops).parts.length === 1,
         wanted: ({ id }) => this.#wanted.get(id),
       });
   }
@@ -102,8 +102,8 @@ export class ModeCompiler {
   }
 
   #norm({ x, added, combine, addedNorm, factor, sum, norm }: StageOf<"norm">): void {
-    const { blocks, spare, traits, activation } = this.shared;
-    const vector = (weight: Weight | null) => weight && blocks.vector(weight);
+    const { weights, spare, traits, activation } = this.shared;
+    const vector = (weight: Weight | null) => weight && weights.vector(weight);
     const result = norm ? norm.out : sum!;
     const groups = norm?.groups ?? 1;
     const forms = [...(this.#wanted.get(result.id) ?? [])];
@@ -131,12 +131,12 @@ export class ModeCompiler {
   #matmul(stage: StageOf<"matmul">): void {
     const { ops } = stage;
     const { x } = ops[0];
-    const { traits, blocks } = this.shared;
+    const { traits, weights } = this.shared;
     const form = this.#inputForm(stage);
     const input = { form, buffer: this.#values.input(x, form) };
     const options = {
       traits,
-      block: blocks.of(ops),
+      matrix: weights.of(ops),
       x: input,
       unscaled: this.#chains.unscaled.get(x.id),
       rows: x.rows,
@@ -178,8 +178,8 @@ export class ModeCompiler {
   }
 
   #normOf({ norm }: HeadChain) {
-    const { blocks } = this.shared;
-    return norm && { weight: norm.weight && blocks.vector(norm.weight), epsilon: norm.epsilon };
+    const { weights } = this.shared;
+    return norm && { weight: norm.weight && weights.vector(norm.weight), epsilon: norm.epsilon };
   }
 
   /** The cache to which vectors are appended. A packed cache has one of unpacked vectors, which are packed later. */
@@ -197,7 +197,7 @@ export class ModeCompiler {
   #join({ ops }: StageOf<"matmul">, follower: Exclude<Follower, { kind: "append" }>): Join {
     if (follower.kind === "norm") {
       const { x, norm, factor, sum } = follower.stage;
-      const gain = norm.weight && this.shared.blocks.vector(norm.weight);
+      const gain = norm.weight && this.shared.weights.vector(norm.weight);
       const [addedTo, out] = [this.#values.plain(x), this.#values.target(sum, "f32")];
       return { kind: "addNorm", addedTo, gain, factor, sum: out };
     }
@@ -241,14 +241,14 @@ export class ModeCompiler {
     });
     switch (op.op) {
       case "embed": {
-        const { chosen, batch, blocks } = shared;
+        const { chosen, batch, weights } = shared;
         const out = this.#values.target(op.out, "f32");
         return this.#emit(
-          ...embedDispatches({ block: blocks.of([op]), chosen, batch, scale: op.scale, out }),
+          ...embedDispatches({ matrix: weights.of([op]), chosen, batch, scale: op.scale, out }),
         );
       }
       case "lookUp": {
-        const rows = { buffer: shared.blocks.table(op.table), offset: 0, stride: op.out.cols };
+        const rows = { buffer: shared.weights.table(op.table), offset: 0, stride: op.out.cols };
         return this.#copy("lookUp", rows, op.out, "f32", { factor: op.scale });
       }
       case "rmsNorm": {
@@ -269,7 +269,7 @@ export class ModeCompiler {
         const { x, heads, rope, weight } = op;
         const pairs = rope.frequencies.length;
         const shape = { heads, headDim: x.cols / heads, pairs, turnedPairs: turnedPairs(rope)! };
-        const vector = weight && shared.blocks.vector(weight);
+        const vector = weight && shared.weights.vector(weight);
         return this.#emit(takeTurnedDispatch(this.#values.target(op.out, "f32"), plain(x), vector, shape));
       }
       case "attend": {
@@ -286,9 +286,9 @@ export class ModeCompiler {
             heads: op.heads,
             scale: op.scale,
             softcap: op.softcap,
-            sinks: op.sinks && shared.blocks.vector(op.sinks),
+            sinks: op.sinks && shared.weights.vector(op.sinks),
             queries: plain(op.queries),
-            rotated: this.#rotated.has(op.queries.id),
+            queriesRotated: this.#rotated.has(op.queries.id),
             batch: shared.batch,
             out: this.#values.target(op.out, form),
             form,
@@ -333,7 +333,7 @@ export class ModeCompiler {
             picks: op.k,
             normalise: op.normalise,
             logits: plain(op.logits),
-            weights: op.weights && shared.blocks.vector(op.weights),
+            weights: op.weights && shared.weights.vector(op.weights),
             out: this.#values.target(op.out, "f32"),
           }),
         );
@@ -368,7 +368,7 @@ export class ModeCompiler {
   }
 
   #experts(stage: StageOf<"experts">): void {
-    const { traits, blocks, spare, activation: scratch } = this.shared;
+    const { traits, weights, spare, activation: scratch } = this.shared;
     const { ops } = stage;
     const [{ x, picks: picked, experts, weight }] = ops;
     const form = this.#inputForm(stage);
@@ -386,7 +386,7 @@ export class ModeCompiler {
       ...expertDispatches({
         traits,
         mode: this.mode,
-        block: blocks.of(ops),
+        matrix: weights.of(ops),
         experts,
         count,
         picks,
@@ -433,9 +433,9 @@ export class ModeCompiler {
   }
 
   #inputForm(stage: StageOf<"matmul"> | StageOf<"experts">): Form {
-    const { traits, blocks } = this.shared;
+    const { traits, weights } = this.shared;
     const form = stage.kind === "experts" ? expertForm : inputForm;
-    return form(traits, blocks.of(stage.ops), this.mode);
+    return form(traits, weights.of(stage.ops), this.mode);
   }
 
   /** Most rows that attend in spans. In a prompt, these are single rows; runs of several rows attend in tiles. */

@@ -8,7 +8,7 @@ import { checkFormats } from "../check.ts";
 import { type Cache, type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
 import type { CacheBuffers } from "./attend-options.ts";
 import { batchBytes, tableAt } from "./batch.ts";
-import { BlockPlan, type Placement } from "./blocks.ts";
+import { WeightPlan, type Placement } from "./weight-plan.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Dispatch, MODES, type Mode, type PlannedBuffer } from "./dispatch.ts";
 import { ofOneRow, stagesOf } from "./fusion.ts";
@@ -74,7 +74,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   checkFormats(graph, { name: "gpu", ...gpuFormats(traits) });
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
-  const blocks = new BlockPlan(graph, stages, mostBytes, keep);
+  const weights = new WeightPlan(graph, stages, mostBytes, keep);
   const buffersOf = (cache: Cache, what: string): CacheBuffers => ({
     cache,
     cacheKeys: keep(`${what}keys of layer ${cache.layer}`, cacheBufferBytes(cache, "keys")),
@@ -123,7 +123,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const shared: Shared = {
     graph,
     traits,
-    blocks,
+    weights,
     batch,
     chosen: sampling.chosen,
     angles,
@@ -156,7 +156,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   };
 
   const sum = (list: readonly { bytes: number }[]) => list.reduce((all, { bytes }) => all + bytes, 0);
-  const weightBytes = graph.weights.map((weight) => blocks.bytesOf(weight));
+  const weightBytes = graph.weights.map((weight) => weights.bytesOf(weight));
   const bytesOf = (own: CacheBuffers | null) => (own ? own.cacheKeys.bytes + own.cacheValues.bytes : 0);
   const cacheBytes = caches.map((own, i) => bytesOf(own) + bytesOf(recentCaches[i]));
   const activations = sum(slotBuffers) + sum([...kept.values()]);
@@ -187,8 +187,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     },
     allocated,
     kept: (value) => kept.get(value.id),
-    weight: (weight) => blocks.placement(weight),
-    table: (weight) => blocks.table(weight),
+    weight: (weight) => weights.placement(weight),
+    table: (weight) => weights.table(weight),
   };
 }
 

@@ -21,7 +21,7 @@ export interface Views {
 
 export function recurrentDispatch(
   op: OpOf<"conv"> | OpOf<"gatedDelta">,
-  shared: Pick<Shared, "traits" | "blocks" | "states" | "batch">,
+  shared: Pick<Shared, "traits" | "weights" | "states" | "batch">,
   mode: Mode,
   views: Views,
   out: PlannedBuffer,
@@ -38,7 +38,7 @@ const CONV_THREADS = 64;
 /** x: [tokens, channels]; states: [slots, kernel - 1, channels] f32. */
 function convDispatch(
   { kernel, activation, weight, x: { cols: channels } }: OpOf<"conv">,
-  { blocks, batch }: Pick<Shared, "blocks" | "batch">,
+  { weights, batch }: Pick<Shared, "weights" | "batch">,
   x: View,
   states: PlannedBuffer,
   out: PlannedBuffer,
@@ -47,7 +47,7 @@ function convDispatch(
     label: "conv",
     kernel: { kernel: "conv", values: { KERNEL: kernel, HAS_SILU: activation === "silu" } },
     params: packParams("conv", { channels, xOffset: x.offset, xStride: x.stride }),
-    buffers: { x: x.buffer, weight: blocks.vector(weight), states, batch, out },
+    buffers: { x: x.buffer, weight: weights.vector(weight), states, batch, out },
     workgroups: ({ tokens }) => (tokens === 0 ? null : [Math.ceil(channels / CONV_THREADS), tokens, 1]),
   };
 }
@@ -71,7 +71,7 @@ const FOURS_OF_TWO = 4;
 /** states: [slots, valueHeads, valueDim, keyDim] f32. */
 function deltaDispatch(
   op: OpOf<"gatedDelta">,
-  { traits, blocks, batch }: Pick<Shared, "traits" | "blocks" | "batch">,
+  { traits, weights, batch }: Pick<Shared, "traits" | "weights" | "batch">,
   mode: Mode,
   { plain, flat }: Views,
   states: PlannedBuffer,
@@ -116,7 +116,7 @@ function deltaDispatch(
     }),
     buffers: {
       ...{ x: plain(op.x), a: a.buffer, b: b.buffer, states, batch, out },
-      ...{ rates: blocks.vector(op.rates), bias: blocks.vector(op.bias) },
+      ...{ rates: weights.vector(op.rates), bias: weights.vector(op.bias) },
     },
     workgroups: ({ tokens, runs }) => (tokens === 0 ? null : [valueHeads * rowBlocks, runs, 1]),
     // Read and written.

@@ -4,14 +4,14 @@
  */
 import type { Graph } from "../contract.ts";
 import type { CacheBuffers } from "./attend-options.ts";
-import type { BlockPlan } from "./blocks.ts";
+import type { WeightPlan } from "./weight-plan.ts";
 import type { PlannedBuffer } from "./dispatch.ts";
 import type { Traits } from "./gpu.ts";
 
 export interface Shared {
   readonly graph: Graph;
   readonly traits: Traits;
-  readonly blocks: BlockPlan;
+  readonly weights: WeightPlan;
   /** The step's lists and the page tables. */
   readonly batch: PlannedBuffer;
   /** [texts] u32: the id chosen last for each. */

@@ -32,9 +32,9 @@ export type Stage =
       readonly sum: Value | null;
       readonly norm: OpOf<"rmsNorm"> | null;
     }
-  /** Matrices with the same input, stored as one block of rows. */
+  /** Matrices with the same input, stored as one. */
   | { readonly kind: "matmul"; readonly ops: readonly OpOf<"matmul">[] }
-  /** Experts' matrices with the same input and picks, stored as one block: for each expert the rows of all matrices. */
+  /** Experts' matrices with the same input and picks, stored as one: for each expert the rows of all matrices. */
   | { readonly kind: "experts"; readonly ops: readonly OpOf<"expertMatmul">[] }
   | {
       readonly kind: "append";

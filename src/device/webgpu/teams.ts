@@ -30,7 +30,7 @@ export function teams({ subgroup }: Traits, workgroup: number, rows: number): Te
 }
 
 export function teamValues(
-  { block, rows }: MatmulOptions,
+  { matrix, rows }: MatmulOptions,
   shape: TeamShape,
   { tokens }: TokenShape,
 ): KernelValues {
@@ -40,7 +40,7 @@ export function teamValues(
     SUBGROUP: shape.subgroup,
     TOKENS: tokens,
     OUTPUTS: rows === "outputs",
-    HAS_BIAS: block.bias !== null,
+    HAS_BIAS: matrix.bias !== null,
   };
 }
 

@@ -5,7 +5,7 @@
 import { dequantize } from "../../format/blocks.ts";
 import { notFinite } from "../../format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
-import type { MatrixPlace, Placement } from "./blocks.ts";
+import type { MatrixPlace, Placement } from "./weight-plan.ts";
 import type { PlannedBuffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Slab, type SlabBuffers, slabBytes, slabFile, slabRows } from "./pack-slab.ts";

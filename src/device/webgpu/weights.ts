@@ -1,5 +1,5 @@
 /**
- * The layout of matrices on the GPU: the form of every tensor type, its sizes, and blocks of several matrices divided
+ * The layout of matrices on the GPU: the form of every tensor type, its sizes, and matrices of several weights divided
  * into parts that one binding can hold. The other definition of this layout is kernels/lib/weight.wgsl; pack.ts writes
  * it. value = scale * (code - bias) + offset over groups of 32 columns, with codes and scales in separate buffers.
  */
@@ -115,7 +115,7 @@ const FORMS: Readonly<Record<TensorType, WeightForm>> = {
   mlx8_g128: bytePairs,
 };
 
-/** The form of a type; the same object for types that can share a block. */
+/** The form of a type; the same object for types that can share a matrix. */
 export function weightForm(type: TensorType): WeightForm {
   return FORMS[type];
 }
@@ -155,7 +155,7 @@ export function scalesRowBytes({ scales }: WeightForm, cols: number): number {
   return groups * (scales === "halfPairs" ? 8 : 4);
 }
 
-/** Rows [from, from + rows) of a weight (an index into the block's list) are at row `at` of a part. */
+/** Rows [from, from + rows) of a weight (an index into the matrix's list) are at row `at` of a part. */
 interface RowSource {
   readonly weight: number;
   readonly from: number;
@@ -176,9 +176,9 @@ export interface BlockPart {
 const PART_ROWS = 128;
 
 /**
- * Divides a block of matrices of one form and width into parts of at most `mostBytes` per binding. For experts, whose
+ * Divides the rows of weights of one form and width, stored as one matrix, into parts of at most `mostBytes` per binding. For experts, whose
  * rows stay together, the rows of all weights are stored expert by expert. Throws ArgumentError for weights that cannot
- * share a block, or rows that do not fit.
+ * share a matrix, or rows that do not fit.
  */
 export function partsOf(
   weights: readonly Weight[],
@@ -192,7 +192,7 @@ export function partsOf(
     throw new ArgumentError(
       `weight ${stranger.name}`,
       `${stranger.type} of ${stranger.cols} columns`,
-      `the form of ${type} and ${cols} columns, to share a block`,
+      `the form of ${type} and ${cols} columns, to share a matrix`,
     );
   const codes = codesRowBytes(shape, cols);
   const scales = scalesRowBytes(shape, cols);
@@ -220,7 +220,7 @@ export function partsOf(
   return parts;
 }
 
-/** Rows [from, from + rows) of a weight that are consecutive in the block, in the block's order. */
+/** Rows [from, from + rows) of a weight that are consecutive in the matrix, in its order. */
 interface RowRun {
   readonly weight: number;
   readonly from: number;

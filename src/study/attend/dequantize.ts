@@ -5,7 +5,7 @@
  */
 import { type Cache, PAGE_SLOTS } from "../../device/contract.ts";
 import { attendDispatches } from "../../device/webgpu/attend.ts";
-import { type AttendOptions, rotates, visible } from "../../device/webgpu/attend-options.ts";
+import { type AttendOptions, isCacheRotated, visible } from "../../device/webgpu/attend-options.ts";
 import type { Dispatch, PlannedBuffer } from "../../device/webgpu/dispatch.ts";
 import { kvConstants, kvFormat } from "../../device/webgpu/kv.ts";
 import { packParams } from "../../device/webgpu/params.ts";
@@ -28,7 +28,7 @@ export function attendDequantized(options: AttendOptions, expanded: Expanded): D
     cacheKeys: expanded.keys,
     cacheValues: expanded.values,
     // Expanded rq4 stays rotated: rotating every key back would cost far more than rotating the query.
-    rotates: rotates(options),
+    cacheRotated: isCacheRotated(options),
   });
   return [dequantizeDispatch(options, expanded), ...attend];
 }

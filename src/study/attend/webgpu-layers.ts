@@ -169,7 +169,7 @@ export class AttendLayers {
     const errors: number[] = [];
     const tokens = this.step.queries;
     for (const job of this.jobs) {
-      const { layers, out } = await this.#layers(job, 1, { form: "f32", rotated: false });
+      const { layers, out } = await this.#layers(job, 1, { form: "f32", queriesRotated: false });
       this.#run(layers[0], this.batch);
       const headBytes = job.cache.headDim * 4;
       const found = await readBack.read(
@@ -194,7 +194,7 @@ export class AttendLayers {
     const runs: LayerRun[] = [];
     for (const job of this.jobs) {
       const copies = this.#copies.get(job.cache)!.length;
-      runs.push({ layers: (await this.#layers(job, copies, { form, rotated: true })).layers });
+      runs.push({ layers: (await this.#layers(job, copies, { form, queriesRotated: true })).layers });
     }
     this.#buffers.writeStep(this.#batch, this.batch);
     return runs;
@@ -243,9 +243,9 @@ export class AttendLayers {
   }
 
   /**
-   * A job over the first `copies` copies of its cache. rotated: as in a model, whose appendKv rotates queries for rq4.
+   * A job over the first `copies` copies of its cache. queriesRotated: as in a model, whose appendKv rotates queries for rq4.
    */
-  async #layers(job: AttendJob, copies: number, { form, rotated }: Pick<AttendOptions, "form" | "rotated">) {
+  async #layers(job: AttendJob, copies: number, { form, queriesRotated }: Pick<AttendOptions, "form" | "queriesRotated">) {
     const { cache, heads } = job;
     const tokens = this.step.queries;
     const [first] = this.#copies.get(cache)!;
@@ -260,7 +260,7 @@ export class AttendLayers {
       softcap: 0,
       sinks: null,
       queries: this.#queries,
-      rotated,
+      queriesRotated,
       batch: this.#batch,
       out,
       form,

@@ -148,7 +148,7 @@ export class AttendLayer {
       maxTokens: this.maxTokens,
       maxSpanned: shape.spanned,
       mostPositions: this.#graph.blocks * PAGE_SLOTS,
-      rotated: false,
+      queriesRotated: false,
       scratch: (label, bytes) => this.buffer(label, bytes),
     });
     await this.#run(dispatches, batch);
@@ -239,7 +239,7 @@ export function attendDispatchesOf(traits: Traits, shape: Shape): Dispatch[] {
   const most = { maxTokens: 64, mostPositions: 4096 };
   // The same text with sinks or without them, but for one that is read.
   const sinks = softcap > 0 ? any : null;
-  const queries = { queries: any, rotated: false, out: any };
+  const queries = { queries: any, queriesRotated: false, out: any };
   const attend = { ...common, recentCache: recent, ...most, heads, scale: 1, softcap, sinks, ...queries };
   const norm = { weight: any, epsilon: 1e-6 };
   const rope = { angles: any, pairs: headDim / 2 };

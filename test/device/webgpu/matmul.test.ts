@@ -10,7 +10,7 @@ import {
   inputForm,
   matmulDispatches,
 } from "../../../src/device/webgpu/matmul.ts";
-import type { WeightBlock } from "../../../src/device/webgpu/matmul-options.ts";
+import type { GpuMatrix } from "../../../src/device/webgpu/matmul-options.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import { partsOf, weightForm } from "../../../src/device/webgpu/weights.ts";
 import { type KernelValues, shaderText } from "../../../src/device/webgpu/wgsl.ts";
@@ -18,7 +18,7 @@ import { dequantize } from "../../../src/format/blocks.ts";
 import { BLOCKS, type TensorType } from "../../../src/format/tensor.ts";
 import { TWINS } from "../random-tensor.ts";
 import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice, softwareDevice } from "./gpu.ts";
-import { Buffers, blockOf, errorOf, methodsOf, runDispatches, stepOf } from "./products.ts";
+import { Buffers, matrixOf, errorOf, methodsOf, runDispatches, stepOf } from "./products.ts";
 
 const TYPES = (Object.keys(BLOCKS) as TensorType[]).filter((type) => !TWINS.has(type));
 const ONE_OF_EACH_FORM: TensorType[] = [
@@ -62,12 +62,12 @@ function device(subgroups = true): Promise<Gpu> {
 /** Nothing was chosen: 7 stands for what no id of the step is. */
 function embed(
   buffers: Buffers,
-  block: WeightBlock,
+  matrix: GpuMatrix,
   { lists }: Batch,
   options: Pick<EmbedChosen, "scale" | "out">,
 ): Dispatch[] {
   const [chosen, batch] = [buffers.of("chosen", Uint32Array.of(7)), buffers.of("batch", lists)];
-  return embedDispatches({ block, chosen, batch, ...options });
+  return embedDispatches({ matrix, chosen, batch, ...options });
 }
 
 describeGpu("products on a software GPU", () => {
@@ -169,11 +169,11 @@ describeGpu("products on a software GPU", () => {
     const cols = BLOCKS[type].elements === 1 ? 45 : BLOCKS[type].elements * 3;
     for (const partRows of [undefined, 128]) {
       const buffers = new Buffers();
-      const { block, values } = blockOf({ type, rows: [300], cols, tokens: 3, partRows }, buffers);
+      const { matrix, values } = matrixOf({ type, rows: [300], cols, tokens: 3, partRows }, buffers);
       const ids = Uint32Array.of(0, 299, 130);
       const out = buffers.empty("out", 3 * cols);
       const step = stepOf(ids);
-      const dispatches = embed(buffers, block, step, { scale: 1.5, out });
+      const dispatches = embed(buffers, matrix, step, { scale: 1.5, out });
       expect(dispatches.length).toBe(partRows ? 3 : 1);
       const found = new Float32Array(
         (await runDispatches(methodsOf(gpu), dispatches, buffers, out, step)).buffer,
@@ -204,10 +204,10 @@ describeGpu("products on a software GPU", () => {
     const weight: Weight = { id: 0, name: "w", role: "matrix", type: "q4_0", rows: 1, cols };
     const [part] = partsOf([weight], 1 << 20);
     const placed = { ...part, codes: buffers.of("codes", codes), scales: buffers.of("scales", scales) };
-    const block = { form: weightForm("q4_0"), cols, rows: 1, parts: [placed], bias: null };
+    const matrix = { form: weightForm("q4_0"), cols, rows: 1, parts: [placed], bias: null };
     const out = buffers.empty("out", cols);
     const step = stepOf(Uint32Array.of(0));
-    const dispatches = embed(buffers, block, step, { scale: 1, out });
+    const dispatches = embed(buffers, matrix, step, { scale: 1, out });
     const words = await runDispatches(methodsOf(gpu), dispatches, buffers, out, step);
     expect([...new Float32Array(words.buffer)]).toEqual([...values]);
   });
@@ -230,14 +230,14 @@ describeGpu("product kernels for devices with f16 and matrices", () => {
         ["prompt", 64],
       ] as const) {
         const buffers = new Buffers();
-        const { block } = blockOf({ type, rows: [64], cols: 256, tokens, bias: mode === "few" }, buffers);
-        const x = { form: inputForm(traits, block, mode), buffer: buffers.of("x", new Uint32Array(4)) };
+        const { matrix } = matrixOf({ type, rows: [64], cols: 256, tokens, bias: mode === "few" }, buffers);
+        const x = { form: inputForm(traits, matrix, mode), buffer: buffers.of("x", new Uint32Array(4)) };
         const out = buffers.empty("out", 4);
         const scratch = (label: string) => buffers.empty(label, 4);
         const spare = buffers.empty("spare", 4);
         const options = {
           traits,
-          block,
+          matrix,
           x,
           rows: "tokens",
           mode,
@@ -303,10 +303,10 @@ describe("tiles of matrices", () => {
   ])("%d rows, %d columns, %d tokens: %d whole, %d splits", (rows, cols, tokens, whole, splits) => {
     const buffers = new Buffers();
     // Nothing runs: weights of few columns are soon made.
-    const { block } = blockOf({ type: "q4_0", rows: [rows], cols: 32, tokens }, buffers);
+    const { matrix } = matrixOf({ type: "q4_0", rows: [rows], cols: 32, tokens }, buffers);
     const options = {
       traits: ALL_TRAITS,
-      block: { ...block, cols },
+      matrix: { ...matrix, cols },
       x: { form: "f16", buffer: buffers.of("x", new Uint32Array(4)) },
       rows: "tokens",
       mode: "prompt",

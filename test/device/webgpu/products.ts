@@ -7,7 +7,7 @@ import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import type { KernelSource } from "../../../src/device/webgpu/kernel-source.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import { inputForm, matmulDispatches } from "../../../src/device/webgpu/matmul.ts";
-import type { MatmulOptions, WeightBlock } from "../../../src/device/webgpu/matmul-options.ts";
+import type { MatmulOptions, GpuMatrix } from "../../../src/device/webgpu/matmul-options.ts";
 import { matrixDispatches } from "../../../src/device/webgpu/matmul-prompt.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import {
@@ -111,7 +111,7 @@ export async function runDispatches(
 
 export interface Shape {
   type: TensorType;
-  /** Rows of each weight of the block. */
+  /** Rows of each weight of the matrix. */
   rows: number[];
   cols: number;
   tokens: number;
@@ -131,11 +131,11 @@ export function numbers(count: number, seed: number): Float32Array {
   return Float32Array.from({ length: count }, () => gaussian(next));
 }
 
-/** A block of random weights in buffers, and the values that its rows stand for: [rows][cols]. */
-export function blockOf(
+/** A matrix of random weights in buffers, and the values that its rows stand for: [rows][cols]. */
+export function matrixOf(
   shape: Shape,
   buffers: Buffers,
-): { block: WeightBlock; values: Float32Array; bias: Float32Array } {
+): { matrix: GpuMatrix; values: Float32Array; bias: Float32Array } {
   const { type, cols } = shape;
   const form = weightForm(type);
   const weights = shape.rows.map(
@@ -166,30 +166,30 @@ export function blockOf(
     };
   });
   const bias = numbers(values.length / cols, 3);
-  const block = {
+  const matrix = {
     form,
     cols,
     rows: values.length / cols,
     parts,
     bias: shape.bias ? buffers.of("bias", bias) : null,
   };
-  return { block, values, bias: shape.bias ? bias : bias.fill(0) };
+  return { matrix, values, bias: shape.bias ? bias : bias.fill(0) };
 }
 
 /** Runs the product; relative root mean square error against float64 sums of what the kernel was given. */
 export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<number> {
   const { cols, tokens } = shape;
   const buffers = new Buffers();
-  const { block, values, bias } = blockOf(shape, buffers);
+  const { matrix, values, bias } = matrixOf(shape, buffers);
   const x = numbers(tokens * cols, 5);
   const { few = traits.few } = shape;
   const { several = few } = shape;
   const step = stepOf(new Uint32Array(tokens), { few, several, batch: shape.few ?? traits.batch });
-  const form = inputForm(traits, block, step.mode);
+  const form = inputForm(traits, matrix, step.mode);
   const codes = form === "q8" ? packQ8(x, cols) : null;
   const halves = form === "f16" ? packF16(x, cols) : null;
   const seen = codes ? unpackQ8(codes, cols) : (halves?.seen ?? x);
-  const rows = block.rows;
+  const rows = matrix.rows;
   const wanted = new Float32Array(tokens * rows);
   for (let t = 0; t < tokens; t++)
     for (let r = 0; r < rows; r++) {
@@ -200,7 +200,7 @@ export async function errorOf(gpu: Gpu, traits: Traits, shape: Shape): Promise<n
   const out = buffers.empty("out", wanted.length);
   const options: MatmulOptions = {
     traits,
-    block,
+    matrix,
     x: { form, buffer: buffers.of("x", codes ?? halves?.words ?? x) },
     rows: "tokens",
     mode: step.mode,

@@ -1,4 +1,4 @@
-/** Experts' matrices with the same input and picks as one block, expert by expert: gate and up. */
+/** Experts' matrices with the same input and picks stored as one, expert by expert: gate and up. */
 
 import type { Rule } from "./flow.ts";
 import { productsOfSameInput } from "./same-input.ts";

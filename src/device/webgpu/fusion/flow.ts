@@ -74,7 +74,7 @@ export class Flow {
   }
 
   /**
-   * Whether no other operation reads the weight, so that it may be stored in a block with others. An embedding's weight
+   * Whether no other operation reads the weight, so that it may be stored with others as one matrix. An embedding's weight
    * is read by row.
    */
   isUsedOnce(weight: Weight): boolean {

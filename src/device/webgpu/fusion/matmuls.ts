@@ -1,4 +1,4 @@
-/** Matrices with the same input as one block of rows: q, k and v; gate and up. */
+/** Matrices with the same input stored as one: q, k and v; gate and up. */
 
 import type { Rule } from "./flow.ts";
 import { productsOfSameInput } from "./same-input.ts";

@@ -1,4 +1,4 @@
-/** Which products of one input may be stored in one block of rows: the condition that matrices and experts share. */
+/** Which products of one input may be stored as one matrix: the condition that matrices and experts share. */
 import type { OpOf } from "../stages.ts";
 import { weightForm } from "../weights.ts";
 import type { Flow } from "./flow.ts";

@@ -1,20 +1,20 @@
-// attendDecode by f16 subgroup matrices over packed pages, keys by channel and rotated values of 4 or 3 bits: one token's queries, as
-// attendDecodeMatrix does it (a workgroup is one subgroup, a block of 32 tokens at a time for 8 query heads of one KV head, the columns
-// of its matrices). Codes are not expanded: a code in the low bits of a float16 is a subnormal number, code * 2^-24, and matrices
-// multiply those exactly, so that a mask makes two halves of a word. What is beside the codes goes elsewhere: a channel's scale to
-// the queries, once a page, its zero to a sum for each head, a value's scale to its weight, and what values are centred by to the sums,
-// at the end. So no scales lie in workgroup memory as f16: kv4 after 131,072 tokens takes 138 us with 4.1 KiB of it and 86 with 3.1, of
-// which a core holds twelve workgroups, as it does by their registers (H200). Zeros by a product of matrices: 12 us more. rq4, without
-// channels, is faster by attendDecodeMatrix, 74 us to 80.
+// attendDecode by f16 subgroup matrices over packed pages: keys by channel and rotated values, in 4 or 3 bits. Works like
+// attendDecodeMatrix: a workgroup is one subgroup and takes the queries of one token, blocks of 32 cached tokens one after the other,
+// and 8 query heads of one KV head, which are the columns of its matrices. Codes are not expanded: a code in the low bits of a float16
+// is the subnormal number code * 2^-24, which matrices multiply exactly, so a mask makes two halves of a word. The rest of the format is
+// applied elsewhere: a channel's scale to the queries, once a page; its zero to a sum for each head; a value's scale to its weight;
+// the middle of the values' codes to the sums, at the end. So workgroup memory holds no scales as f16. After 131,072 tokens kv4 takes
+// 138 us with 4.1 KiB of workgroup memory and 86 with 3.1, with which a core holds twelve workgroups, as many as their registers allow
+// (H200). With zeros by a product of matrices it takes 12 us more. rq4 has no channels and is faster with attendDecodeMatrix: 74 us, here 80.
 diagnostic(off, chromium.subgroup_matrix_uniformity);
 // lib: step, batch, spans, decodeScores, softcap, nibbles, planes, packedCodes, queries, sums, narrow
 // <values>
-// Query heads of a KV head.
+// Query heads that share a KV head.
 const GROUP: u32 = 2u;
 const HEAD_DIM: u32 = 64u;
 // include: cacheValues
 const MOST_SPANS: u32 = 128u;
-// Of lib/spans.wgsl.
+// For lib/spans.wgsl.
 const PART: u32 = 0u;
 const KEPT: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
@@ -35,50 +35,51 @@ alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 8, 16>;
 alias Result = subgroup_matrix_result<f32, 8, 16>;
 
-// Weights [token][head]; before them zeros and then scales of channels. From CODES_AT on queries [head][dim] at first; then keys [token][dim],
-// scores [token][head] and values [dim][token] in turn; at the end sums [head][32 dims]. Rows have an odd number of 16-byte words, to
-// avoid bank conflicts.
+// What `stage` holds. At the beginning: zeros and scales of channels, later the weights [token][head]. From CODES_AT on: the queries
+// [head][dim], then in turn keys [token][dim], scores [token][head] and values [dim][token]. At the end: sums [head][32 dims]. Rows have
+// an odd number of 16-byte words, which avoids bank conflicts.
 const CODES_AT: u32 = 32u;
 const STRIDE: u32 = 5u;
 const SCORE_STRIDE: u32 = 3u;
 const SUM_STRIDE: u32 = 9u;
 const QUERY_STRIDE: u32 = 17u;
 var<workgroup> stage: array<vec4<u32>, CODES_AT + 32u * STRIDE>;
-// By head: what products with its query as f16 are multiplied by, and what zeros add to them.
+// By head: the factor of products with its query, which is stored as f16, and what the zeros of channels add to them.
 var<workgroup> headFactors: array<vec4<f32>, 2>;
 var<workgroup> headZeros: array<vec4<f32>, 2>;
-// Maxima of scores, by head: in eight registers k3c-v3r takes 145 us, since only eight workgroups fit a core, and 107 like this.
+// By head: the maximum of its scores. In registers, of which each lane would need eight, k3c-v3r takes 145 us, because a core then holds
+// only eight workgroups; like this it takes 107.
 var<workgroup> maxima: array<vec4<f32>, 2>;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  // One span of positions of one row, for some of the query heads of one KV head.
+  // The workgroup computes one span of positions of one row, for some of the query heads of one KV head.
   let single = spannedOf(workgroup.z);
   let last = single.lastPosition;
   let table = params.table + single.table;
   let places = placesOf(MOST_SPANS);
   let spans = spansOf(last, last, single.packed, PART, params.window, 32u, places);
   if (workgroup.x >= spans.count) {
-    // Another row of the step has more.
+    // Another row of the step has more spans.
     return;
   }
   let kvHead = workgroup.y / SETS;
   let firstHead = workgroup.y % SETS * COLUMNS;
   let start = spanStart(spans, workgroup.x);
   let end = min(spanStart(spans, workgroup.x + 1u), spans.end);
-  // A block is looked up one block before its loads; after the span's last block it is that one again, which is cached by then.
+  // A block is looked up one block before it is loaded. After the span's last block, the last block is loaded again: it is cached by then.
   let lastBlock = (end - 1u) / 32u;
   var block = blockOf(table, start / 32u, params.kvHeads, kvHead);
   var nextBlock = blockOf(table, min(start / 32u + 1u, lastBlock), params.kvHeads, kvHead);
-  // Of queries a lane has head lane % 8 and every fourth word: eight neighbours store eight rows without a bank conflict (2 us).
+  // A lane has every fourth word of the queries of head lane % 8. So eight neighbours store eight rows without a bank conflict (2 us).
   let queryHead = lane % 8u;
   let queryWord = lane / 8u;
-  // The queries' loads begin first: their addresses are known before those of codes.
+  // Queries are loaded first, because their addresses are known before those of the codes.
   let firstQuery = (single.row * params.kvHeads + kvHead) * GROUP;
   // each G 0..3
   let query{G} = queriesAt(firstQuery, firstHead, {G}u, queryHead * 4u + queryWord);
   // end
-  // What a lane has loaded of its next block: words of codes of its token in each group, of its dim of each group; scales.
+  // What a lane has loaded of the next block: for each group the codes of its token's key and of its dim's values, and scales.
   var keyBlock = block * KEY_WORDS;
   var valueBlock = block * VALUE_WORDS;
   // each G 0..3
@@ -92,7 +93,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   var channelWords = channelWordsAt(keyBlock, lane);
   var valueScales = valueScaleAt(valueBlock, lane);
 
-  // Queries as halves, each head divided by a factor that it shares among four lanes.
+  // Queries as halves, those of each head divided by a factor, which its four lanes have in common.
   let factor = queryFactor(query0, query1, query2, query3);
   let inverse = inverseFactor(factor);
   let shares = keyShares(queryWord);
@@ -111,26 +112,27 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   if (lane < 2u) {
     maxima[lane] = vec4<f32>(MASKED);
   }
-  // Sums of weights, and of weights times scales, are a lane's own.
+  // Each lane sums the weights, and the weights times scales, of its own tokens.
   var lowSumExp = vec4<f32>(0.0);
   var highSumExp = vec4<f32>(0.0);
   var lowScaled = vec4<f32>(0.0);
   var highScaled = vec4<f32>(0.0);
-  // Weights lie in the order in which codes of values unpack, and are raised by what those are smaller than the largest.
+  // Weights are stored in the order in which the codes of values unpack. Codes at a lower place in a word are smaller numbers, so their
+  // weights are larger by the same factor.
   let codeScale = RAISED * valueShares(lane % 16u / 4u)[lane % 2u + lane / 16u * 2u];
   let place = lane % 16u / 4u * 8u + lane / 16u * 4u + swapMiddle(lane % 4u);
 
   for (var first = start; first < end; first += 32u) {
-    // What a slot holds that the query does not see may be anything, NaN too.
+    // A slot that the query does not see may hold anything, also NaN.
     let visible = first + lane >= spans.oldest && first + lane <= last;
     let scale = select(0.0, scaleOf(valueScales, lane), visible);
-    // Keys and values of the next block are loaded as soon as this one's words are used.
+    // Keys and values of the next block are loaded as soon as those of this block are used.
     block = nextBlock;
     keyBlock = nextBlock * KEY_WORDS;
     valueBlock = nextBlock * VALUE_WORDS;
     nextBlock = blockOf(table, min(first / 32u + 2u, lastBlock), params.kvHeads, kvHead);
 
-    // The page's queries.
+    // The queries, scaled by this page's channels.
     workgroupBarrier();
     var zero = 0.0;
     // each G 0..3 if GROUPS > G
@@ -149,7 +151,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     q{2 * G} = subgroupMatrixLoad<Right, col_major>(&stage, CODES_AT + {4 * G}u, QUERY_STRIDE);
     q{2 * G + 1} = subgroupMatrixLoad<Right, col_major>(&stage, CODES_AT + {4 * G + 2}u, QUERY_STRIDE);
     // end
-    // S' = K Q', of tokens 0..15 and 16..31.
+    // S' = K Q', for tokens 0..15 and 16..31.
     var low = Result();
     var high = Result();
     // each G 0..3 if GROUPS > G
@@ -176,7 +178,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     subgroupMatrixStore<row_major>(&stage, CODES_AT + 16u * SCORE_STRIDE, high, SCORE_STRIDE);
     workgroupBarrier();
 
-    // Online softmax, in powers of 2. A value's scale takes part in the maximum: the product is what f16 has to hold.
+    // Online softmax, in powers of 2. The maximum includes the value's scale, because f16 has to hold the product of both.
     let factor = max(scale, 2.98e-8);
     let lift = log2(factor);
     let lowProducts = (bitcast<vec4<f32>>(stage[CODES_AT + lane * SCORE_STRIDE]) * UNIT + headZeros[0]) * headFactors[0];
@@ -187,14 +189,15 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var highMax = maxima[1];
     let grows = subgroupAny(any(lowScores > lowMax + HEADROOM) || any(highScores > highMax + HEADROOM));
     if (lane == 0u) { outgrown = u32(grows); }
-    // At most 2^HEADROOM; a vector of zeros has no scale. Written as if no maximum had grown, which is rare after the first block.
+    // Weights are at most 2^HEADROOM. A vector of zeros has no scale. Weights are stored as if no maximum had grown, as is nearly always
+    // so after the first block; otherwise they are stored once more.
     let live = select(1.0, 0.0, scale == 0.0);
     let share = 1.0 / factor;
     var a = exp2(lowScores - lowMax);
     var b = exp2(highScores - highMax);
     stage[place] = smallHalvesOf(a * (live * codeScale), b * (live * codeScale));
     valueScales = valueScaleAt(valueBlock, lane);
-    // The same for all lanes, as the compiler has to see.
+    // The same for all lanes; this load tells the compiler so.
     if (workgroupUniformLoad(&outgrown) != 0u) {
       let lowNext = max(lowMax, subgroupMax(lowScores));
       let highNext = max(highMax, subgroupMax(highScores));
@@ -225,7 +228,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     lowScaled += a * live;
     highScaled += b * live;
 
-    // O' += V' W, of tokens 0..15 and 16..31.
+    // O' += V' W, for tokens 0..15 and 16..31.
     // each G 0..3 if GROUPS > G
     // only G 1..3
     workgroupBarrier();
@@ -259,7 +262,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     storeChannels(channelWords, channelShares, lane);
   }
 
-  // The span's maxima, sums and O to its partials.
+  // Write the span's maxima, sums and O to its partials.
   let lowAll = subgroupAdd(lowSumExp);
   let highAll = subgroupAdd(highSumExp);
   let lowMiddles = subgroupAdd(lowScaled) * VALUE_MIDDLE;

@@ -1,51 +1,51 @@
-// attendMerge: a head's spans of attendDecode into its output. A workgroup does one head of one row: each row of threads has a
-// thread for four dims and joins some of the spans, and the rows are joined in the end. Of a packed cache the spans are of
-// packed positions, whose values are rotated; to those that are not packed yet the workgroup attends itself where rows are few
-// (lib/recentRows.wgsl), else they have spans of their own. It waits for a chain of loads and not for bytes, so that whatever has a
-// known address is loaded before anything is computed.
+// attendMerge: joins the spans of attendDecode to the output. A workgroup joins those of one head of one row. Each row of threads has
+// one thread for every four dims and joins some of the spans; at the end the rows are joined. In a packed cache the spans are those of
+// the packed positions, whose values are rotated. With few rows the workgroup itself attends to the recent positions
+// (lib/recentRows.wgsl), otherwise these have spans of their own. The kernel's time is a chain of waits for loads, not their bytes, so
+// everything whose address is known is loaded before anything is computed.
 // lib: step, batch, spans, lanes, q8, rotation, narrow, sinks, softcap, recentRows
 // <values>
 const HEAD_DIM: u32 = 64u;
 const TILE: u32 = 256u;
 const MOST_SPANS: u32 = 128u;
 const SUBGROUP: u32 = 32u;
-// Undoes the rotation of rq4.
+// Rotates the sums back, as rq4 needs it.
 const ROTATE: bool = false;
-// The two parts of a packed cache; TILE and MOST_SPANS are the packed one's.
+// Joins both parts of a packed cache. TILE and MOST_SPANS are those of the packed part, RECENT_TILE and MOST_RECENT_SPANS of the other.
 const PARTS: bool = false;
 const RECENT_TILE: u32 = 128u;
 const MOST_RECENT_SPANS: u32 = 32u;
-// Instead of spans of the second part.
+// Attends to the recent positions, which then have no spans.
 const ATTENDS: bool = false;
-// Numbers of a key before the value, which ends it; 0: keys are no values.
+// If one vector is key and value: dims of the key before the value. Otherwise 0.
 const TURNED: u32 = 0u;
 const HAS_SOFTCAP: bool = false;
 // Positions at a text's beginning that are never packed.
 const KEPT: u32 = 0u;
-// Rows that attend in tiles, which stand after those alone.
+// Joins the rows that attend in tiles. They come after the rows that attend alone.
 const LONGS: bool = false;
 const HAS_SINKS: bool = false;
-// At least as many as spans, and for each four dims.
+// At least one thread for each span, and for every four dims.
 const THREADS: u32 = 256u;
-// 0: f32, 1: f16 (no sum of values is beyond what a cache holds: factors are 1), 2: q8, for head sizes of whole groups of 32.
+// 0: f32. 1: f16, with factors of 1, since an average of cached values is within float16. 2: q8, for head sizes divisible by 32.
 const OUT_FORM: u32 = 0u;
 // </values>
 
-// Of lib/spans.wgsl: slots are asked for of recent positions alone.
+// For lib/spans.wgsl: only recent positions have slots.
 const PART: u32 = RECENT;
 const LANES: u32 = 32u;
 const GROUPS: u32 = HEAD_DIM / 32u;
 const FOURS: u32 = HEAD_DIM / 4u;
-// Rows in tiles have one span of each part, which a thread for each four dims joins.
+// Rows in tiles have one span of each part, for which one thread for every four dims is enough.
 const WORKGROUP: u32 = select(THREADS, (FOURS + LANES - 1u) / LANES * LANES, LONGS);
 const ROWS: u32 = WORKGROUP / FOURS;
 const STRIDE: u32 = FOURS + 1u;
-// Spans of a thread whose sums are loaded before they are added, and how many of them before it is known how many there are. 64/8
-// heads of 128 after 131,072 tokens, H200: kv4 84.7 us with 8 loads, 84.2 with 25. Larger heads of packed caches were measured with 8.
+// BATCH: spans whose sums a thread loads before it adds them; AHEAD: those of them that it loads before the number of spans is known.
+// 64/8 heads of 128 after 131,072 tokens, H200: kv4 84.7 us with 8 loads, 84.2 with 25. Larger heads of packed caches were measured with 8.
 const MOST_BATCH: u32 = select(select(25u, 8u, ATTENDS && HEAD_DIM > 128u), 13u, WORKGROUP > 256u);
 const BATCH: u32 = min(MOST_BATCH, (MOST_SPANS + ROWS - 1u) / ROWS);
 const AHEAD: u32 = select(min(8u, BATCH), 0u, ATTENDS);
-// Rows of lanes that have a span's maximum.
+// Rows of lanes that hold the maximum of a span.
 const LANE_ROWS: u32 = min(WORKGROUP, MOST_SPANS + select(0u, MOST_RECENT_SPANS, PARTS && !ATTENDS) + LANES - 1u) / LANES;
 const LEAST: f32 = -1e30;
 
@@ -56,7 +56,7 @@ struct Params {
   outGroups: u32,
   // The item of `out` where the factors of f16 rows begin (lib/rowFactor.wgsl).
   factorsAt: u32,
-  // Of ATTENDS, as attendDecode has them.
+  // For ATTENDS: as in attendDecode.
   kvHeads: u32,
   recentTable: u32,
   scale: f32,
@@ -72,15 +72,15 @@ struct Params {
 @group(0) @binding(4) var<storage, read> batch: array<u32>;
 // [heads]
 @group(0) @binding(5) var<storage, read> sinks: array<f32>;
-// As partials, of positions that are not packed yet.
+// The same for the recent positions.
 @group(0) @binding(6) var<storage, read> recentPartials: array<vec4<f32>>;
 // [tokens][heads][TURNED + HEAD_DIM]
 @group(0) @binding(7) var<storage, read> queries: array<vec4<f32>>;
-// Pages of f16.
+// Pages in f16.
 @group(0) @binding(8) var<storage, read> recentKeys: array<vec4<u32>>;
 @group(0) @binding(9) var<storage, read> recentValues: array<vec4<u32>>;
 
-// Of spans, relative to the maximum of all.
+// By span: the factor for its sums, relative to the maximum of all spans.
 var<workgroup> factors: array<f32, WORKGROUP>;
 var<workgroup> laneMaxima: array<f32, WORKGROUP / LANES>;
 var<workgroup> laneTotals: array<f32, WORKGROUP / LANES>;
@@ -108,7 +108,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   for (var i = AHEAD; i < BATCH; i++) {
     begin[i] = sumsAt(first, row + i * ROWS, spans, four);
   }
-  // Spans of recent positions count on from the packed ones'.
+  // The spans of recent positions are numbered after the packed ones.
   var end = spans;
   var recentFirst = 0u;
   if (PARTS && !ATTENDS) {
@@ -185,7 +185,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
   sum /= total;
   if (ROTATE) {
-    // Every thread has read another's dims after this barrier.
+    // After this barrier every thread has read the others' dims.
     workgroupBarrier();
   }
   if (local < FOURS) {
@@ -202,14 +202,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
       let high = merged[local * 2u + 1u];
       out[(query * params.heads + head) * (FOURS / 2u) + local] = halvesOf(low, high);
     }
-    // Averages of a cache's values are within float16.
+    // An average of cached values is within float16.
     if (head == 0u && local == 0u) {
       out[params.factorsAt + query] = vec4<u32>(bitcast<u32>(1.0), 0u, 0u, 0u);
     }
   }
   if (OUT_FORM == 2u) {
     workgroupBarrier();
-    // q8 as lib/q8.wgsl has it, a thread for four dims and then one for a group.
+    // q8 as in lib/q8.wgsl: one thread for every four dims, then one for every group.
     var scale = 0.0;
     if (local < FOURS) {
       var largest = vec4<u32>(0u);
@@ -232,7 +232,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
   }
 }
 
-// Four dims of what the rows of threads have found.
+// Four dims, summed over the rows of threads.
 fn rowsJoined(local: u32) -> vec4<f32> {
   var sum = vec4<f32>(0.0);
   if (local < FOURS) {
@@ -243,7 +243,7 @@ fn rowsJoined(local: u32) -> vec4<f32> {
   return sum;
 }
 
-// Four dims of a span.
+// Four dims of a span's sums.
 fn sumsAt(first: u32, span: u32, spans: u32, four: u32) -> vec4<f32> {
   if (span < spans) {
     return partials[first + span * STRIDE + four];
@@ -269,7 +269,7 @@ fn addSums(sum: vec4<f32>, loaded: array<vec4<f32>, BATCH>, begin: u32, spans: u
   return all;
 }
 
-// Multiplies by the transpose of rq4's rotation: a thread has four dims.
+// Multiplies by the transpose of rq4's rotation. A thread has four dims.
 fn rotatedBack(values: vec4<f32>, local: u32) -> vec4<f32> {
   var sum = values * rotationFactor(HEAD_DIM);
   sum = vec4<f32>(sum.xy + sum.zw, sum.xy - sum.zw).xzyw;

@@ -1,9 +1,9 @@
-// Attention of a head of one row to the positions of a packed cache that are not packed yet: they are few, so the workgroup that
-// merges the head's spans does it, and no dispatch waits for another. Keys and values are loaded together, before scores are known,
-// and before the merge's own work: one wait instead of four. Pages are f16, as attendDecodeF16 reads them. The kernel
-// declares HEAD_DIM, TURNED, FOURS, WORKGROUP, LANES, LEAST, HAS_SOFTCAP, `params`, `queries`, `recentKeys`, `recentValues`, and
-// `merged` with room for each thread and for SHARE_FOURS; it appends step, batch, spans, lanes, softcap. Barriers stand between storeQuery
-// and attended.
+// Attention of one head of one row to the recent positions of a packed cache, those that are not packed. There are few of them, so
+// the workgroup that merges the head's spans computes it, which saves a dispatch. Keys and values are loaded together, before the
+// scores are known and before the merge's own work: one wait instead of four. Pages are f16, as attendDecodeF16 reads them. The
+// kernel declares HEAD_DIM, TURNED, FOURS, WORKGROUP, LANES, LEAST, HAS_SOFTCAP, `params`, `queries`, `recentKeys`, `recentValues`,
+// and `merged` with an element for each thread and at least SHARE_FOURS; it appends step, batch, spans, lanes, softcap. It has a
+// barrier between storeQuery and attended.
 
 // A chunk is eight dims, one vec4 of f16 pairs. RECENT_WORDS: vec4s of a block.
 const CHUNKS: u32 = HEAD_DIM / 8u;
@@ -11,28 +11,29 @@ const RECENT_WORDS: u32 = CHUNKS * 32u;
 // Chunks of a stored key: all of its dims, or, if one vector is key and value, only the turned ones, which come before the value.
 const KEY_CHUNKS: u32 = select(CHUNKS, TURNED / 8u, TURNED > 0u);
 const QUERY_FOURS: u32 = FOURS + TURNED / 4u;
-// Rows of LANES threads have a page's tokens each. Those that share a page have every SHARESth chunk of dims.
+// The LANES threads of a row have one token each of a page. SHARES rows share a page: each has every SHARES-th chunk of dims.
 const SHARES: u32 = min(8u, WORKGROUP / LANES);
 const PAGE_ROWS: u32 = WORKGROUP / LANES / SHARES;
 const KEY_EACH: u32 = (KEY_CHUNKS + SHARES - 1u) / SHARES;
-// Pages of which a row of threads has keys at once, by registers: 12 words of 16 bytes of a thread, 6 if there are more threads.
+// Pages whose keys a row of threads holds at a time, limited by registers: a thread holds 12 vec4s of keys at most, and if more rows
+// have pages of their own, fewer.
 const KEY_PAGES: u32 = max(1u, min(6u / PAGE_ROWS, 12u / PAGE_ROWS / KEY_EACH));
 const ROUND_PAGES: u32 = KEY_PAGES * PAGE_ROWS;
 const ROUND: u32 = ROUND_PAGES * 32u;
-// Scores [share of dims][token] lie in `merged`.
+// vec4s of the scores in `merged`: [share of dims][token].
 const SHARE_FOURS: u32 = SHARES * ROUND / 4u;
-// Threads that share a chunk of dims while values are summed, and tokens of each.
+// Threads that share a chunk of dims when values are summed, and the tokens of each.
 const TOKEN_ROWS: u32 = WORKGROUP / CHUNKS;
 const VALUE_EACH: u32 = (ROUND + TOKEN_ROWS - 1u) / TOKEN_ROWS;
 
 // The scaled query, four dims each.
 var<workgroup> headQuery: array<vec4<f32>, QUERY_FOURS>;
-// Relative to the maximum of the token's page.
+// By token, relative to the maximum of its page.
 var<workgroup> tokenWeights: array<f32, ROUND>;
 var<workgroup> pageMaxima: array<f32, ROUND_PAGES>;
 var<workgroup> pageTotals: array<f32, ROUND_PAGES>;
 
-// A thread's keys [page][chunk] and values of a round.
+// What a thread loads of a round: keys [page][chunk] and values.
 struct RecentLoads {
   keys: array<vec4<u32>, KEY_PAGES * KEY_EACH>,
   values: array<vec4<u32>, VALUE_EACH>,
@@ -53,7 +54,7 @@ struct Attended {
 }
 
 fn recentOf(spanned: Spanned, head: u32) -> Recent {
-  // The row's own position is known already if it is alone.
+  // The position is known already if the row attends alone.
   var position = spanned.lastPosition;
   if (spanned.firstPosition != position) {
     position = positionOf(spanned.row);
@@ -68,7 +69,7 @@ fn storeQuery(row: u32, head: u32, local: u32) {
   }
 }
 
-// Begins the loads of a round.
+// Starts the loads of a round.
 fn loadsAt(recent: Recent, first: u32, local: u32) -> RecentLoads {
   var loads: RecentLoads;
   let share = local / LANES % SHARES;
@@ -80,14 +81,14 @@ fn loadsAt(recent: Recent, first: u32, local: u32) -> RecentLoads {
     }
   }
   for (var j = 0u; j < VALUE_EACH; j++) {
-    // A slot that the row sees, since others may hold NaN.
+    // Only slots that the row sees: others may hold NaN.
     let slot = min(first + local / CHUNKS + j * TOKEN_ROWS, recent.seen.end - 1u);
     loads.values[j] = recentValues[recentPage(recent, slot) * RECENT_WORDS + slot % 32u * CHUNKS + local % CHUNKS];
   }
   return loads;
 }
 
-// The page of a slot; after the last page that one.
+// The page of a slot; past the last slot its page.
 fn recentPage(recent: Recent, slot: u32) -> u32 {
   let block = positionAt(recent.gap, min(slot, recent.seen.end - 1u)) / 32u;
   return blockOf(recent.table, block, params.kvHeads, recent.kvHead);
@@ -103,7 +104,7 @@ fn attended(recent: Recent, given: RecentLoads, local: u32) -> Attended {
   var low = vec4<f32>(0.0);
   var high = vec4<f32>(0.0);
   for (var first = seen.first; first < seen.end; first += ROUND) {
-    // All that `merged` held has been read.
+    // After this barrier all that `merged` held has been read.
     workgroupBarrier();
     for (var p = 0u; p < KEY_PAGES; p++) {
       var score = 0.0;
@@ -124,7 +125,7 @@ fn attended(recent: Recent, given: RecentLoads, local: u32) -> Attended {
       merged[(share * ROUND + at) / 4u][at % 4u] = score;
     }
     workgroupBarrier();
-    // A token a thread.
+    // One token for each thread.
     var score = 0.0;
     for (var i = 0u; i < SHARES; i++) {
       score += merged[(i * ROUND + min(local, ROUND - 1u)) / 4u][local % 4u];

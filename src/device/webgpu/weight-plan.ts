@@ -1,11 +1,11 @@
 /**
- * Which weights are stored together: matrices with the same input as one block of rows, with their biases in one
- * vector; and the places of a weight's rows in the blocks' buffers. Pure.
+ * Which weights are stored together: matrices with the same input as one matrix, with their biases in one vector; and the
+ * places of a weight's rows in the buffers of these matrices. Pure.
  */
 import type { Graph, Weight } from "../contract.ts";
 import { tablesOf } from "../facts.ts";
 import type { PlannedBuffer } from "./dispatch.ts";
-import type { WeightBlock } from "./matmul-options.ts";
+import type { GpuMatrix } from "./matmul-options.ts";
 import { type MatrixOp, type Stage, weightOf } from "./stages.ts";
 import { codesRowBytes, partsOf, runsOf, scalesRowBytes, weightForm } from "./weights.ts";
 
@@ -26,16 +26,16 @@ export interface VectorPlace {
   readonly at: number;
 }
 
-/** The places of a weight's file rows. A bias may be in several blocks' vectors. */
+/** The places of a weight's file rows. A bias may be in several matrices' vectors. */
 export type Placement =
   | { readonly kind: "matrix"; readonly places: readonly MatrixPlace[] }
   | { readonly kind: "vector"; readonly places: readonly VectorPlace[] };
 
 type Keep = (label: string, bytes: number) => PlannedBuffer;
 
-export class BlockPlan {
-  readonly #blocks = new Map<string, WeightBlock>();
-  readonly #matrices = new Map<number, MatrixPlace[]>();
+export class WeightPlan {
+  readonly #matrices = new Map<string, GpuMatrix>();
+  readonly #places = new Map<number, MatrixPlace[]>();
   readonly #vectors = new Map<number, VectorPlace[]>();
   readonly #tables = new Map<number, PlannedBuffer>();
 
@@ -54,9 +54,9 @@ export class BlockPlan {
     }
   }
 
-  /** The block of a stage's products, or of an embedding. */
-  of(ops: readonly MatrixOp[]): WeightBlock {
-    return this.#blocks.get(keyOf(ops))!;
+  /** The matrix of a stage's products, or of an embedding. */
+  of(ops: readonly MatrixOp[]): GpuMatrix {
+    return this.#matrices.get(keyOf(ops))!;
   }
 
   /** The buffer for a step's rows of a table. */
@@ -72,7 +72,7 @@ export class BlockPlan {
   placement(weight: Weight): Placement {
     return weight.role === "vector"
       ? { kind: "vector", places: this.#vectors.get(weight.id)! }
-      : { kind: "matrix", places: this.#matrices.get(weight.id)! };
+      : { kind: "matrix", places: this.#places.get(weight.id)! };
   }
 
   /** Bytes of a weight on the GPU. */
@@ -87,9 +87,9 @@ export class BlockPlan {
 
   #add(ops: readonly MatrixOp[], mostBytes: number, keep: Keep): void {
     const key = keyOf(ops);
-    if (this.#blocks.has(key)) return;
+    if (this.#matrices.has(key)) return;
     const weights = ops.map(weightOf);
-    // Matrices that several operations read are blocks of their own, loaded once.
+    // A matrix that several operations read is stored by itself, and loaded once.
     const names = weights.map(({ name }) => name).join(", ");
     const [first] = ops;
     const experts = first.op === "expertMatmul" ? first.experts : null;
@@ -101,7 +101,7 @@ export class BlockPlan {
     for (const { codes, scales, sources } of parts)
       for (const { weight, from, rows, at } of sources) {
         const { id } = weights[weight];
-        this.#matrices.set(id, [...(this.#matrices.get(id) ?? []), { codes, scales, from, rows, at }]);
+        this.#places.set(id, [...(this.#places.get(id) ?? []), { codes, scales, from, rows, at }]);
       }
     const rows = weights.reduce((sum, weight) => sum + weight.rows, 0);
     const biases = ops.map(biasOf);
@@ -118,7 +118,7 @@ export class BlockPlan {
       at += count;
     }
     const { type, cols } = weights[0];
-    this.#blocks.set(key, { form: weightForm(type), cols, rows, parts, bias });
+    this.#matrices.set(key, { form: weightForm(type), cols, rows, parts, bias });
   }
 }
 
@@ -126,7 +126,7 @@ function biasOf(op: MatrixOp): Weight | null {
   return op.op === "embed" ? null : op.bias;
 }
 
-/** Operations that share a weight share a block unless their biases differ. */
+/** Operations that share a weight share a matrix unless their biases differ. */
 function keyOf(ops: readonly MatrixOp[]): string {
   return ops.map((op) => `${weightOf(op).id}+${biasOf(op)?.id}`).join(" ");
 }

@@ -77,7 +77,11 @@ function spansOf(options: AttendOptions, tile: number, most: number, rows: numbe
 
 /** Computes the rows' outputs from the results of their spans. */
 export function attendMerge(options: AttendOptions, { tile, most, partials }: Spans): Dispatch {
-  return mergeDispatch(options, { partials }, { TILE: tile, MOST_SPANS: most, ROTATE: isCacheRotated(options) });
+  return mergeDispatch(
+    options,
+    { partials },
+    { TILE: tile, MOST_SPANS: most, ROTATE: isCacheRotated(options) },
+  );
 }
 
 /**

@@ -23,7 +23,7 @@ import { reduction } from "./elementwise.ts";
 import { type Form, factorsAt } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 import { fourRowTeams, inputForm, TILE, TILE8 } from "./matmul.ts";
-import type { PlacedPart, GpuMatrix } from "./matmul-options.ts";
+import type { GpuMatrix, PlacedPart } from "./matmul-options.ts";
 import { packParams } from "./params.ts";
 import { teams } from "./teams.ts";
 import { formValues, groupsOf, isFloat } from "./weights.ts";

@@ -10,9 +10,9 @@ import {
   buffersOf,
   bytesOf,
   countFor,
+  type GpuMatrix,
   type MatmulOptions,
   type TokenShape,
-  type GpuMatrix,
 } from "./matmul-options.ts";
 import { packParams } from "./params.ts";
 import { formValues, groupsOf } from "./weights.ts";

@@ -10,10 +10,10 @@ import {
   buffersOf,
   bytesOf,
   countFor,
+  type GpuMatrix,
   type MatmulOptions,
   meets,
   type TokenShape,
-  type GpuMatrix,
 } from "./matmul-options.ts";
 import { packParams } from "./params.ts";
 import { formValues, groupsOf, isFloat } from "./weights.ts";

@@ -32,11 +32,11 @@ import {
 import {
   buffersOf,
   bytesOf,
+  type GpuMatrix,
   type MatmulOptions,
   meets,
   type PlacedPart,
   type TokenShape,
-  type GpuMatrix,
 } from "./matmul-options.ts";
 import { matrixDispatches } from "./matmul-prompt.ts";
 import { vectorDispatch } from "./matmul-vector.ts";

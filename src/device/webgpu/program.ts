@@ -8,7 +8,6 @@ import { checkFormats } from "../check.ts";
 import { type Cache, type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
 import type { CacheBuffers } from "./attend-options.ts";
 import { batchBytes, tableAt } from "./batch.ts";
-import { WeightPlan, type Placement } from "./weight-plan.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
 import { type Dispatch, MODES, type Mode, type PlannedBuffer } from "./dispatch.ts";
 import { ofOneRow, stagesOf } from "./fusion.ts";
@@ -18,6 +17,7 @@ import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import type { Shared } from "./shared.ts";
 import { assignSlots } from "./slots.ts";
+import { type Placement, WeightPlan } from "./weight-plan.ts";
 
 export interface GpuProgram {
   /** Dispatches of each mode; none for a mode that no step of the graph has. */

@@ -4,9 +4,9 @@
  */
 import type { Graph } from "../contract.ts";
 import type { CacheBuffers } from "./attend-options.ts";
-import type { WeightPlan } from "./weight-plan.ts";
 import type { PlannedBuffer } from "./dispatch.ts";
 import type { Traits } from "./gpu.ts";
+import type { WeightPlan } from "./weight-plan.ts";
 
 export interface Shared {
   readonly graph: Graph;

@@ -5,12 +5,12 @@
 import { dequantize } from "../../format/blocks.ts";
 import { notFinite } from "../../format/finite-tensor.ts";
 import { rowBytes, type Tensor } from "../../format/tensor.ts";
-import type { MatrixPlace, Placement } from "./weight-plan.ts";
 import type { PlannedBuffer } from "./dispatch.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Slab, type SlabBuffers, slabBytes, slabFile, slabRows } from "./pack-slab.ts";
 import { tooLarge } from "./weight-bounds.ts";
 import type { WeightPacking } from "./weight-packing.ts";
+import type { MatrixPlace, Placement } from "./weight-plan.ts";
 import type { Upload } from "./weight-uploads.ts";
 import { codesRowBytes, scalesRowBytes, weightForm } from "./weights.ts";
 

@@ -245,7 +245,11 @@ export class AttendLayers {
   /**
    * A job over the first `copies` copies of its cache. queriesRotated: as in a model, whose appendKv rotates queries for rq4.
    */
-  async #layers(job: AttendJob, copies: number, { form, queriesRotated }: Pick<AttendOptions, "form" | "queriesRotated">) {
+  async #layers(
+    job: AttendJob,
+    copies: number,
+    { form, queriesRotated }: Pick<AttendOptions, "form" | "queriesRotated">,
+  ) {
     const { cache, heads } = job;
     const tokens = this.step.queries;
     const [first] = this.#copies.get(cache)!;

@@ -18,7 +18,7 @@ import { dequantize } from "../../../src/format/blocks.ts";
 import { BLOCKS, type TensorType } from "../../../src/format/tensor.ts";
 import { TWINS } from "../random-tensor.ts";
 import { ALL_TRAITS, describeGpu, NO_TRAITS, nullDevice, softwareDevice } from "./gpu.ts";
-import { Buffers, matrixOf, errorOf, methodsOf, runDispatches, stepOf } from "./products.ts";
+import { Buffers, errorOf, matrixOf, methodsOf, runDispatches, stepOf } from "./products.ts";
 
 const TYPES = (Object.keys(BLOCKS) as TensorType[]).filter((type) => !TWINS.has(type));
 const ONE_OF_EACH_FORM: TensorType[] = [

@@ -7,7 +7,7 @@ import type { Gpu, Traits } from "../../../src/device/webgpu/gpu.ts";
 import type { KernelSource } from "../../../src/device/webgpu/kernel-source.ts";
 import { KERNELS } from "../../../src/device/webgpu/kernels.ts";
 import { inputForm, matmulDispatches } from "../../../src/device/webgpu/matmul.ts";
-import type { MatmulOptions, GpuMatrix } from "../../../src/device/webgpu/matmul-options.ts";
+import type { GpuMatrix, MatmulOptions } from "../../../src/device/webgpu/matmul-options.ts";
 import { matrixDispatches } from "../../../src/device/webgpu/matmul-prompt.ts";
 import { packRows } from "../../../src/device/webgpu/pack.ts";
 import {

@@ -1,39 +1,42 @@
-// gatedDelta: S = decay S; S += beta (v - S k) k^T; out = S q (Gated Delta Networks, arXiv 2412.06464). A row of a head's state needs
-// no other row, so a workgroup takes some rows of one head of one run; LANES invocations hold ROWS_EACH rows in registers, from the
-// slot that the run reads to the one that it writes; its fours have names, since compilers keep in memory what loops index that they do
-// not unroll. Two tokens are a step: what both ask of the state is summed over the lanes at once, and what the first one adds to the
-// second's answers follows from products of their vectors (Factors). PAIRS of tokens are fetched at a time; the next ones are loaded,
-// and their factors worked out, between the steps of these.
+// gatedDelta: S = decay S; S += beta (v - S k) k^T; out = S q (Gated Delta Networks, arXiv 2412.06464). The rows of a head's state do
+// not depend on each other, so a workgroup computes some rows of one head of one run. LANES invocations hold ROWS_EACH rows in
+// registers, from the slot that the run reads to the slot that it writes. Each four of a row is a variable with a name: compilers keep
+// an array in memory if a loop that they do not unroll indexes it. The recurrence takes two tokens a step: the products of the state
+// with the vectors of both are summed over the lanes at once, and what the first token adds to the second's products follows from
+// products of their vectors (Factors). PAIRS pairs are fetched at a time. Between their steps the next ones are loaded, and the factors
+// of these are computed.
 // lib: step, batch, lanes, lanesTotal, teamFours, softplus
 // <values>
 const WORKGROUP: u32 = 128u;
 const SUBGROUP: u32 = 1u;
 const LANES: u32 = 8u;
-// Rows of an invocation, 1 or 2.
+// Rows of each invocation: 1 or 2.
 const ROWS_EACH: u32 = 2u;
-// vec4s of a key, a multiple of LANES and 8 times as many at most.
+// vec4s of a key: a multiple of LANES, at most 8 LANES.
 const KEY_FOURS: u32 = 32u;
-// 4 at most; times KEY_FOURS at most WORKGROUP.
+// Pairs of a fetch: at most 4, and PAIRS * KEY_FOURS at most WORKGROUP.
 const PAIRS: u32 = 4u;
-// Value head h reads key head h % keyHeads.
+// true: value head h reads key head h % keyHeads; false: h / (valueHeads / keyHeads).
 const TILED: bool = false;
 // </values>
 
 // include: deltaBindings
+
 const TEAMS: u32 = WORKGROUP / LANES;
 const ROWS: u32 = TEAMS * ROWS_EACH;
-// From a row of an invocation to its next.
+// The distance between the two rows of an invocation.
 const TEAM_FOURS: u32 = TEAMS * KEY_FOURS;
 const MINE: u32 = KEY_FOURS / LANES;
 const TOKENS: u32 = 2u * PAIRS;
-// Values of a fetch that an invocation loads: 8 at most.
+// Values of a fetch that an invocation loads: at most 8.
 const VALUES: u32 = (TOKENS * ROWS + WORKGROUP - 1u) / WORKGROUP;
-// Outputs of a fetch that an invocation keeps until its end.
+// Outputs of a fetch that an invocation keeps until the fetch ends.
 const KEPT: u32 = (TOKENS + LANES - 1u) / LANES;
 // Invocations that load the vectors of a pair (lib/teamFours).
 const TEAM: u32 = KEY_FOURS;
 
-// What all rows share of a pair of tokens 0 and 1, of which the second may be past the run's end; k and q as they are stored.
+// Factors of a pair, tokens 0 and 1, which all rows share. Token 1 may be past the run's end. k and q are the stored vectors, and x, y,
+// z, w the elements of each vec4.
 struct Factors {
   // change0 = x v0 - y (S k0); out0 = z (S q0) + w change0
   first: vec4<f32>,
@@ -77,7 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // end
   }
   // end
-  // What an invocation loads of the next tokens: a four of the queries and keys of a pair, its gates, and values.
+  // What an invocation loads of the next tokens: one four of the queries and of the keys of a pair, the pair's gates, and values.
   let pair = local / KEY_FOURS;
   let queryAt = keyHead * KEY_FOURS + local % KEY_FOURS;
   let keyAt = queryAt + params.keyHeads * KEY_FOURS;
@@ -95,7 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var shares = factorsOf(query0, key0, query1, key1, gates, rate, shift, 2u * pair + 1u < run.tokens, local);
   for (var first = 0u; first < run.tokens; first += TOKENS) {
     let count = min(TOKENS, run.tokens - first);
-    // Fetch. The tokens before have been read after this barrier.
+    // Store what was loaded, and load the next tokens. After this barrier the previous tokens have been read.
     workgroupBarrier();
     if (pair < PAIRS) {
       let four = local + pair * KEY_FOURS;
@@ -122,7 +125,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // end
     gates = gatesAt(run, next + 2u * pair, head);
     workgroupBarrier();
-    // The recurrence. Constant places in workgroup memory need no check of their bounds.
+    // The recurrence. It is written out, because constant places in workgroup memory need no check of bounds.
     // each R 0..1
     var kept{R}: array<f32, 8>;
     // end
@@ -189,7 +192,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   // end
 }
 
-// What a four of a row of the state adds to its sums with keys and queries of two tokens.
+// What one four of a row of the state adds to the row's products with the keys and queries of both tokens.
 fn asked(sum: vec4<f32>, state: vec4<f32>, k0: vec4<f32>, k1: vec4<f32>, q0: vec4<f32>, q1: vec4<f32>) -> vec4<f32> {
   return vec4<f32>(chain(sum.x, state, k0), chain(sum.y, state, k1), chain(sum.z, state, q0), chain(sum.w, state, q1));
 }
@@ -198,7 +201,7 @@ fn chain(sum: f32, x: vec4<f32>, y: vec4<f32>) -> f32 {
   return fma(x.w, y.w, fma(x.z, y.z, fma(x.y, y.y, fma(x.x, y.x, sum))));
 }
 
-// The vec4 at `at` of a row, of the token `index` after `first`; past the fetch and past the run's last nothing.
+// The vec4 at `at` in the row of token first + index; 0 past the fetch or the run's last token.
 fn vectorAt(run: Run, first: u32, index: u32, at: u32, cols: u32) -> vec4<f32> {
   if (index >= TOKENS || first + index >= run.tokens) {
     return vec4<f32>();
@@ -206,7 +209,7 @@ fn vectorAt(run: Run, first: u32, index: u32, at: u32, cols: u32) -> vec4<f32> {
   return x[(run.first + first + index) * cols + at];
 }
 
-// The value of one of the workgroup's rows; past the last row or token nothing.
+// The value of one of the workgroup's rows; 0 past the last row or token.
 fn valueAt(run: Run, first: u32, i: u32, head: u32, firstRow: u32, cols: u32) -> f32 {
   let token = first + i / ROWS;
   let row = firstRow + i % ROWS;
@@ -217,7 +220,7 @@ fn valueAt(run: Run, first: u32, i: u32, head: u32, firstRow: u32, cols: u32) ->
   return x[(run.first + token) * cols + 2u * params.keyHeads * KEY_FOURS + value / 4u][value % 4u];
 }
 
-// a and b of a pair, the first at `token` of the run.
+// a and b of a pair, whose first token is the run's `token`.
 fn gatesAt(run: Run, token: u32, head: u32) -> vec4<f32> {
   return vec4<f32>(gateAt(run, token, head), gateAt(run, token + 1u, head));
 }
@@ -230,8 +233,8 @@ fn gateAt(run: Run, token: u32, head: u32) -> vec2<f32> {
   return vec2<f32>(a[params.aOffset + row * params.aStride + head], b[params.bOffset + row * params.bStride + head]);
 }
 
-// Of a pair, for each invocation that has loaded a part of its vectors. They include what makes queries and keys unit vectors, a
-// query's over the root of its size.
+// The factors of a pair, for the invocations that have loaded parts of its vectors. They include those that make queries and keys unit
+// vectors, and for queries 1 / sqrt(their number of dims).
 fn factorsOf(
   q0: vec4<f32>, k0: vec4<f32>, q1: vec4<f32>, k1: vec4<f32>, gates: vec4<f32>, rate: f32, shift: f32, isPair: bool, local: u32,
 ) -> Factors {

@@ -9,8 +9,8 @@ import { build } from "vite";
 import { parserAlone } from "./bundled-parts.js";
 import { compactKernels } from "./wgsl.js";
 
-/** Limit for nibble.js, gzip. */
-export const MOST_GZIP_BYTES = 240_000;
+/** Limit for nibble.js, gzip; 245 kB on 2026-11-29, 238 before that afternoon's kernels and loading. */
+export const MOST_GZIP_BYTES = 248_000;
 
 const PACKAGES = ["@huggingface/jinja"];
 

@@ -16,8 +16,9 @@ import { compactKernels } from "./wgsl.js";
 export const MOST_FIRST_BYTES = 60_000;
 /**
  * Limit for all scripts of the page together, gzip, including those loaded later, but not the readers of PDF and DOCX.
+ * 357 kB on 2026-11-29, 351 before that afternoon's kernels and loading.
  */
-export const MOST_GZIP_BYTES = 355_000;
+export const MOST_GZIP_BYTES = 360_000;
 
 const PACKAGES = [
   ...[

@@ -2,10 +2,10 @@
 import { type Mode, type PlannedBuffer, rowCount, type StepShape } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
-import type { BlockPart, WeightForm } from "./weights.ts";
+import type { MatrixPart, WeightForm } from "./weights.ts";
 
 /** A part with its buffers. `scales` is null for floats. */
-export interface PlacedPart extends BlockPart {
+export interface PlacedPart extends MatrixPart {
   readonly codes: PlannedBuffer;
   readonly scales: PlannedBuffer | null;
 }
@@ -77,4 +77,4 @@ export function buffersOf({ matrix, x, out }: MatmulOptions, { codes, scales }: 
   return { codes, scales: scales ?? codes, x: x.buffer, bias: matrix.bias ?? codes, out };
 }
 
-export const bytesOf = (part: BlockPart) => () => part.codesBytes + part.scalesBytes;
+export const bytesOf = (part: MatrixPart) => () => part.codesBytes + part.scalesBytes;

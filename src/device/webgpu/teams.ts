@@ -5,7 +5,7 @@
 import { type StepShape, spread, type Workgroups } from "./dispatch.ts";
 import type { Traits } from "./gpu.ts";
 import { countFor, type MatmulOptions, type TokenShape } from "./matmul-options.ts";
-import type { BlockPart } from "./weights.ts";
+import type { MatrixPart } from "./weights.ts";
 import type { KernelValues } from "./wgsl.ts";
 
 export const ONE_TOKEN: TokenShape = { tokens: 1, from: 1, to: 1 };
@@ -46,7 +46,7 @@ export function teamValues(
 
 export function teamWorkgroups(
   options: MatmulOptions,
-  part: BlockPart,
+  part: MatrixPart,
   shape: TeamShape,
   serves: TokenShape,
 ) {

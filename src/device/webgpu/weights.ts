@@ -164,7 +164,7 @@ interface RowSource {
 }
 
 /** The contents of one pair of bindings: rows [first, first + rows) of all weights' rows one after another. */
-export interface BlockPart {
+export interface MatrixPart {
   readonly first: number;
   readonly rows: number;
   readonly codesBytes: number;
@@ -176,15 +176,15 @@ export interface BlockPart {
 const PART_ROWS = 128;
 
 /**
- * Divides the rows of weights of one form and width, stored as one matrix, into parts of at most `mostBytes` per binding. For experts, whose
- * rows stay together, the rows of all weights are stored expert by expert. Throws ArgumentError for weights that cannot
- * share a matrix, or rows that do not fit.
+ * Divides the rows of weights of one form and width, stored as one matrix, into parts of at most `mostBytes` per
+ * binding. For experts, whose rows stay together, the rows of all weights are stored expert by expert. Throws
+ * ArgumentError for weights that cannot share a matrix, or rows that do not fit.
  */
 export function partsOf(
   weights: readonly Weight[],
   mostBytes: number,
   experts: number | null = null,
-): BlockPart[] {
+): MatrixPart[] {
   const [{ type, cols }] = weights;
   const shape = weightForm(type);
   const stranger = weights.find((w) => weightForm(w.type) !== shape || w.cols !== cols);
@@ -211,7 +211,7 @@ export function partsOf(
   const unit = experts === null ? PART_ROWS : whole;
   const runs = runsOf(weights, experts ?? 1);
   const step = total <= most ? total : Math.floor(most / unit) * unit || most;
-  const parts: BlockPart[] = [];
+  const parts: MatrixPart[] = [];
   for (let first = 0; first < total; first += step) {
     const rows = Math.min(step, total - first);
     const sources = sourcesOf(runs, first, rows);

@@ -25,10 +25,8 @@ describe("an open text", () => {
 
   it("takes a token at a time without copying what it has", () => {
     const text = open();
-    const started = performance.now();
-    for (let i = 0; i < 60_000; i++) text.append({ ids: [i & 3] });
-    expect(text.append({ ids: Array.from({ length: 200_000 }, () => 2) }).ids.length).toBe(260_000);
-    // Some milliseconds; copies of all of it each time were 2 * 10^9 ids, several seconds.
-    expect(performance.now() - started).toBeLessThan(1500);
+    // Some 50 ms; copies of all of it each time were 10^11 ids, minutes.
+    for (let i = 0; i < 500_000; i++) text.append({ ids: [i & 3] });
+    expect(text.append({ ids: Array.from({ length: 200_000 }, () => 2) }).ids.length).toBe(700_000);
   });
 });

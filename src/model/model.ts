@@ -60,7 +60,7 @@ export async function openModel(checkpoint: Checkpoint): Promise<Model> {
   const read = await readConfig(checkpoint);
   const { family, config } = read;
   const sources: Sources = new Map();
-  const made = { checkpoint, family, config, sources };
+  const made = { checkpoint, family, config, sources, found: new Map() };
   // Even the smallest graph declares all weights.
   record(made, { context: 1, maxTokens: 1, maxOutputs: 1, codec: kvCodec("f32") });
   refuseUnread(checkpoint, read, new Set([...sources.values()].flatMap(({ names }) => names)));
@@ -77,6 +77,8 @@ interface Made {
   readonly config: ModelConfig;
   /** By the name of the weight. */
   readonly sources: Sources;
+  /** The same by our name and layer: looking for a tensor is a third of recording a graph. */
+  readonly found: Map<string, Found>;
   /** Rows of the embedding in the file. Default: the vocabulary's. */
   readonly rows?: number;
 }
@@ -102,7 +104,11 @@ export function withIds(model: Model, vocab: number): Model {
   const { checkpoint, family, config } = model;
   if (vocab >= config.vocab) return model;
   const sources: Sources = new Map();
-  return modelOf({ checkpoint, family, config: { ...config, vocab }, sources, rows: config.vocab });
+  return modelOf({
+    ...{ checkpoint, family, sources, found: new Map() },
+    config: { ...config, vocab },
+    rows: config.vocab,
+  });
 }
 
 /** Tensors with a row, or a value, for each id. */
@@ -129,6 +135,12 @@ function record(made: Made, options: GraphOptions): Graph {
     return op.weight(tensor.name, role, tensor.type, rows, cols);
   };
   const find = (name: string, layer?: number): Found => {
+    const key = `${layer} ${name}`;
+    const known = made.found.get(key) ?? look(name, layer);
+    made.found.set(key, known);
+    return known;
+  };
+  const look = (name: string, layer?: number): Found => {
     const found = findTensor(checkpoint, family.names, config, name, layer);
     const where = layer === undefined ? name : `${name} of layer ${layer}`;
     if (!found)

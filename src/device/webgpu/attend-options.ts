@@ -3,7 +3,7 @@
  * scores.
  */
 import { type Cache, PAGE_SLOTS } from "../contract.ts";
-import type { Mode, PlannedBuffer } from "./dispatch.ts";
+import type { Mode, PlannedBuffer, Scratch } from "./dispatch.ts";
 import type { Form } from "./forms.ts";
 import type { Traits } from "./gpu.ts";
 
@@ -52,11 +52,13 @@ export interface AttendOptions extends CacheBuffers {
   readonly maxSpanned: number;
   /** Most positions of a text. */
   readonly mostPositions: number;
+  /** For the part of a packed cache that is not packed yet: the most positions that a step finds in it. */
+  readonly mostUnpacked?: number;
   /** Workgroups that a long context is divided into; for measuring. */
   readonly workgroups?: number;
   /** true: no subgroup matrices, even if the device has them; for measuring. */
   readonly plain?: boolean;
-  scratch(label: string, bytes: number): PlannedBuffer;
+  readonly scratch: Scratch;
 }
 
 /** Whether the cache is rotated: attention takes rotated queries and rotates its sums back. */

@@ -3,6 +3,7 @@
  * Defines how many spans there are (mirrored by lib/spans.wgsl) and the buffer of their results. Each part of a packed
  * cache has its own spans.
  */
+import { type Graph, PAGE_SLOTS } from "../contract.ts";
 import {
   type AttendOptions,
   type CacheBuffers,
@@ -46,26 +47,42 @@ const sharedRoom = (most: number) => most + Math.floor(most / 3);
 
 /** wanted: the spans with which one row fills the device. */
 export function mostSpans(options: AttendOptions, tile: number, wanted: number): Spans {
-  const { maxSpanned, part = "all", mostPositions } = options;
-  const last = { position: mostPositions - 1, packed: part === "packed" ? mostPositions : 0 };
-  const mostTiles = Math.ceil(visible(options, last) / tile) + 1;
+  const { maxSpanned, part = "all" } = options;
   const threads = mergeThreads(options);
   const room = { all: threads, packed: threads - RECENT_SPANS, recent: RECENT_SPANS }[part];
-  return spansOf(options, tile, Math.min(mostTiles, room, Math.max(1, wanted)), maxSpanned);
+  const spansFor = spansByPositions(options, tile, Math.min(room, Math.max(1, wanted)));
+  return spansOf(options, tile, spansFor, maxSpanned);
+}
+
+/** The number of spans by the most positions of a text. */
+type SpansFor = (mostPositions: number) => number;
+
+function spansByPositions(
+  { cache, part = "all", kept, mostUnpacked = Number.POSITIVE_INFINITY }: AttendOptions,
+  tile: number,
+  most: number,
+): SpansFor {
+  return (mostPositions) => {
+    const positions = Math.min(mostPositions, mostUnpacked);
+    const last = { position: positions - 1, packed: part === "packed" ? positions : 0 };
+    return Math.min(Math.ceil(visible({ cache, part, kept }, last) / tile) + 1, most);
+  };
 }
 
 /** Rows of prompts see each part of a packed cache in one span. */
 export function oneSpan(options: AttendOptions, tile: number): Spans {
-  return spansOf(options, tile, 1, options.maxTokens);
+  return spansOf(options, tile, () => 1, options.maxTokens);
 }
 
-function spansOf(options: AttendOptions, tile: number, most: number, rows: number): Spans {
-  const { heads, cache } = options;
-  const results = Math.max(sharedRoom(most), rows);
+function spansOf(options: AttendOptions, tile: number, spansFor: SpansFor, rows: number): Spans {
+  const { mostPositions, scratch } = options;
+  const most = spansFor(mostPositions);
+  const bytesFor = partialsBytes(options, spansFor, rows);
+  const bytesIn = ({ blocks }: Graph) => bytesFor(blocks * PAGE_SLOTS);
   return {
     tile,
     most,
-    partials: options.scratch("partials", heads * results * (cache.headDim + 4) * 4),
+    partials: scratch("partials", bytesFor(mostPositions), bytesIn),
     count(seeing, { spanned, singles }) {
       const shares = spanned > singles.length;
       const room = shares ? Math.min(sharedRoom(most) / spanned, most / 6) : most / Math.max(1, spanned);
@@ -73,6 +90,12 @@ function spansOf(options: AttendOptions, tile: number, most: number, rows: numbe
       return Math.min(spans, Math.ceil(visible(options, seeing) / tile));
     },
   };
+}
+
+/** Bytes of the results by the most positions of a text. */
+function partialsBytes({ heads, cache: { headDim } }: AttendOptions, spansFor: SpansFor, rows: number) {
+  return (mostPositions: number) =>
+    heads * Math.max(sharedRoom(spansFor(mostPositions)), rows) * (headDim + 4) * 4;
 }
 
 /** Computes the rows' outputs from the results of their spans. */

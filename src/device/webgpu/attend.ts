@@ -59,7 +59,7 @@ function rotatedQueries(options: AttendOptions): { before: Dispatch[]; rotated: 
  * attends to the part that is not packed: as a dispatch of its own, with little work, it would keep the GPU waiting.
  */
 function packedDispatches(options: AttendOptions, recent: CacheBuffers): Dispatch[] {
-  const { mode, maxTokens, maxSpanned, mostPositions } = options;
+  const { mode, maxTokens, maxSpanned } = options;
   const { recentTokens, firstPages } = options.cache.codec.packed!;
   const kept = firstPages * PAGE_SLOTS;
   // Values that are also keys are rotated, and so are the queries for them.
@@ -68,13 +68,13 @@ function packedDispatches(options: AttendOptions, recent: CacheBuffers): Dispatc
   const packed: AttendOptions = { ...options, queries: rotated, part: "packed", kept, cacheRotated: false };
   // The positions that a step may find unpacked: the first pages, the newest tokens, its own rows, and two partial
   // pages.
-  const unpacked = kept + recentTokens + 2 * PAGE_SLOTS + maxTokens;
+  const mostUnpacked = kept + recentTokens + 2 * PAGE_SLOTS + maxTokens;
   const newest: AttendOptions = {
     ...packed,
     ...recent,
     queries: options.queries,
     part: "recent",
-    mostPositions: Math.min(mostPositions, unpacked),
+    mostUnpacked,
   };
   // The recent part first, because it is small.
   const parts = [newest, packed];

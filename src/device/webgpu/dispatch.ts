@@ -2,6 +2,7 @@
  * The types of a GPU program before any GPU exists: planned buffers with their bytes, and dispatches that refer to
  * them. Planning is pure, so that memory is known before it is allocated.
  */
+import type { Graph } from "../contract.ts";
 import type { KernelSpec } from "./wgsl.ts";
 
 /** A buffer that the allocation will make: its own, or as an activation part of another (slots.ts). */
@@ -10,6 +11,12 @@ export interface PlannedBuffer {
   readonly label: string;
   readonly bytes: number;
 }
+
+/** Bytes of a buffer for a graph that differs from the program's in its pages alone. */
+export type BytesFor = (graph: Graph) => number;
+
+/** Makes an activation. bytesFor: if its size depends on pages. */
+export type Scratch = (label: string, bytes: number, bytesFor?: BytesFor) => PlannedBuffer;
 
 /**
  * The list of dispatches for a step, by its number of rows: one; few; several, for which weights stream through

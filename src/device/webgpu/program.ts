@@ -5,18 +5,27 @@
  * dispatch that computes the activation.
  */
 import { checkFormats } from "../check.ts";
-import { type Cache, type Footprint, type Graph, MORE_CHOSEN, type Value, type Weight } from "../contract.ts";
+import {
+  type Cache,
+  type Footprint,
+  type Graph,
+  type KvPart,
+  MORE_CHOSEN,
+  type Value,
+  type Weight,
+} from "../contract.ts";
 import type { CacheBuffers } from "./attend-options.ts";
 import { batchBytes, tableAt } from "./batch.ts";
 import { LEAST_RESULT_BYTES } from "./buffers.ts";
-import { type Dispatch, MODES, type Mode, type PlannedBuffer } from "./dispatch.ts";
+import { type BytesFor, type Dispatch, MODES, type Mode, type PlannedBuffer } from "./dispatch.ts";
 import { ofOneRow, stagesOf } from "./fusion.ts";
 import type { Traits } from "./gpu.ts";
 import { cacheBufferBytes, gpuFormats, layerPageBytes, recentCache } from "./kv.ts";
 import { ModeCompiler } from "./mode.ts";
 import { planSampling, type SamplingPlan } from "./sample.ts";
 import type { Shared } from "./shared.ts";
-import { assignSlots } from "./slots.ts";
+import { footprintFor, type ProgramSizes, slotLabel, slotsFor } from "./sizes.ts";
+import { livesOf } from "./slots.ts";
 import { type Placement, WeightPlan } from "./weight-plan.ts";
 
 export interface GpuProgram {
@@ -28,6 +37,8 @@ export interface GpuProgram {
   readonly angles: readonly PlannedBuffer[];
   readonly sampling: SamplingPlan;
   readonly footprint: Footprint;
+  /** For the footprints of other graphs. */
+  readonly sizes: ProgramSizes;
   readonly caches: Shared["caches"];
   readonly recentCaches: Shared["recentCaches"];
   readonly states: Shared["states"];
@@ -44,7 +55,7 @@ export interface GpuProgram {
   table(weight: Weight): PlannedBuffer;
 }
 
-type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
+export type Limits = Pick<GPUSupportedLimits, "maxStorageBufferBindingSize" | "maxBufferSize">;
 
 /** Kernels read some buffers as vec4s. */
 const ALIGNMENT = 16;
@@ -61,13 +72,19 @@ export function bufferBytes({ maxStorageBufferBindingSize, maxBufferSize }: Limi
 export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuProgram {
   const fixed: PlannedBuffer[] = [];
   let count = 0;
-  const buffer = (label: string, bytes: number): PlannedBuffer => ({
-    id: count++,
-    label,
-    bytes: aligned(Math.max(1, bytes)),
-  });
+  const paged = new Map<number, BytesFor>();
+  const buffer = (label: string, bytes: number, bytesFor?: BytesFor): PlannedBuffer => {
+    const id = count++;
+    if (bytesFor) paged.set(id, (other) => aligned(Math.max(1, bytesFor(other))));
+    return { id, label, bytes: aligned(Math.max(1, bytes)) };
+  };
   const keep = (label: string, bytes: number) => {
     const made = buffer(label, bytes);
+    fixed.push(made);
+    return made;
+  };
+  const keepFor = (label: string, bytesFor: BytesFor) => {
+    const made = buffer(label, bytesFor(graph), bytesFor);
     fixed.push(made);
     return made;
   };
@@ -75,15 +92,19 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const stages = stagesOf(graph);
   const mostBytes = bufferBytes(limits);
   const weights = new WeightPlan(graph, stages, mostBytes, keep);
-  const buffersOf = (cache: Cache, what: string): CacheBuffers => ({
-    cache,
-    cacheKeys: keep(`${what}keys of layer ${cache.layer}`, cacheBufferBytes(cache, "keys")),
-    cacheValues: keep(`${what}values of layer ${cache.layer}`, cacheBufferBytes(cache, "values")),
-    table: tableAt(graph, cache.pool),
-  });
-  const caches = graph.caches.map((cache) => buffersOf(cache, ""));
-  const recentCaches = graph.caches.map((cache) =>
-    cache.codec.packed ? buffersOf(recentCache(cache, graph.recentPool!), "recent ") : null,
+  const buffersOf = (what: string, cacheIn: (graph: Graph) => Cache): CacheBuffers => {
+    const cache = cacheIn(graph);
+    const bytesOf = (part: KvPart) => (other: Graph) => cacheBufferBytes(cacheIn(other), part);
+    return {
+      cache,
+      cacheKeys: keepFor(`${what}keys of layer ${cache.layer}`, bytesOf("keys")),
+      cacheValues: keepFor(`${what}values of layer ${cache.layer}`, bytesOf("values")),
+      table: tableAt(graph, cache.pool),
+    };
+  };
+  const caches = graph.caches.map(({ id }) => buffersOf("", (other) => other.caches[id]));
+  const recentCaches = graph.caches.map(({ id, codec }) =>
+    codec.packed ? buffersOf("recent ", (other) => recentCache(other.caches[id], other.recentPool!)) : null,
   );
   const states = graph.states.map(({ layer, values }) =>
     keep(`states of layer ${layer}`, graph.stateSlots * values * 4),
@@ -102,7 +123,7 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
       value.id,
       keep(value === graph.logits ? "logits" : "label", result(rowsOf(value) * value.cols * 4)),
     );
-  const batch = keep("batch", batchBytes(graph));
+  const batch = keepFor("batch", batchBytes);
   const angles = graph.ropes.map(({ frequencies }) =>
     keep("angles", graph.maxTokens * 2 * frequencies.length * 4),
   );
@@ -132,7 +153,8 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     states,
     kept,
     spare,
-    activation: (label, bytes) => buffer(label, result(bytes)),
+    activation: (label, bytes, bytesFor) =>
+      buffer(label, result(bytes), bytesFor && ((other) => result(bytesFor(other)))),
   };
   const meets = (mode: Mode) =>
     mode === "decode" ||
@@ -147,24 +169,26 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
   const [decode, few, several, inBatch, prompt] = compiled;
 
   const isFixed = new Set(fixed.map(({ id }) => id));
-  const slots = assignSlots(compiled, ({ id }) => !isFixed.has(id));
-  const slotBuffers = slots.bytes.map((bytes, i) => buffer(`activations ${i}`, bytes));
+  const sizes: ProgramSizes = {
+    fixed,
+    lives: compiled.map((dispatches) => livesOf(dispatches, ({ id }) => !isFixed.has(id))),
+    paged,
+    weights: graph.weights.map((weight) => weights.bytesOf(weight)),
+    caches: caches.map((own, i) =>
+      [own, recentCaches[i]].flatMap((one) => (one ? [one.cacheKeys, one.cacheValues] : [])),
+    ),
+    states,
+    kept: [...kept.values()],
+    dispatches: compiled.flat().length + sampling.all.length + 1,
+  };
+  const slots = slotsFor(sizes, graph);
+  const slotBuffers = slots.bytes.map((bytes, i) => buffer(slotLabel(i), bytes));
   const buffers = [...fixed, ...slotBuffers];
   const allocated = (planned: PlannedBuffer) => {
     const slot = slots.slotOf.get(planned.id);
     return slot === undefined ? planned : slotBuffers[slot];
   };
 
-  const sum = (list: readonly { bytes: number }[]) => list.reduce((all, { bytes }) => all + bytes, 0);
-  const weightBytes = graph.weights.map((weight) => weights.bytesOf(weight));
-  const bytesOf = (own: CacheBuffers | null) => (own ? own.cacheKeys.bytes + own.cacheValues.bytes : 0);
-  const cacheBytes = caches.map((own, i) => bytesOf(own) + bytesOf(recentCaches[i]));
-  const activations = sum(slotBuffers) + sum([...kept.values()]);
-  const dispatches = compiled.flat().length + sampling.all.length + 1;
-  const total = sum(buffers) + dispatches * PARAMS_BYTES;
-  const stateBytes = states.map(({ bytes }) => bytes);
-  const used = [...weightBytes, ...cacheBytes, ...stateBytes, activations].reduce((a, b) => a + b, 0);
-  const largest = buffers.reduce((most, b) => (b.bytes > most.bytes ? b : most));
   return {
     modes: { decode, few, several, batch: inBatch, prompt },
     buffers,
@@ -176,23 +200,11 @@ export function compileGraph(graph: Graph, traits: Traits, limits: Limits): GpuP
     states,
     page,
     stamp,
-    footprint: {
-      weights: weightBytes,
-      caches: cacheBytes,
-      states: stateBytes,
-      activations,
-      workspace: total - used,
-      total,
-      largest: { label: largest.label, bytes: largest.bytes },
-    },
+    sizes,
+    footprint: footprintFor(sizes, graph, slots),
     allocated,
     kept: (value) => kept.get(value.id),
     weight: (weight) => weights.placement(weight),
     table: (weight) => weights.table(weight),
   };
 }
-
-/**
- * Bytes for the Params of one dispatch in the buffer of all Params: the largest alignment of uniform offsets in WebGPU.
- */
-export const PARAMS_BYTES = 256;

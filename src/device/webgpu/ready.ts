@@ -8,7 +8,7 @@ import { USAGE } from "./flags.ts";
 import { type Gpu, oneLine } from "./gpu.ts";
 import type { KernelSource } from "./kernel-source.ts";
 import { KERNELS } from "./kernels.ts";
-import { PARAMS_BYTES } from "./program.ts";
+import { PARAMS_BYTES } from "./sizes.ts";
 
 /** A dispatch with everything that encoding it needs. */
 export interface Ready {

@@ -4,7 +4,7 @@
  */
 import type { Graph } from "../contract.ts";
 import type { CacheBuffers } from "./attend-options.ts";
-import type { PlannedBuffer } from "./dispatch.ts";
+import type { PlannedBuffer, Scratch } from "./dispatch.ts";
 import type { Traits } from "./gpu.ts";
 import type { WeightPlan } from "./weight-plan.ts";
 
@@ -28,6 +28,5 @@ export interface Shared {
   readonly kept: ReadonlyMap<number, PlannedBuffer>;
   /** Bound where a variant writes nothing. */
   readonly spare: PlannedBuffer;
-  /** A new activation. */
-  activation(label: string, bytes: number): PlannedBuffer;
+  activation: Scratch;
 }

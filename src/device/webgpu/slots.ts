@@ -12,30 +12,37 @@ export interface Slots {
   readonly slotOf: ReadonlyMap<number, number>;
 }
 
-/** `isShared`: whether a buffer is an activation; others (weights, caches, logits) have a place of their own. */
+/** The dispatches of a program, by index, from the first that uses a buffer to the last. */
+export interface Life {
+  readonly buffer: PlannedBuffer;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** programs: the lives of their activations, in the order of their first dispatches. */
 export function assignSlots(
-  programs: readonly (readonly Dispatch[])[],
-  isShared: (buffer: PlannedBuffer) => boolean,
+  programs: readonly (readonly Life[])[],
+  bytesOf: (buffer: PlannedBuffer) => number,
 ): Slots {
   const slotOf = new Map<number, number>();
   const bytes: number[] = [];
-  for (const program of programs) {
-    const lives = livesOf(program, isShared);
+  for (const lives of programs) {
     // Take the best free slot, so that a small buffer does not take a large slot and a large one does not grow a
     // small slot.
     const freeFrom = bytes.map(() => 0);
     for (const { buffer, first, last } of lives) {
+      const wanted = bytesOf(buffer);
       let best = -1;
       for (let slot = 0; slot < bytes.length; slot++) {
         if (freeFrom[slot] > first) continue;
-        if (best < 0 || waste(bytes[slot], buffer.bytes) < waste(bytes[best], buffer.bytes)) best = slot;
+        if (best < 0 || waste(bytes[slot], wanted) < waste(bytes[best], wanted)) best = slot;
       }
       if (best < 0) {
         best = bytes.length;
         bytes.push(0);
         freeFrom.push(0);
       }
-      bytes[best] = Math.max(bytes[best], buffer.bytes);
+      bytes[best] = Math.max(bytes[best], wanted);
       freeFrom[best] = last + 1;
       slotOf.set(buffer.id, best);
     }
@@ -48,14 +55,17 @@ function waste(slot: number, wanted: number): number {
   return slot >= wanted ? slot - wanted : 2 * (wanted - slot);
 }
 
-function livesOf(program: readonly Dispatch[], isShared: (buffer: PlannedBuffer) => boolean) {
+/** `isShared`: whether a buffer is an activation; others (weights, caches, logits) have a place of their own. */
+export function livesOf(
+  program: readonly Dispatch[],
+  isShared: (buffer: PlannedBuffer) => boolean,
+): readonly Life[] {
   const lives = new Map<number, { buffer: PlannedBuffer; first: number; last: number }>();
   program.forEach((dispatch, i) => {
     for (const buffer of Object.values(dispatch.buffers)) {
-      if (!isShared(buffer)) continue;
       const known = lives.get(buffer.id);
       if (known) known.last = i;
-      else lives.set(buffer.id, { buffer, first: i, last: i });
+      else if (isShared(buffer)) lives.set(buffer.id, { buffer, first: i, last: i });
     }
   });
   return [...lives.values()];

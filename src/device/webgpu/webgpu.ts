@@ -16,7 +16,8 @@ import {
   traitsOf,
 } from "./gpu.ts";
 import { gpuFormats } from "./kv.ts";
-import { bufferBytes, compileGraph, type GpuProgram } from "./program.ts";
+import { Measuring } from "./measure.ts";
+import { bufferBytes, type GpuProgram } from "./program.ts";
 
 export interface WebgpuOptions extends AllocationOptions {
   /** Turns off features that the adapter has; for tests and comparisons. */
@@ -66,6 +67,7 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
   if (/null/i.test(info.device ?? "") && !info.vendor) throw none(`the adapter ${name} computes nothing`);
   if (!software && info.isFallbackAdapter) throw none(`${name} is a program, not a GPU`);
   const traits = traitsOf(adapter, options.traits);
+  const measuring = new Measuring(traits, limits);
   const open = async (needed: Record<string, number>) => {
     // An adapter can open only one device.
     const used = adapter ?? (await requestAdapter(gpu, none));
@@ -88,9 +90,9 @@ export async function webgpuDevice(gpu: GPU, options: WebgpuOptions = {}): Promi
     // Without packing threads, parallel loads gain nothing, and a page's connection is better read sequentially.
     loads: options.packing ? 4 : 1,
     ...gpuFormats(traits),
-    measure: (graph) => compileGraph(graph, traits, limits).footprint,
+    measure: (graph) => measuring.footprint(graph),
     async allocate(graph) {
-      const program = compileGraph(graph, traits, limits);
+      const program = measuring.program(graph);
       const opened = await open(neededLimits(program, traits));
       try {
         return await WebgpuAllocation.create(graph, program, opened, options);

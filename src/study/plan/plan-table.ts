@@ -324,11 +324,14 @@ function cacheParts({ graph, footprint }: Plan, { layers }: ModelConfig): CacheP
     if (turned > 0) return "held";
     return turnedDims(attentionIn(layers[layer])) > 0 ? "apart" : null;
   };
+  const readersOf = new Map<number, number>();
+  for (const op of graph.ops)
+    if (op.op === "attend") readersOf.set(op.cache.id, 1 + (readersOf.get(op.cache.id) ?? 0));
   for (const cache of graph.caches) {
     const { id, pool } = cache;
     const kind = pool.window === null ? "full" : "sliding";
     const tokens = pool.pages * PAGE_SLOTS;
-    const readers = graph.ops.filter((op) => op.op === "attend" && op.cache.id === id).length;
+    const readers = readersOf.get(id) ?? 0;
     const oneVector = heldAs(cache);
     const sum = parts.get(kind) ?? { kind, layers: 0, sharing: 0, oneVector, tokens, bytes: 0 };
     parts.set(kind, {

@@ -7,7 +7,7 @@ import { HAS_FORMATS as CPU_FORMATS } from "../../device/wasm/kv-layout.ts";
 import { ALL_MEMORIES_BYTES, CPU_CHUNK, footprintOf, MEMORY_BYTES } from "../../device/wasm/program.ts";
 import { BATCH_ROWS, FEW_BEFORE_STREAMS, SEVERAL_ROWS, type Traits } from "../../device/webgpu/gpu.ts";
 import { gpuFormats } from "../../device/webgpu/kv.ts";
-import { compileGraph } from "../../device/webgpu/program.ts";
+import { Measuring } from "../../device/webgpu/measure.ts";
 import { GPU_CHUNK } from "../../device/webgpu/webgpu.ts";
 import type { PlannedDevice } from "../../engine/plan.ts";
 import { type Model, openModel } from "../../model/model.ts";
@@ -45,6 +45,7 @@ const BUFFER_BYTES = 2 ** 31 - 4;
 /** A typical GPU. */
 export function plannedGpu(traits: Traits = TYPICAL, bufferBytes = BUFFER_BYTES): PlannedDevice {
   const limits = { maxBufferSize: bufferBytes, maxStorageBufferBindingSize: bufferBytes };
+  const measuring = new Measuring(traits, limits);
   const subgroups = traits.subgroup === null ? "no subgroups" : `subgroups of ${traits.subgroup}`;
   return {
     name: "gpu",
@@ -54,6 +55,6 @@ export function plannedGpu(traits: Traits = TYPICAL, bufferBytes = BUFFER_BYTES)
     chunk: GPU_CHUNK,
     chooses: true,
     ...gpuFormats(traits),
-    measure: (graph) => compileGraph(graph, traits, limits).footprint,
+    measure: (graph) => measuring.footprint(graph),
   };
 }

@@ -60,10 +60,8 @@ export interface DeviceCase {
   onlyFast?: boolean;
   /** Of kernels with subgroup matrices, which no GPU in software has. */
   onlyMatrices?: boolean;
-  /** Of attention: the number of its shape, of which cases differ by format. */
+  /** The number of its shape, of cases that are there in every format of the cache. */
   shape?: number;
-  /** Of no model: multiples of 16 that kernels cut into unequal parts. */
-  isOddSize?: boolean;
   /** Builds the graph; `input(cols, seed)` is a random [tokens, cols] activation. */
   build: (op: Recorder, given: Given) => Value;
 }
@@ -151,7 +149,6 @@ interface AttendShape {
   window?: number;
   softcap?: number;
   onlyMatrices?: boolean;
-  isOddSize?: boolean;
 }
 
 /**
@@ -167,8 +164,9 @@ const ATTEND_SHAPES: AttendShape[] = [
   { heads: 4, kvHeads: 1, headDim: 256, steps: [40, 3], window: 20 },
   { heads: 16, kvHeads: 1, headDim: 64, steps: [50, 50, 50, 1], window: 32 },
   { heads: 2, kvHeads: 1, headDim: 512, steps: [35, 1] },
-  { heads: 2, kvHeads: 1, headDim: 144, steps: [33, 1], window: 20, isOddSize: true },
-  { heads: 1, kvHeads: 1, headDim: 336, steps: [35, 1], isOddSize: true },
+  // Of no model: multiples of 16 that kernels cut into unequal parts.
+  { heads: 2, kvHeads: 1, headDim: 144, steps: [33, 1], window: 20 },
+  { heads: 1, kvHeads: 1, headDim: 336, steps: [35, 1] },
   { heads: 4, kvHeads: 2, headDim: 64, steps: [48, 48, 48, 48, 48, 48, 1], window: 33 },
   { heads: 4, kvHeads: 2, headDim: 128, steps: [60, 4], softcap: 5 },
   { heads: 4, kvHeads: 2, headDim: 64, steps: [64, 64, 64, 64, 64, 64, 64, 64, 1] },

@@ -124,13 +124,13 @@ const SINK_SHAPES = [
 function sinkCases(tolerances: typeof TOLERANCES): DeviceCase[] {
   const formats = { f16: tolerances.attendF16, int4: tolerances.attendInt4, rq4: tolerances.attendRq4 };
   return Object.entries(formats).flatMap(([codec, tolerance]) =>
-    SINK_SHAPES.map(({ heads, kvHeads, headDim, steps, window, softcap }) => ({
+    SINK_SHAPES.map(({ heads, kvHeads, headDim, steps, window, softcap }, shape) => ({
       name: `appendKv, attend with sinks ${codec}, ${heads}/${kvHeads} heads of ${headDim}, steps ${JSON.stringify(steps)}, window ${window}, softcap ${softcap}`,
       kv: codec,
       tolerance,
       gpuTolerance: softcap > 0 && codec === "f16" ? tolerances.gpuTanh : undefined,
       matrixTolerance: codec === "f16" ? tolerances.halfMatrices : undefined,
-      steps,
+      ...{ steps, shape },
       build: (op: Recorder, given: Given) => {
         const cache = given.cache({ codec, kvHeads, headDim, window });
         op.appendKv(cache, given.input(kvHeads * headDim, 2), given.input(kvHeads * headDim, 3));
@@ -151,7 +151,7 @@ function mixedLayers(tolerances: typeof TOLERANCES): DeviceCase[] {
     kv: codec,
     tolerance,
     matrixTolerance: codec === "f16" ? tolerances.halfMatrices : undefined,
-    steps: [20, 3, 1],
+    ...{ steps: [20, 3, 1], shape: 0 },
     build: (op: Recorder, given: Given) => {
       const small = given.cache({ codec, kvHeads: 2, headDim: 256, window: 16 });
       const large = given.cache({ codec, kvHeads: 1, headDim: 512, window: null });

@@ -5,24 +5,22 @@
  */
 import type { TensorType } from "../../../src/format/tensor.ts";
 import { deviceCases } from "../device-cases.ts";
-import { conform } from "./conformance.ts";
+import { conform, otherFormat } from "./conformance.ts";
 
 const FORMS: readonly TensorType[] = [
   ...(["q4_0", "q4_k", "q8_0", "q6_k", "iq4_nl", "mxfp4", "iq2_s", "bf16", "f32"] as const),
 ];
+/** Of products of three tokens, each of which takes a second to compile. */
+const FEW_FORMS: readonly TensorType[] = ["q4_0", "bf16"];
 const EXPERT_FORMS: readonly TensorType[] = ["q4_0", "q4_k", "q8_0", "q6_k", "mxfp4", "f16"];
 
-/** Formats that the same kernels read; attend.test.ts has both with each head size of a model. */
-const FOUR_BITS = ["int4", "rq4"];
-
 conform("subgroups of 4, few rows up to 4", { few: 4 }, deviceCases, (testCase) => {
-  const { onlyFast, ofType, steps, kv = "", shape, isOddSize } = testCase;
+  const { onlyFast, ofType, steps } = testCase;
   if (onlyFast) return "slow in software, other cases have its kernels";
-  if (shape !== undefined && !isOddSize && FOUR_BITS[shape % 2] !== kv && FOUR_BITS.includes(kv))
-    return `${FOUR_BITS[shape % 2]} has this shape, attend.test.ts both formats`;
-  if (!ofType) return null;
+  if (!ofType) return otherFormat(testCase, 0);
   const forms = ofType.op === "expertMatmul" ? EXPERT_FORMS : FORMS;
   if (!forms.includes(ofType.type)) return "another type has its form";
-  const isServed = ofType.op !== "matmul" || steps[0] === 1 || steps[0] === 3;
-  return isServed ? null : "conformance-plain.test.ts has so many tokens";
+  if (ofType.op !== "matmul" || steps[0] === 1) return null;
+  if (steps[0] !== 3) return "conformance-plain.test.ts has so many tokens";
+  return FEW_FORMS.includes(ofType.type) ? null : "matmul.test.ts has few tokens of this form";
 });

@@ -33,7 +33,6 @@ describeGpu("matmulStream", () => {
     // Slices past the last column, splits; rows that are no whole tiles; several tiles.
     ["q4_0", 1280, [40, 21], 13],
     ["q6_k", 256, [20], 5],
-    ["iq2_s", 256, [20], 5],
     ["nvfp4", 256, [20], 8],
   ] as [TensorType, number, number[], number][])(
     "%s of %d columns, %j rows, %d tokens",

@@ -13,7 +13,6 @@ import type { ModelConfig } from "../model/config.ts";
 import { fingerprint } from "../model/fingerprint.ts";
 import type { Model } from "../model/model.ts";
 import type { Suppressed } from "./default-sampling.ts";
-import { DraftModel } from "./draft.ts";
 import { endedWhenDropped } from "./dropped.ts";
 import {
   EMBED_OPTIONS,
@@ -24,13 +23,14 @@ import {
   StatePooling,
 } from "./embed.ts";
 import { type GenerateOptions, Generation, generateTokens, type Outcome, withDefaults } from "./generate.ts";
+import { guessWith } from "./guess-with.ts";
 import { closeAll, type LoadedModel } from "./loaded-model.ts";
 import { OpenText } from "./open-text.ts";
 import { checkKnown, checkNames } from "./option-names.ts";
 import { lastHidden, type Plan } from "./plan.ts";
 import type { SampleOptions } from "./sample.ts";
 import type { Scheduler } from "./scheduler.ts";
-import { draftSource, Text } from "./text.ts";
+import { Text } from "./text.ts";
 import { restoreText, saveText } from "./text-save.ts";
 
 /** The components of a model. */
@@ -357,10 +357,7 @@ export class EngineModel {
 
   /** Takes over a smaller model, which guesses for this one. */
   guessWith(draft: LoadedModel): void {
-    if (this.#parts.scheduler.guesses === 0)
-      throw new ArgumentError("draft", "given", "none: a model with recurrent states checks no guesses");
-    const share = draft.plan.weightBytes / this.plan.weightBytes;
-    this.#parts.scheduler.draft = new DraftModel(draftSource(draft.scheduler), share);
+    guessWith(this.#parts, draft);
     this.#draft = draft;
   }
 

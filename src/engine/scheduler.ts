@@ -54,8 +54,6 @@ export class Scheduler {
   readonly context: number;
   readonly vocab: number;
   readonly guesses: number;
-  /** Guesses if texts do not contain the continuation already. */
-  draft: DraftModel | null = null;
   readonly beginnings: Beginnings;
   /** Jobs that wait, in order of arrival. */
   readonly #waiting: Job[] = [];
@@ -79,6 +77,7 @@ export class Scheduler {
   #isKicked = false;
   #wake = () => {};
   #closed: Error | null = null;
+  #draft: DraftModel | null = null;
 
   constructor(
     graph: Graph,
@@ -99,6 +98,15 @@ export class Scheduler {
     this.#freeRows = Array.from({ length: graph.texts }, (_, i) => graph.texts - 1 - i);
     this.#tables = graph.pools.map(() => new Uint32Array(graph.texts * graph.blocks).fill(UNKNOWN));
     this.#pace = new Pace(options.stretchMs ?? 50, options.clock);
+  }
+
+  /** It guesses if texts do not contain the continuation already. */
+  get draft(): DraftModel | null {
+    return this.#draft;
+  }
+
+  guessWith(draft: DraftModel): void {
+    this.#draft = draft;
   }
 
   /** Texts that run or are about to, and those that wait for a row or for pages. */

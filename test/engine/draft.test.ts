@@ -7,6 +7,7 @@ import { describe, expect, it } from "vitest";
 import { load } from "../../src/answer/load.ts";
 import { DraftModel } from "../../src/engine/draft.ts";
 import { type GenerateOptions, Generation, generateTokens } from "../../src/engine/generate.ts";
+import { guessWith } from "../../src/engine/guess-with.ts";
 import { checkTokens } from "../../src/engine/load-draft.ts";
 import { draftSource, Text } from "../../src/engine/text.ts";
 import { DeviceError } from "../../src/format/errors.ts";
@@ -39,7 +40,7 @@ function open(
   const common = { vocab: VOCAB, context: 256, chunk: 64, ...options };
   const large = scripted(model(0), { ...common, guess: 15, clock: () => now++ });
   const small = scripted(model(noise), { ...common, ...draftOptions });
-  large.scheduler.draft = new DraftModel(draftSource(small.scheduler), 0, () => 0);
+  large.scheduler.guessWith(new DraftModel(draftSource(small.scheduler), 0, () => 0));
   const generate = (prompt: readonly number[], generation: GenerateOptions = {}) =>
     new Generation(generateTokens(new Text(large.scheduler), tokenizer, prompt, generation));
   return { large, small, generate };
@@ -51,6 +52,19 @@ const plain = (prompt: readonly number[], options: GenerateOptions) => {
 };
 
 describe("a draft model", () => {
+  it("is refused by a model that checks no guesses, as one with recurrent states", () => {
+    const given = (guess: number) => {
+      const { scheduler } = scripted(model(0), { vocab: VOCAB, context: 256, chunk: 64, guess });
+      return { scheduler, plan: { weightBytes: 1 } };
+    };
+    expect(() => guessWith(given(0), given(0))).toThrow(
+      "draft is given; allowed: none: a model with recurrent states checks no guesses",
+    );
+    const checking = given(15);
+    guessWith(checking, given(0));
+    expect(checking.scheduler.draft).not.toBeNull();
+  });
+
   it.each([false, true])(
     "that says the same saves steps, also with a temperature; the device chooses: %s",
     async (chooses) => {

@@ -3,14 +3,13 @@
  * what a row says about the model. bench.ts measures.
  */
 
-import { DraftModel } from "../../engine/draft.ts";
 import { findModel } from "../../engine/find-model.ts";
+import { guessWith } from "../../engine/guess-with.ts";
 import { type LoadOptions, openDevice } from "../../engine/load.ts";
 import { loadCheckpoint, tokenizerOf } from "../../engine/load-checkpoint.ts";
 import { checkTokens, type LoadedDraft, loadDraft } from "../../engine/load-draft.ts";
 import { closeAll, type LoadedModel } from "../../engine/loaded-model.ts";
 import type { Plan } from "../../engine/plan.ts";
-import { draftSource } from "../../engine/text.ts";
 import { ArgumentError, throwIfAborted } from "../../format/errors.ts";
 import { openCheckpoint } from "../../format/open.ts";
 import { rowBytes } from "../../format/tensor.ts";
@@ -86,8 +85,7 @@ export class Bench {
   guessWith(draft: LoadedDraft, tokenizer: Tokenizer): void {
     this.#draft = draft;
     checkTokens(tokenizer, draft.tokenizer);
-    const share = draft.plan.weightBytes / this.plan.weightBytes;
-    this.#parts.scheduler.draft = new DraftModel(draftSource(draft.scheduler), share);
+    guessWith(this.#parts, draft);
   }
 
   run(options: Pick<BenchOptions, "onProgress" | "signal"> = {}): AsyncGenerator<BenchFinding> {

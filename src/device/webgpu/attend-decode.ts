@@ -22,6 +22,8 @@ interface DecodeKernel {
     | "attendDecodePacked"
     | "attendDecodeWide"
     | "attendDecodeMatrix8";
+  /** It adds up by lib/lanes, with subgroups or without; the others multiply matrices with subgroups of 32. */
+  readonly reduces: boolean;
   /** Positions that are processed at once; spans are multiples of it. */
   readonly tile: number;
   /** Workgroups that share a KV head's query heads. */
@@ -43,7 +45,7 @@ function plainKernel(cache: Cache, group: number): DecodeKernel {
   const layout = kvLayout(codec, "keys");
   const most = layout === "f16" ? Math.floor(1024 / headDim) : plainHeads(cache);
   const sets = Math.ceil(group / Math.min(8, most));
-  const common = { tile: 128, sets, workgroups: 528 };
+  const common = { reduces: true, tile: 128, sets, workgroups: 528 };
   const values = { HEADS: Math.ceil(group / sets), TILE: common.tile };
   if (layout === "f16") return { kernel: "attendDecodeF16", ...common, values: { ...values, BATCH: 4 } };
   // Codes of 3 bits are stored so that 4 dims are read at once.
@@ -94,7 +96,7 @@ function floatKernel({ codec, headDim, turned }: Cache, group: number): DecodeKe
   const sets = Math.ceil(group / most);
   const workgroup = groups <= 4 ? 64 : groups <= 8 ? 128 : 256;
   const values = { HEADS: Math.ceil(group / sets), TILE: 64, WORKGROUP: workgroup };
-  return { kernel: "attendDecodeFloat", tile: 64, sets, workgroups: 1056, values };
+  return { kernel: "attendDecodeFloat", reduces: true, tile: 64, sets, workgroups: 1056, values };
 }
 
 /**
@@ -102,7 +104,8 @@ function floatKernel({ codec, headDim, turned }: Cache, group: number): DecodeKe
  * rq4 at 128K tokens, 73 us with 1584, 79 with 1056, 95 with 1848 (H100, 2026-11-23, lab/kernels/attendDecode, v9).
  */
 function matrixKernel(group: number): DecodeKernel {
-  return { kernel: "attendDecodeMatrix", tile: 32, sets: Math.ceil(group / 8), workgroups: 1584, values: {} };
+  const sets = Math.ceil(group / 8);
+  return { kernel: "attendDecodeMatrix", reduces: false, tile: 32, sets, workgroups: 1584, values: {} };
 }
 
 /**
@@ -129,7 +132,8 @@ function wideKernel({ codec, headDim, turned, pool }: Cache, group: number): Dec
     return null;
   const workgroups = SPLIT > 2 ? 264 : 792;
   return {
-    ...{ kernel: "attendDecodeWide", tile: 32, sets: Math.ceil(group / 8), workgroups },
+    ...matrixKernel(group),
+    ...{ kernel: "attendDecodeWide", workgroups },
     values: { SPLIT, TURNED: turned },
   };
 }
@@ -173,9 +177,8 @@ export function decodeSpans(options: AttendOptions): Spans {
 export function attendDecode(options: AttendOptions, spans: Spans): Dispatch {
   const { traits, cache, heads, scale, softcap } = options;
   const { kvHeads, pool } = cache;
-  const { kernel, sets, values } = kernelOf(options);
+  const { kernel, reduces, sets, values } = kernelOf(options);
   const bytes = bufferTokenBytes(cache);
-  const reduces = !/Matrix|Packed|Wide/.test(kernel);
   return {
     // A separate label, because the GPU runs one part after the other.
     label: options.part === "recent" ? "attendDecode recent" : "attendDecode",

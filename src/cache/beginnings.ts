@@ -34,9 +34,6 @@ export class Beginnings {
   /** The pool of the newest tokens of texts; null: the same pages as for all others. */
   readonly recent: RecentPages | null;
 
-  /** Of the text that was started last: ids to which none but later ones are added, and the full blocks of the first. */
-  #last: Started = NOTHING_STARTED;
-
   constructor(pools: readonly Pool[], stateSlots = 0, recent: RecentPages | null = null) {
     this.recent = recent;
     // Without its first block nothing of a text is known.
@@ -76,11 +73,9 @@ export class Beginnings {
       best = { tokens, last: isWhole ? null : block, state: kept.state };
       if (isWhole) full = blocks.length + 1;
     };
-    const trusted = this.#trusted(ids, most);
     let node = blocks[blocks.length - 1] ?? this.root;
     while ((blocks.length + 1) * PAGE_SLOTS <= most) {
-      const same: Node | undefined = trusted[blocks.length];
-      const child = same?.isListed && same.parent === node ? same : node.next(ids, blocks.length, key);
+      const child = node.next(ids, blocks.length, key);
       if (!child) break;
       node = child;
       this.#follow(child, blocks.length, since, unpacked);
@@ -95,20 +90,6 @@ export class Beginnings {
     const known = at + (next[0]?.tokens ?? 0);
     blocks.length = Math.floor(best.tokens / PAGE_SLOTS);
     return { ...best, blocks, full, known };
-  }
-
-  /** A text with these ids, which only grows, begins with these blocks: searches for the same ids need not compare blocks. */
-  remember(ids: readonly number[], blocks: readonly Node[]): void {
-    this.#last = { ids, blocks };
-  }
-
-  /** The blocks of the last text that have the same ids; some may have left the tree. */
-  #trusted(ids: readonly number[], most: number): readonly Node[] {
-    const last = this.#last;
-    const end = Math.min(most, last.blocks.length * PAGE_SLOTS);
-    let count = 0;
-    while (count < end && last.ids[count] === ids[count]) count++;
-    return count === end ? last.blocks : last.blocks.slice(0, Math.floor(count / PAGE_SLOTS));
   }
 
   /** The oldest block that a token at `position` attends to in a pool. */
@@ -179,8 +160,6 @@ export class Beginnings {
     for (const next of [...block.children.values(), ...block.open]) this.forget(next);
     if (block.isFull) {
       block.parent!.remove(block);
-      // The block may come back with other ids.
-      this.#last = NOTHING_STARTED;
       block.parent!.open.add(block);
     }
     block.ids.length = tokens;
@@ -257,13 +236,6 @@ export class Beginnings {
     return found.sort((a, b) => b.tokens - a.tokens || isOwn(b) - isOwn(a));
   }
 }
-
-interface Started {
-  readonly ids: readonly number[];
-  readonly blocks: readonly Node[];
-}
-
-const NOTHING_STARTED: Started = { ids: [], blocks: [] };
 
 const NO_RECENT = { pool: -1, firstPages: 0 };
 

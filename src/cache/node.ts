@@ -59,11 +59,11 @@ export class Node {
   }
 
   /** It is among its parent's full blocks. */
-  isListed = false;
+  #isListed = false;
 
   add(child: Node, key: string): void {
     this.children.set(key, child);
-    child.isListed = true;
+    child.#isListed = true;
   }
 
   /** The block that follows with ids of a text; its key is asked for only if it is not the last one found. */
@@ -77,8 +77,8 @@ export class Node {
   /** A full block that follows is about to be cut, or to leave the tree. false: it does not follow. */
   remove(child: Node): boolean {
     if (this.#found === child) this.#found = null;
-    if (!child.isListed) return false;
-    child.isListed = false;
+    if (!child.#isListed) return false;
+    child.#isListed = false;
     return this.children.delete(keyOf(child.ids, 0));
   }
 

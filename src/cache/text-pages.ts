@@ -104,7 +104,6 @@ export class TextPages {
   ): PageCopy[] {
     this.#use(found, 0, this.#all.packedOf(found)!);
     this.#known = found.known;
-    this.#all.remember(ids, found.blocks);
     const copies = found.last ? this.#begin(found.last, found.tokens % PAGE_SLOTS) : [];
     if (copies) return copies;
     // No page for the copy: continue without it.

@@ -11,9 +11,27 @@ const FORMS: readonly TensorType[] = ["q4_0", "q4_k", "q8_0", "q6_k", "mxfp4", "
 /** One size of each kind of gated delta rule: without subgroups they differ by how they add up alone. */
 const DELTAS = ["4/2 heads of 16 x 16, tiled", "2/1 heads of 20 x 256", "4/2 heads of 32 x 32, steps [["];
 
+/** Steps that attend.test.ts does not have without subgroups: of one token alone, and of windows and spans that go on. */
+const OWN_STEPS = [
+  "steps [1]",
+  "steps [33,1,1]",
+  "window 32",
+  "window 33",
+  "steps [64,64,64,64,64,64,64,64,1]",
+];
+/** A packed cache; codes of a token after others; norms and biases; columns that are cut. */
+const APPENDS = ["k4c-v4r", "int4, q8_0", "norms, biases", "f16, q4_0, 4/2 heads of 64, steps [5]"];
+
 conform("no subgroups, prompts from two rows on", { subgroups: false, few: 1 }, ordinaryCases, (testCase) => {
   const { name, onlyFast, ofType } = testCase;
   if (onlyFast) return "slow in software, other cases have its kernels";
+  if (
+    /^appendKv, attend (f16|int4|rq4), .* steps \[\d/.test(name) &&
+    !OWN_STEPS.some((steps) => name.includes(steps))
+  )
+    return "attend.test.ts has this size";
+  if (name.startsWith("q, k and v into") && !APPENDS.some((append) => name.includes(append)))
+    return "conformance.test.ts has such an append";
   if (name.startsWith("gatedDelta") && !DELTAS.some((size) => name.includes(size)))
     return "conformance.test.ts has this size";
   // What a device without subgroups does otherwise is adding up, by a function that knows no format (lib/lanes.shared.wgsl).

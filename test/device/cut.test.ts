@@ -1,5 +1,5 @@
 /** Graphs in several memories of the CPU device: what goes where, what crosses, and what happens when one fails. */
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Graph, Step } from "../../src/device/contract.ts";
 import { neededBy } from "../../src/device/facts.ts";
@@ -200,8 +200,8 @@ describe("several memories", () => {
       new Uint32Array(memory.buffer)[allocation.placed.layouts[i].ids / 4] = 9;
     const state = new Int32Array(allocation.memories[0].buffer);
     const word = (allocation.placed.layouts[0].control + CONTROL.step) / 4;
-    await vi.waitFor(() => expect(Atomics.notify(state, word)).toBe(1));
-    await vi.waitFor(() => expect(Atomics.notify(state, word)).toBe(1));
+    await expect.poll(() => Atomics.notify(state, word)).toBe(1);
+    await expect.poll(() => Atomics.notify(state, word)).toBe(1);
     expect(await allocation.read(graph.logits, 0, 1)).toEqual(wanted);
   });
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { kvCodec } from "../../src/cache/codecs.ts";
 import type { Allocation, Graph, Step } from "../../src/device/contract.ts";
 import { Recorder } from "../../src/device/recorder.ts";
@@ -141,10 +141,11 @@ describe("closing", () => {
     await expect(allocation.read(logits, 0, 1)).rejects.toThrow("the device is closed");
     setFlagsFromString("--expose-gc");
     const collect = runInNewContext("gc") as () => void;
-    await vi.waitFor(() => {
+    const isFree = () => {
       collect();
-      expect(memory.deref()).toBeUndefined();
-    });
+      return memory.deref() === undefined;
+    };
+    await expect.poll(isFree).toBe(true);
   });
 
   it.runIf(TELLS_RESOURCES)("20 times leaves no thread", async () => {
@@ -156,7 +157,7 @@ describe("closing", () => {
       expect(threadCount()).toBeGreaterThanOrEqual(before + 2);
       await allocation.close();
     }
-    await vi.waitFor(() => expect(threadCount()).toBeLessThanOrEqual(before));
+    await expect.poll(threadCount).toBeLessThanOrEqual(before);
   });
 
   it.runIf(TELLS_RESOURCES)("a device that does not start leaves no thread", async () => {
@@ -174,7 +175,7 @@ describe("closing", () => {
     const memories = [{ memory, control: 1024, operations: 4096 }];
     const setup = { module, memories, stretches: [], threads: 3, cores: 2 };
     await expect(Workers.start(setup)).rejects.toThrow(DeviceError);
-    await vi.waitFor(() => expect(threadCount()).toBeLessThanOrEqual(before));
+    await expect.poll(threadCount).toBeLessThanOrEqual(before);
   });
 });
 
@@ -204,8 +205,8 @@ describe("steps", () => {
     const word = (layout.control + CONTROL.step) / 4;
     const state = new Int32Array(memory.buffer);
     // Waits, if need be, until the thread sleeps.
-    await vi.waitFor(() => expect(Atomics.notify(state, word)).toBe(1));
-    await vi.waitFor(() => expect(Atomics.notify(state, word)).toBe(1));
+    await expect.poll(() => Atomics.notify(state, word)).toBe(1);
+    await expect.poll(() => Atomics.notify(state, word)).toBe(1);
     expect(await allocation.read(logits, 0, 1)).toEqual(wanted);
     await allocation.run(step(1, 2));
     expect(await allocation.read(logits, 0, 1)).not.toEqual(wanted);

@@ -41,7 +41,7 @@ async function failure(path: string, options: LoadOptions = {}): Promise<Error> 
   );
   if (TELLS_RESOURCES) {
     expect(openFiles(path)).toBe(0);
-    await vi.waitFor(() => expect(threads()).toBeLessThanOrEqual(before));
+    await expect.poll(threads).toBeLessThanOrEqual(before);
   }
   return error;
 }

@@ -1,5 +1,5 @@
 /** Weights on their way to the GPU: in bounded pieces, a few at once, and no more of them once something is wrong. */
-import { expect, it, vi } from "vitest";
+import { expect, it } from "vitest";
 import type { Graph } from "../../../src/device/contract.ts";
 import { Recorder } from "../../../src/device/recorder.ts";
 import type { WebgpuAllocation } from "../../../src/device/webgpu/allocation.ts";
@@ -223,9 +223,9 @@ describeGpu("threads that pack", () => {
     // 481 rows each.
     expect(reads.length).toBe(3 * 11);
     expect(Math.max(...reads)).toBeLessThanOrEqual(2 * MIB);
-    await vi.waitFor(() => expect(staged).toEqual({ now: 0, most: 4 }));
+    await expect.poll(() => staged).toEqual({ now: 0, most: 4 });
     await allocation.load(graph.weights[1], tensor);
-    await vi.waitFor(() => expect(staged).toEqual({ now: 0, most: 4 }));
+    await expect.poll(() => staged).toEqual({ now: 0, most: 4 });
     await allocation.close();
   });
 

@@ -4,7 +4,10 @@ import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { caseError, operationsOf, type Runs, together } from "./case-runs.ts";
 import { type DeviceCase, deviceCases, ordinaryCases, TOLERANCES } from "./device-cases.ts";
 import { packedCases } from "./packed-cases.ts";
+import { shareThreads } from "./shared-threads.ts";
 import { turnedCases } from "./turned-cases.ts";
+
+shareThreads();
 
 const DEVICES = [
   { simd: "auto", threads: 2 },

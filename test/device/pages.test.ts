@@ -5,6 +5,9 @@ import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { footprintOf } from "../../src/device/wasm/program.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { pageCases, pageGraph } from "./page-cases.ts";
+import { shareThreads } from "./shared-threads.ts";
+
+shareThreads();
 
 /** Of other bits and scales, and packed at once where the others are packed late. */
 const OTHERS = ["k3c-v2r-n32", "k8r-v4c-n64-f32"];

@@ -5,6 +5,9 @@
 import { it } from "vitest";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { checkRandomGraphs } from "./random-graph.ts";
+import { shareThreads } from "./shared-threads.ts";
+
+shareThreads();
 
 it("random graphs give what the reference gives", async () => {
   await checkRandomGraphs(await wasmDevice({ threads: 3 }), 40);

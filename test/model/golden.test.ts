@@ -5,6 +5,7 @@ import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { argmax } from "../../src/engine/sample.ts";
 import { type Model, openModel } from "../../src/model/model.ts";
+import { shareThreads } from "../device/shared-threads.ts";
 import {
   arraysOf,
   type Expected,
@@ -17,6 +18,8 @@ import {
   rmsError,
 } from "./golden.ts";
 import { OneText } from "./one-text.ts";
+
+shareThreads();
 
 const CONTEXT = 160;
 

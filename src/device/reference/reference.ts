@@ -72,6 +72,9 @@ function cacheBytes({ recentPool }: Graph, cache: Cache): Parts<number>[] {
 
 type Parts<T> = { readonly [part in KvPart]: T };
 
+/** Bytes of a weight that are read at once, at least a row. */
+const READ_BYTES = 2 ** 20;
+
 const NOTHING_CHOSEN: Ran = { chosen: Promise.resolve([]) };
 
 /** For a table, the rows of a step. */
@@ -121,12 +124,20 @@ class ReferenceAllocation implements Allocation {
     }
     const into = this.#weights[weight.id];
     const { rows, cols } = tensor;
-    const row = new Uint8Array(rowBytes(tensor.type, cols));
+    const bytes = rowBytes(tensor.type, cols);
+    const most = Math.max(1, Math.floor(READ_BYTES / bytes));
     // The tensor's rows, not the weight's: a vector may be stored as a column.
-    for (let r = 0; r < rows; r++) {
-      await tensor.readRows(r, 1, row);
-      dequantize(tensor.type, row, into.subarray(r * cols, (r + 1) * cols));
-      onBytes?.(row.length);
+    for (let first = 0; first < rows; first += most) {
+      const count = Math.min(most, rows - first);
+      const read = new Uint8Array(count * bytes);
+      await tensor.readRows(first, count, read);
+      for (let r = 0; r < count; r++)
+        dequantize(
+          tensor.type,
+          read.subarray(r * bytes, (r + 1) * bytes),
+          into.subarray((first + r) * cols, (first + r + 1) * cols),
+        );
+      onBytes?.(read.length);
     }
   }
 

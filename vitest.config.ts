@@ -65,7 +65,7 @@ const LONG = [
 const APART = [
   ...["test/device/webgpu/**", "test/browser/**", "test/device/contract.test.ts"],
   ...["test/app/{bench-attend,gpu,lab-gpu}.test.ts", "test/lab/gpu.test.ts"],
-  ...["test/engine/{kernel-choice,load-gpu,not-numbers,parallel-gpu}.test.ts"],
+  ...["test/engine/{kernel-choice,load-gpu,parallel-gpu}.test.ts"],
   "test/study/{attend-layers,plan-exact}.test.ts",
   "test/answer/{control-calls,grammar,schema,schema-fuzz,schema-libraries}.test.ts",
 ];

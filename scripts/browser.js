@@ -9,8 +9,8 @@ import { build } from "vite";
 import { parserAlone } from "./bundled-parts.js";
 import { compactKernels } from "./wgsl.js";
 
-/** Limit for nibble.js, gzip; 215.6 kB on 2026-11-30. */
-export const MOST_GZIP_BYTES = 217_800;
+/** Limit for nibble.js, gzip; 217.0 kB on 2026-11-30. */
+export const MOST_GZIP_BYTES = 219_200;
 
 const PACKAGES = ["@huggingface/jinja"];
 

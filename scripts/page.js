@@ -16,9 +16,9 @@ import { compactKernels } from "./wgsl.js";
 export const MOST_FIRST_BYTES = 60_000;
 /**
  * Limit for all scripts of the page together, gzip, including those loaded later, but not the readers of PDF and DOCX.
- * 355.8 kB on 2026-11-30.
+ * 356.5 kB on 2026-11-30.
  */
-export const MOST_GZIP_BYTES = 359_300;
+export const MOST_GZIP_BYTES = 360_000;
 
 const PACKAGES = [
   ...[

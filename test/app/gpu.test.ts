@@ -3,19 +3,25 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { IS_SWIFTSHADER } from "../device/webgpu/gpu.ts";
 import { nibble, requireFreshBuild } from "./nibble.ts";
 
+const FACT = "Ann Harlow's favorite color is red.";
 const onGpu = ["run", "needle", "hi", "--device", "gpu"];
 
 beforeAll(requireFreshBuild);
 
 describe.runIf(IS_SWIFTSHADER)("nibble run --device gpu", () => {
-  it("answers, says on what, and ends by itself", async () => {
-    const { code, stdout, stderr } = await nibble([
-      ...[...onGpu, "--adapter", "swiftshader", "--context", "64", "-n", "3", "--ignore-end", "--json"],
-    ]);
-    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    const { device, ids } = JSON.parse(stdout);
+  it("answers as the CPU does, says on what, and ends by itself", async () => {
+    // A fact keeps every choice clear, so that devices of different arithmetic agree. 31 tokens: one tile of products.
+    const asked = ["run", "needle", "What is the favorite color of Ann Harlow?", "--system", FACT];
+    const options = ["--kv", "int4", "--context", "64", "--temperature", "0", "-n", "4", "--json"];
+    const answer = async (...device: string[]) => {
+      const { code, stdout, stderr } = await nibble([...asked, ...options, "--device", ...device]);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      return JSON.parse(stdout);
+    };
+    const { device, ids } = await answer("gpu", "--adapter", "swiftshader");
     expect(device).toMatch(/^swiftshader\S* through WebGPU \(in software, /);
-    expect(ids.length).toBe(3);
+    expect(ids.length).toBe(4);
+    expect(ids).toEqual((await answer("cpu")).ids);
   });
 
   it.each<[string, string[], NodeJS.ProcessEnv, number, RegExp]>([

@@ -1,4 +1,7 @@
-/** `nibble lab run` and `work` with --device gpu, on SwiftShader: from the arguments to the report. */
+/**
+ * `nibble lab run` with --device gpu, on SwiftShader: from the arguments to the report. `work` joins on the reference device: what it
+ * measures a GPU with is what `run` does (lab/gpu.test.ts), and a second process would compile all kernels again.
+ */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -72,7 +75,14 @@ describeGpu("a lab on a GPU", () => {
       ]);
     }
 
-    const { rows } = await lab("work", "--device", "gpu", "--experiments", "1");
+    // What was proposed for a GPU waits for one.
+    await lab("propose", "rq4", "--on", "tiny");
+    const { rows } = await lab("work", "--device", "reference", "--experiments", "1");
     expect(rows).toMatchObject([{ kind: "result", klMean: expect.any(Number) }]);
+    const journal = readFileSync(file("lab/journal.jsonl"), "utf8").trim().split("\n");
+    const result = journal.map((line) => JSON.parse(line)).find(({ id }) => id === rows[0].id);
+    expect(result.env.device).toMatch(/reference/);
+    const [known] = (await lab("status")).rows;
+    expect(known.experiments.waiting).toBeGreaterThanOrEqual(proposed.rows[0].experiments);
   }, 400_000);
 });

@@ -1,7 +1,7 @@
 /**
  * nibble-llm/browser from end to end: headless Chromium loads the bundle and needle-14m by HTTP ranges, generates on WebGPU,
- * and has to find the tokens that the CPU device and Node's WebGPU find. A fact in a document keeps every choice clear, so
- * that devices of different arithmetic agree.
+ * and has to find the tokens that the CPU device finds, as Node's WebGPU has to (app/gpu.test.ts). A fact in a document keeps
+ * every choice clear, so that devices of different arithmetic agree.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,8 +11,8 @@ import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { bundleForBrowsers, MOST_GZIP_BYTES } from "../../scripts/browser.js";
 import { UNSUPPORTED } from "../../scripts/chromium-parts.js";
-import { load } from "../../src/answer/load.ts";
 import type * as Nibble from "../../src/browser.ts";
+import { nibble as commandLine, requireFreshBuild } from "../app/nibble.ts";
 import { answer, type Handler, type Server, serve } from "../format/http-server.ts";
 import { launchChromium } from "./chromium.ts";
 
@@ -23,11 +23,12 @@ declare global {
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const needle = readFileSync(join(root, "models/needle-14m/needle-14m-Q8_0.gguf"));
 
+/** 31 tokens: one more tile of 32 would take a GPU in software five seconds. */
 const CONVERSATION = [
-  { role: "system", content: "Clara Whitfield's room number is 614." },
-  { role: "user", content: "What is the room number of Clara Whitfield?" },
+  { role: "system", content: "Ann Harlow's favorite color is red." },
+  { role: "user", content: "What is the favorite color of Ann Harlow?" },
 ];
-const ANSWER = "The room number of Clara Whitfield is 614.";
+const ANSWER = "The favorite color of Ann Harlow is red.";
 const OPTIONS = { context: 128, kv: "int4" };
 /** Some 20 s of work on a quiet machine of two cores, most of it compiling shaders; then it fails, and does not hang. */
 const PATIENCE_MS = 180_000;
@@ -43,6 +44,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   let gzipBytes = 0;
 
   beforeAll(async () => {
+    requireFreshBuild();
     const [chromium, built] = await Promise.all([launchChromium(), bundleForBrowsers(root, folder)]);
     browser = chromium;
     gzipBytes = built.gzipBytes;
@@ -63,7 +65,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   it("is a small file", () => expect(gzipBytes).toBeLessThan(MOST_GZIP_BYTES));
 
   it(
-    "loads needle by ranges and answers as the CPU does and Node's WebGPU",
+    "loads needle by ranges and answers as the CPU does",
     async () => {
       const found = await page.evaluate(
         async ({ conversation, options }) => {
@@ -87,9 +89,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       expect(found.text).toBe(ANSWER);
       expect(found.pieces.join("")).toBe(ANSWER);
       expect(found.progress.at(-1)).toBe(1);
-      expect(await idsInNode("cpu", 32)).toEqual(found.ids);
-      // A software GPU takes half a second a token.
-      expect(await idsInNode("gpu", 6)).toEqual(found.ids.slice(0, 6));
+      expect(await idsInNode()).toEqual(found.ids);
       const asked = server.requests.filter((line) => line.includes("needle.gguf"));
       expect(asked.length).toBeLessThan(25);
       for (const line of asked) expect(line).toMatch(/^GET \/needle\.gguf bytes=\d+-\d+$/);
@@ -170,13 +170,13 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     expect(error).toMatch(/^AbortedError: reading http.*silent\.gguf was stopped/);
   });
 
-  async function idsInNode(device: "cpu" | "gpu", maxTokens: number): Promise<readonly number[]> {
-    const model = await load("needle", { ...OPTIONS, device });
-    try {
-      return (await model.generate(CONVERSATION, { maxTokens }).result()).ids;
-    } finally {
-      await model.close();
-    }
+  /** By the command line, which loads much faster than its sources. */
+  async function idsInNode(): Promise<readonly number[]> {
+    const [system, user] = CONVERSATION.map(({ content }) => content);
+    const { context, kv } = OPTIONS;
+    const options = ["--device", "cpu", "--context", String(context), "--kv", kv, "-n", "32", "--json"];
+    const { stdout } = await commandLine(["run", "needle", user, "--system", system, ...options]);
+    return JSON.parse(stdout).ids;
   }
 
   function failure(url: string, where = page): Promise<{ code: string; message: string }> {

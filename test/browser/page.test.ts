@@ -28,8 +28,12 @@ import { launchChromium, UNZEROED } from "./chromium.ts";
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const PATIENCE_MS = 180_000;
-const FACT = "Clara Whitfield's room number is 614.";
-const QUESTION = "What is the room number of Clara Whitfield?";
+/** With the question 31 tokens: one more tile of 32 would take a GPU in software five seconds. */
+const FACT = "Ann Harlow's favorite color is red.";
+const QUESTION = "What is the favorite color of Ann Harlow?";
+const ANSWER = "The favorite color of Ann Harlow is red.";
+/** The model that the planner begins with, and one of a fifth of its layers and as long a context. */
+const [LARGE, SMALL] = ["llama-3.1-70b", "llama-3.2-1b"];
 
 /** What the API's next answer does; `send` writes one event. */
 type Script = (send: (event: object) => void, response: ServerResponse) => void | Promise<void>;
@@ -609,7 +613,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
     await attach("letter.docx", Buffer.from(zip(docx("One.", "Two."))));
     await page.getByText("letter.docx").waitFor();
     await attach("fact.txt", Buffer.from(FACT));
-    await page.getByText("37 bytes, 10 tokens").waitFor();
+    await page.getByText("35 bytes, 10 tokens").waitFor();
     await expect.poll(() => page.locator(".notice").count()).toBe(0);
     await page.evaluate(() => {
       const dataTransfer = new DataTransfer();
@@ -662,7 +666,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
         .getByLabel("Documents")
         .setInputFiles([{ name: "fact.txt", mimeType: "", buffer: Buffer.from(FACT) }]);
       await page.locator(".document").waitFor();
-      expect(await page.locator(".document .figures").innerText()).toMatch(/^37 bytes, \d+ tokens$/);
+      expect(await page.locator(".document .figures").innerText()).toMatch(/^35 bytes, \d+ tokens$/);
       await page
         .getByLabel("Documents")
         .setInputFiles([{ name: "long.txt", mimeType: "", buffer: Buffer.from("one two ".repeat(20_000)) }]);
@@ -671,14 +675,12 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
         .waitFor();
       // A GPU in software takes a second a token; browser.test.ts has whole answers.
       await page.locator("button.chosen").click();
-      await page.getByLabel("Longest answer, tokens").fill("6");
+      await page.getByLabel("Longest answer, tokens").fill("4");
       await page.getByRole("button", { name: "Close" }).click();
       await ask(QUESTION);
       await page.getByText("reached its longest length").waitFor({ timeout: 120_000 });
-      expect("The room number of Clara Whitfield is 614.").toContain(
-        await page.locator(".prose").innerText(),
-      );
-      expect(await page.locator("footer .figures").innerText()).toMatch(/^6 tokens/);
+      expect(ANSWER).toContain(await page.locator(".prose").innerText());
+      expect(await page.locator("footer .figures").innerText()).toMatch(/^4 tokens/);
       const held = Number(/^(\d+) of 8,192 tokens$/.exec(await gauge("cached"))?.[1]);
       expect(held).toBeGreaterThan(30);
       expect(await gauge("weighs")).toBe(`${bytes(held * 1280)} of 10.0 MiB`);
@@ -692,7 +694,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
         .waitFor();
       expect(await page.locator(".lamp.on").count()).toBe(0);
       // What was said before is still there, and the way back too.
-      expect(await page.locator(".prose").innerText()).toContain("The room number");
+      expect(await page.locator(".prose").innerText()).toContain("The favorite color");
       await page.locator(".panel").getByRole("button", { name: "Try again" }).waitFor();
       await page.getByRole("button", { name: "Remove needle-14m-Q8_0" }).click();
       await expect.poll(() => page.locator(".kept li").count()).toBe(0);
@@ -717,14 +719,14 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       await page
         .getByLabel("Documents")
         .setInputFiles([{ name: "fact.txt", mimeType: "", buffer: Buffer.from(FACT) }]);
-      await page.getByText(/^37 bytes, 16 tokens/).waitFor();
+      await page.getByText(/^35 bytes, 12 tokens/).waitFor();
       await page
         .getByLabel("Documents")
         .setInputFiles([{ name: "long.txt", mimeType: "", buffer: Buffer.from("one two ".repeat(2000)) }]);
       await page.getByText(/^long\.txt has 4,001 tokens; the context of needle holds 1,024/).waitFor();
       await ask(QUESTION);
       await page.locator(".answer footer").waitFor();
-      expect(await page.locator(".prose").innerText()).toBe("The room number of Clara Whitfield is 614.");
+      expect(await page.locator(".prose").innerText()).toBe(ANSWER);
       const held = Number(/^(\d+) of 1,024 tokens$/.exec(await gauge("cached"))?.[1]);
       expect(await gauge("weighs")).toBe(`${bytes(held * 1280)} of 1.3 MiB`);
       expect(await gauge("in-f16")).toBe(`${bytes(held * 4096)} of 4.0 MiB`);
@@ -750,21 +752,22 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   });
 
   it(
-    "plans as the library does: Llama 3.1 70B as published",
+    "plans as the library does",
     async () => {
+      await planningSmall();
       await open(true, "#plan");
       // Plans are kept by model and device.
-      const [model, gpu] = [await plannedModel("llama-3.1-70b"), plannedGpu()];
+      const [model, gpu] = [await plannedModel(SMALL), plannedGpu()];
       const asked = { memoryBytes: 64 * 2 ** 30, context: 131_072 };
       const table = planTable(model, gpu, { ...asked, kv: "int4" });
       await page.locator(".verdict").waitFor();
       expect(await page.getByTestId("part-weights").innerText()).toBe(bytes(table.plan.weightBytes));
-      expect(await page.getByTestId("part-kv-cache").innerText()).toBe("12.5 GiB");
+      expect(await page.getByTestId("part-kv-cache").innerText()).toBe("1.3 GiB");
       const cache = (format: string, tokens: number) => page.getByTestId(`${format}-${tokens}`).innerText();
       for (const [tokens, f16, int4] of [
-        [16_384, "5.0 GiB", "1.6 GiB"],
-        [65_536, "20.0 GiB", "6.3 GiB"],
-        [131_072, "40.0 GiB", "12.5 GiB"],
+        [16_384, "512 MiB", "160 MiB"],
+        [65_536, "2.0 GiB", "640 MiB"],
+        [131_072, "4.0 GiB", "1.3 GiB"],
       ] as const)
         expect([await cache("f16", tokens), await cache("int4", tokens)]).toEqual([f16, int4]);
       // What memory would hold beyond the trained context, marked so.
@@ -778,7 +781,8 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       expect(longest.map((row) => row.split(/\s+/).at(-1))).toEqual(expected);
 
       await page.getByLabel("KV cache").selectOption("f16");
-      const { shortfall } = planTable(model, gpu, { ...asked, kv: "f16" });
+      await page.getByLabel("Memory").fill("4");
+      const { shortfall } = planTable(model, gpu, { ...asked, memoryBytes: 4 * 2 ** 30, kv: "f16" });
       // A plan takes a second on a busy machine.
       const verdict = () => expect.poll(() => page.getByTestId("verdict").innerText(), { timeout: 20_000 });
       await verdict().toBe(`Does not fit. ${shortfall!.message}`);
@@ -798,6 +802,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   });
 
   it("fits a phone, in light and dark", async () => {
+    await planningSmall();
     for (const colorScheme of ["light", "dark"] as const) {
       await page.setViewportSize({ width: 375, height: 700 });
       await page.emulateMedia({ colorScheme });
@@ -877,9 +882,22 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
 
   /** Runs before anything else in the page's next worker. */
   function inWorker(code: string): Promise<unknown> {
-    return page.route(/\/assets\/worker-[^/]*\.js$/, async (route) => {
+    return changed(/\/assets\/worker-[^/]*\.js$/, (script) => code + script);
+  }
+
+  /** The planner begins with a small model: a plan of the 70B's 80 layers takes ten seconds of two cores. */
+  function planningSmall(): Promise<unknown> {
+    return changed(/\/assets\/planner-[^/]*\.js$/, (script) => {
+      expect(script).toContain(LARGE);
+      return script.replaceAll(LARGE, SMALL);
+    });
+  }
+
+  /** Another script for one of the page's. */
+  function changed(file: RegExp, change: (script: string) => string): Promise<unknown> {
+    return page.route(file, async (route) => {
       const response = await route.fetch();
-      await route.fulfill({ response, body: code + (await response.text()) });
+      await route.fulfill({ response, body: change(await response.text()) });
     });
   }
 

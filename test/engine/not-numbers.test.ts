@@ -6,19 +6,11 @@ import { describe, expect, it } from "vitest";
 import type { Device } from "../../src/device/contract.ts";
 import { referenceDevice } from "../../src/device/reference/reference.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
-import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { type GenerateOptions, Generation, generateTokens } from "../../src/engine/generate.ts";
-import { loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import { Text } from "../../src/engine/text.ts";
-import { dequantize } from "../../src/format/blocks.ts";
-import { bufferSource } from "../../src/format/buffer-source.ts";
-import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
 import { FormatError, LogitsError } from "../../src/format/errors.ts";
-import { NO_GPU } from "../device/webgpu/gpu.ts";
-import { sharedGpu } from "../device/webgpu/shared.ts";
-import type { WrittenTensor } from "../format/write-gguf.ts";
+import { changedModel, expectBeyondFloat32 } from "./changed-model.ts";
 import { piecesTokenizer, scripted } from "./scripted.ts";
-import { tinyModel } from "./tiny-model.ts";
 
 const LETTERS = [..."abcdefgh"];
 const VOCAB = LETTERS.length + 1;
@@ -103,44 +95,18 @@ it.each([true, false])("another text in the same steps goes on; the device choos
 const DEVICES: Record<string, () => Promise<Device>> = {
   reference: async () => referenceDevice(),
   cpu: async () => wasmDevice({ threads: 1 }),
-  ...(NO_GPU === null && { webgpu: async () => webgpuDevice(await sharedGpu()) }),
 };
 
-/** The model with one tensor in float32, its values changed. */
-async function changed(device: string, name: string, change: (values: Float32Array, cols: number) => void) {
-  const inFloats = (tensor: WrittenTensor): WrittenTensor => {
-    const [cols, rows = 1] = tensor.dims.map(Number);
-    const values = new Float32Array(rows * cols);
-    dequantize(tensor.type === 0 ? "f32" : "q8_0", tensor.data!, values);
-    change(values, cols);
-    return { ...tensor, type: 0, data: new Uint8Array(values.buffer) };
-  };
-  const tensors = (all: WrittenTensor[]) => all.map((one) => (one.name === name ? inFloats(one) : one));
-  const checkpoint = await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel({ tensors })));
-  return loadEngineModel(checkpoint, DEVICES[device], { context: 64, chunk: 16 });
-}
-
-describe.each(Object.keys(DEVICES))("a model on %s", (device) => {
-  it("whose logits are beyond float32 ends with the error", async () => {
-    // Infinity or -Infinity, each where the other's row is not.
-    const model = await changed(device, "output.weight", (values, cols) => {
-      values.fill(3e38, 100 * cols, 101 * cols).fill(-3e38, 101 * cols, 102 * cols);
-    });
-    const options = { temperature: 1, ignoreEnd: true, maxTokens: 3 };
-    const generation = model.generate({ ids: [259, 260, 261, 262] }, options).result();
-    const error: LogitsError = await generation.then(String, (error) => error);
-    expect(error).toBeInstanceOf(LogitsError);
-    expect(error.position).toBe(3);
-    expect([100, 101]).toContain(error.id);
-    await model.close();
-  });
+// On a GPU: parallel-gpu.test.ts.
+describe.each(Object.entries(DEVICES))("a model on %s", (_, open) => {
+  it("whose logits are beyond float32 ends with the error", () => expectBeyondFloat32(open));
 });
 
 it.each([Number.NaN, Number.NEGATIVE_INFINITY])(
   "a weight with %s is refused when the model loads",
   async (odd) => {
     for (const name of ["output_norm.weight", "blk.1.ffn_up.weight"]) {
-      const loaded = changed("reference", name, (values) => {
+      const loaded = changedModel(DEVICES.reference, name, (values) => {
         values[63] = odd;
       });
       await expect(loaded).rejects.toThrow(FormatError);

@@ -1,22 +1,29 @@
-/** Texts that share steps on a GPU, in software: each says what its own logits, read alone, find likeliest. */
+/**
+ * Texts on a GPU, in software: those that share steps, or guess, say what their own logits, read alone, find likeliest; and
+ * logits that are no numbers end a text. Models of one shape on a shared device, since compiling takes most of the time.
+ */
 import { expect, it } from "vitest";
 import { webgpuDevice } from "../../src/device/webgpu/webgpu.ts";
 import { loadEngineModel } from "../../src/engine/load-checkpoint.ts";
 import { bufferSource } from "../../src/format/buffer-source.ts";
 import { ggufCheckpoint } from "../../src/format/checkpoints.ts";
-import { describeGpu, softwareGpu } from "../device/webgpu/gpu.ts";
+import { describeGpu } from "../device/webgpu/gpu.ts";
+import { sharedGpu } from "../device/webgpu/shared.ts";
+import { expectBeyondFloat32 } from "./changed-model.ts";
 import { tinyModel } from "./tiny-model.ts";
 
 /** Of the logits' spread: kernels for one row and for more of them round otherwise. */
 const TOLERANCE = 0.1;
 
+const onGpu = async () => webgpuDevice(await sharedGpu());
+
 describeGpu("two texts", () => {
   it("go on together as each does alone", async () => {
-    const model = await loadEngineModel(
-      await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel())),
-      async () => webgpuDevice(await softwareGpu()),
-      { context: 128, chunk: 16, parallel: 2 },
-    );
+    const model = await loadEngineModel(await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel())), onGpu, {
+      context: 128,
+      chunk: 16,
+      parallel: 2,
+    });
     const prompts = [5, 40].map((tokens, t) => ({
       ids: Array.from({ length: tokens }, (_, i) => 259 + ((i * (t + 2)) % 5)),
     }));
@@ -47,11 +54,10 @@ describeGpu("two texts", () => {
 
 describeGpu("a text that repeats itself", () => {
   it("is guessed, and the device chooses after each guessed row what it would choose after one", async () => {
-    const model = await loadEngineModel(
-      await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel())),
-      async () => webgpuDevice(await softwareGpu()),
-      { context: 128, chunk: 16 },
-    );
+    const model = await loadEngineModel(await ggufCheckpoint(bufferSource("tiny.gguf", tinyModel())), onGpu, {
+      context: 128,
+      chunk: 16,
+    });
     const ids = Array.from({ length: 24 }, (_, i) => 259 + (i % 4));
     const found = await model.generate({ ids }, { ignoreEnd: true, maxTokens: 48 }).result();
     expect(found.draftedTokens).toBeGreaterThan(0);
@@ -65,4 +71,9 @@ describeGpu("a text that repeats itself", () => {
     expect(model.cache.used).toBe(0);
     await model.close();
   });
+});
+
+describeGpu("a model whose logits are beyond float32", () => {
+  it("ends with the error that names one, as on every device (not-numbers.test.ts)", () =>
+    expectBeyondFloat32(onGpu));
 });

@@ -1,5 +1,5 @@
 /** Formats measured in a GPU's own caches, on SwiftShader: what they cost there, and that a CPU's results stay apart. */
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { contrast } from "../../src/lab/contrast.ts";
 import { LabModel } from "../../src/lab/lab-model.ts";
 import { formatOf } from "../../src/lab/methods/cached.ts";
@@ -13,7 +13,21 @@ import { experimentId, normalSpec, type SpecDraft } from "../../src/lab/spec.ts"
 import { experimentsFor, proposals } from "../../src/lab/study.ts";
 import type { TextEntry } from "../../src/lab/types.ts";
 import { describeGpu } from "../device/webgpu/gpu.ts";
+import { compilesLate } from "../device/webgpu/late.ts";
+import { type Sharing, shareDevices } from "../device/webgpu/sharing.ts";
 import { letters, openTiny, TINY } from "./tiny-lab.ts";
+
+/** The lab opens a device for each format. They are one here, which compiles what runs, once. */
+const shared = vi.hoisted(() => ({ devices: null as Promise<Sharing> | null }));
+vi.mock(import("../../src/device/webgpu/dawn.ts"), async (original) => {
+  const dawn = await original();
+  const dawnGpu = async () => {
+    shared.devices ??= dawn.dawnGpu().then((root) => shareDevices(compilesLate(root)));
+    return (await shared.devices).gpu;
+  };
+  return { ...dawn, dawnGpu };
+});
+afterAll(async () => (await shared.devices)?.end());
 
 const methods = new Methods();
 const alike = (method: string, more = {}): SpecDraft => ({

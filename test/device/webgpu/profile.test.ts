@@ -113,20 +113,21 @@ describeGpu("a profile of a model", () => {
   it("counts each matrix and the cache once, for one row, few and many", async () => {
     const model = await openModel(await syntheticCheckpoint(TINY));
     const codec = kvCodec("int4");
-    const graph = model.record({ context: 96, maxTokens: 40, maxOutputs: 1, codec });
+    const graph = model.record({ context: 96, maxTokens: 33, maxOutputs: 1, codec });
     const device = await webgpuDevice(await softwareGpu(), { traits: { few: 4 } });
     const allocation = await device.allocate(graph);
     try {
       for (const weight of graph.weights) await allocation.load(weight, model.tensor(weight));
       const texts = new PagedTexts(allocation, graph);
-      await texts.run([{ text: 0, ids: new Array(40).fill(1), outputs: 0 }]);
-      texts.reserve(0, 16);
+      await texts.run([{ text: 0, ids: new Array(33).fill(1), outputs: 0 }]);
+      texts.reserve(0, 5);
       const matrices = graph.weights.filter(
         ({ role, name }) => role === "matrix" && name !== "token_embd.weight",
       );
       const bytes = matrices.reduce((sum, { type, rows, cols }) => sum + rows * rowBytes(type, cols), 0);
-      for (const tokens of [1, 4, 16]) {
-        const run = { text: 0, position: 40, ids: new Uint32Array(tokens), outputs: 1 };
+      // Alone, as few, and as a prompt.
+      for (const tokens of [1, 4, 5]) {
+        const run = { text: 0, position: 33, ids: new Uint32Array(tokens), outputs: 1 };
         const { dispatches, us } = await allocation.profile!({ runs: [run] });
         expect(us).toBeGreaterThan(0);
         const of = (label: RegExp) =>

@@ -85,13 +85,15 @@ describe("graphs", () => {
     const model = await goldenModel("qwen3_5");
     const graph = graphOf(model, "kv3", 4096);
     expect(sameButPages(graph, graphOf(model, "kv3", 8192))).toBe(true);
+    const qwen3 = await goldenModel("qwen3");
     for (const other of [
       graphOf(model, "kv4", 4096),
       graphOf(model, "kv3", 4096, 2),
       graphOf(model, "kv3", 100),
-      graphOf(await goldenModel("qwen3"), "kv3", 4096),
+      graphOf(qwen3, "kv3", 4096),
     ])
       expect(sameButPages(graph, other)).toBe(false);
+    await qwen3.checkpoint.close();
     const changes: Partial<Graph>[] = [
       { maxTokens: 511 },
       { labels: new Map([["hidden.1", graph.values[1]]]) },
@@ -110,5 +112,6 @@ describe("graphs", () => {
     ];
     for (const change of changes)
       expect(sameButPages(graph, { ...graph, ...change }), Object.keys(change)[0]).toBe(false);
+    await model.checkpoint.close();
   });
 });

@@ -44,9 +44,14 @@ export type Texts = ReadonlyMap<string, ReadonlySet<string>>;
 /** Limits that cut nothing in two. */
 const LIMITS = { maxStorageBufferBindingSize: 2 ** 31, maxBufferSize: 2 ** 31 };
 
+/** They are the same for all traits. */
+const stepsOf = new WeakMap<DeviceCase, ReturnType<typeof caseSteps>>();
+
 /** The texts that a case's steps run and no GPU in software can: they use float16, subgroups or subgroup matrices. */
 export async function gpuTexts(testCase: DeviceCase, traits: Traits): Promise<Texts> {
-  const { graph, steps } = await caseSteps(testCase);
+  const known = stepsOf.get(testCase) ?? caseSteps(testCase);
+  stepsOf.set(testCase, known);
+  const { graph, steps } = await known;
   const program = compileGraph(graph, traits, LIMITS);
   const texts = new Map<string, Set<string>>();
   const batches = steps.map((step) => batchOf(graph, step, traits));

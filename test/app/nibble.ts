@@ -75,3 +75,17 @@ export function startNode(
 export function nibble(args: readonly string[], input?: string, env?: NodeJS.ProcessEnv): Promise<Ended> {
   return start(args, input, env).ended;
 }
+
+/** `nibble serve needle` on a free port, once it listens. */
+export async function serveNeedle(args: readonly string[] = []): Promise<Running & { url: string }> {
+  const running = start(["serve", "needle", "--port", "0", "--context", "1024", ...args], null);
+  const line = await new Promise<string>((resolve, reject) => {
+    let out = "";
+    running.child.stdout?.on("data", (data) => {
+      out += data;
+      if (out.includes("\n")) resolve(out);
+    });
+    running.ended.then(({ stderr }) => reject(new Error(stderr)));
+  });
+  return { ...running, url: /http:\/\/[^ ]+/.exec(line)?.[0] ?? "" };
+}

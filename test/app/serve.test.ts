@@ -3,7 +3,7 @@ import { request } from "node:http";
 import { connect } from "node:net";
 import OpenAI, { type APIError, APIUserAbortError } from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { nibble, type Running, requireFreshBuild, start } from "./nibble.ts";
+import { nibble, type Running, requireFreshBuild, serveNeedle } from "./nibble.ts";
 import { FACT, MESSAGES } from "./served.ts";
 
 interface Server extends Running {
@@ -12,17 +12,8 @@ interface Server extends Running {
 }
 
 async function startServer(args: readonly string[] = []): Promise<Server> {
-  const running = start(["serve", "needle", "--port", "0", "--context", "1024", ...args], null);
-  const line = await new Promise<string>((resolve, reject) => {
-    let out = "";
-    running.child.stdout?.on("data", (data) => {
-      out += data;
-      if (out.includes("\n")) resolve(out);
-    });
-    running.ended.then(({ stderr }) => reject(new Error(stderr)));
-  });
-  const url = /http:\/\/[^ ]+/.exec(line)?.[0] ?? "";
-  return { ...running, url, client: new OpenAI({ baseURL: `${url}/v1`, apiKey: "any", maxRetries: 0 }) };
+  const running = await serveNeedle(args);
+  return { ...running, client: new OpenAI({ baseURL: `${running.url}/v1`, apiKey: "any", maxRetries: 0 }) };
 }
 
 let server: Server;

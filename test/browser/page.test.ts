@@ -4,24 +4,19 @@
  * page's Content-Security-Policy.
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { createRequire } from "node:module";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
-import { getRequestListener } from "@hono/node-server";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { UNSUPPORTED } from "../../scripts/chromium-parts.js";
 import { bundlePage, MOST_FIRST_BYTES, MOST_GZIP_BYTES } from "../../scripts/page.js";
-import { load } from "../../src/answer/load.ts";
-import { openPage } from "../../src/app/api/page.ts";
 import { bytes, grouped } from "../../src/plot/numbers.ts";
-import { planTable } from "../../src/study/plan/plan-table.ts";
-import { plannedGpu, plannedModel } from "../../src/study/plan/planned.ts";
+import type { PlanTable } from "../../src/study/plan/plan-table.ts";
 import { docx, pdf, zip } from "../app/document-files.ts";
-import { serving } from "../app/served.ts";
+import { nibble, requireFreshBuild, serveNeedle } from "../app/nibble.ts";
 import { answer, type Server, serve } from "../format/http-server.ts";
 import { launchChromium, UNZEROED } from "./chromium.ts";
 
@@ -61,6 +56,7 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   let isKeeping: boolean;
 
   beforeAll(async () => {
+    requireFreshBuild();
     [browser, built] = await Promise.all([
       launchChromium(UNZEROED),
       bundlePage(root, folder, { site: true }),
@@ -704,15 +700,10 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   );
 
   it("is what nibble serve gives: chats over its API, with its key", async () => {
-    const model = await load("needle", { device: "cpu", kv: "int4", context: 1024 });
-    const { api, faults } = serving(model, {
-      apiKey: "secret",
-      page: await openPage(folder, join(root, "models/needle-14m")),
-    });
-    const nibble = createServer(getRequestListener(api));
-    await new Promise<void>((done) => nibble.listen(0, "127.0.0.1", done));
+    // Its page is the build's.
+    const served = await serveNeedle(["--device", "cpu", "--kv", "int4", "--api-key", "secret"]);
     try {
-      await page.goto(`http://127.0.0.1:${(nibble.address() as AddressInfo).port}/`);
+      await page.goto(served.url);
       await page.getByLabel(/^API key/).fill("secret");
       await page.getByRole("button", { name: "Connect" }).click();
       await page.locator(".lamp.on").waitFor();
@@ -734,12 +725,10 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
         headers: { range: "bytes=0-3" },
       });
       expect([head.status(), await head.text()]).toEqual([206, "GGUF"]);
-      expect(faults).toEqual([]);
     } finally {
-      nibble.closeAllConnections();
-      nibble.close();
-      await model.close();
+      served.child.kill("SIGINT");
     }
+    expect((await served.ended).stderr).toMatch(/^(nibble: 401 [^\n]*\n)+$/);
     silent(/401/);
   });
 
@@ -752,14 +741,11 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
   });
 
   it(
-    "plans as the library does",
+    "plans as the command line does",
     async () => {
       await planningSmall();
       await open(true, "#plan");
-      // Plans are kept by model and device.
-      const [model, gpu] = [await plannedModel(SMALL), plannedGpu()];
-      const asked = { memoryBytes: 64 * 2 ** 30, context: 131_072 };
-      const table = planTable(model, gpu, { ...asked, kv: "int4" });
+      const table = await planned("int4", 64);
       await page.locator(".verdict").waitFor();
       expect(await page.getByTestId("part-weights").innerText()).toBe(bytes(table.plan.weightBytes));
       expect(await page.getByTestId("part-kv-cache").innerText()).toBe("1.3 GiB");
@@ -782,10 +768,10 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
 
       await page.getByLabel("KV cache").selectOption("f16");
       await page.getByLabel("Memory").fill("4");
-      const { shortfall } = planTable(model, gpu, { ...asked, memoryBytes: 4 * 2 ** 30, kv: "f16" });
+      const { shortfall } = await planned("f16", 4);
       // A plan takes a second on a busy machine.
       const verdict = () => expect.poll(() => page.getByTestId("verdict").innerText(), { timeout: 20_000 });
-      await verdict().toBe(`Does not fit. ${shortfall!.message}`);
+      await verdict().toBe(`Does not fit. ${shortfall}`);
       await page.getByLabel("Memory").fill("96");
       await verdict().toMatch(/^Fits\./);
     },
@@ -891,6 +877,15 @@ describe.skipIf(UNSUPPORTED !== null)(name, () => {
       expect(script).toContain(LARGE);
       return script.replaceAll(LARGE, SMALL);
     });
+  }
+
+  /** The command line's plan of it, as JSON. */
+  async function planned(
+    kv: string,
+    gib: number,
+  ): Promise<Omit<PlanTable, "shortfall"> & { shortfall: string }> {
+    const options = ["--device", "gpu", "--context", "131072", "--kv", kv, "--memory", `${gib}GB`, "--json"];
+    return JSON.parse((await nibble(["plan", SMALL, ...options])).stdout);
   }
 
   /** Another script for one of the page's. */

@@ -44,10 +44,14 @@ export function syntheticCheckpoint(shape: string | Shape, options: ShapeOptions
   const pools = new Map<string, Uint8Array>();
   return shapedCheckpoint(shape, options, (type, cols, place) => {
     const key = `${type} ${cols}`;
-    const pool = pools.get(key) ?? randomPool(type, cols);
-    pools.set(key, pool);
+    // Made when it is first read: who only plans reads no weights.
+    const poolOf = () => {
+      const pool = pools.get(key) ?? randomPool(type, cols);
+      pools.set(key, pool);
+      return pool;
+    };
     // Each tensor begins at another place of the pool.
-    return pooledRows(type, cols, pool, place * 7919);
+    return pooledRows(type, cols, poolOf, place * 7919);
   });
 }
 
@@ -83,10 +87,16 @@ function randomPool(type: TensorType, cols: number): Uint8Array {
 }
 
 /** Row r is copied from the pool from block `start` + r * blocks on, and wraps around at its end. */
-function pooledRows(type: TensorType, cols: number, pool: Uint8Array, start: number): Tensor["readRows"] {
+function pooledRows(
+  type: TensorType,
+  cols: number,
+  poolOf: () => Uint8Array,
+  start: number,
+): Tensor["readRows"] {
   const { elements, bytes: blockBytes } = BLOCKS[type];
-  const blocks = pool.length / blockBytes;
   return async (first, count, into) => {
+    const pool = poolOf();
+    const blocks = pool.length / blockBytes;
     const end = count * rowBytes(type, cols);
     let from = ((start + first * (cols / elements)) % blocks) * blockBytes;
     for (let at = 0; at < end; from = 0) {

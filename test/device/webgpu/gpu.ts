@@ -13,6 +13,7 @@ import {
   type Traits,
   traitsOf,
 } from "../../../src/device/webgpu/gpu.ts";
+import { type KernelSpec, shaderText } from "../../../src/device/webgpu/wgsl.ts";
 import { compilesLate } from "./late.ts";
 import { IS_POISONED, poisoned, ZEROING_TOGGLES } from "./poison.ts";
 import "./polling.ts";
@@ -102,6 +103,27 @@ export function compilingDevice(traits: Traits): Promise<Gpu> {
   const made = compiling.get(key) ?? nullDevice(traits);
   compiling.set(key, made);
   return made;
+}
+
+/** The features of devices on which a text has compiled, without its line of extensions. */
+const compiled = new Map<string, (readonly boolean[])[]>();
+/** By kernel, values and libraries. */
+const texts = new Map<string, string>();
+
+/**
+ * Compiles a kernel, unless a device of this file with no more features has compiled its text: more extensions take nothing from
+ * a text that needs none of them.
+ */
+export async function compile(gpu: Gpu, spec: KernelSpec): Promise<void> {
+  const { f16, subgroup, matrices, matrices8 = false } = gpu.traits;
+  const features = [f16, subgroup !== null, matrices || matrices8];
+  const key = JSON.stringify([spec.kernel, spec.values, spec.libs ?? null]);
+  const text = texts.get(key) ?? shaderText(spec, []);
+  texts.set(key, text);
+  const known = compiled.get(text) ?? [];
+  if (known.some((fewer) => fewer.every((has, i) => features[i] || !has))) return;
+  await gpu.pipeline(spec);
+  compiled.set(text, [...known, features]);
 }
 
 /**

@@ -1,11 +1,12 @@
 /** `nibble verify` as a shell runs it: the table, the JSON that scripts rely on, the page, wrong usage, and Ctrl-C. */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { plotSvg } from "../../src/app/verify-plot.ts";
 import { escapeText } from "../../src/plot/svg.ts";
-import { nibble, requireFreshBuild, root, start } from "./nibble.ts";
+import { tinyModel } from "../engine/tiny-model.ts";
+import { nibble, requireFreshBuild, start } from "./nibble.ts";
 
 beforeAll(requireFreshBuild);
 
@@ -78,7 +79,8 @@ describe("nibble verify", () => {
 
   it("prints a table, verdicts, and a page in which nothing of a name is markup", async () => {
     const model = join(folder, `${HOSTILE.replaceAll("/", "")}.gguf`);
-    symlinkSync(join(root, "models/needle-14m/needle-14m-Q8_0.gguf"), model);
+    // Two layers, each read alone in each format.
+    writeFileSync(model, tinyModel());
     const text = join(folder, `${HOSTILE}.txt`);
     writeFileSync(text, "A text of some words, which goes on and on. ".repeat(20));
     const html = join(folder, "report.html");

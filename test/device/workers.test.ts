@@ -1,8 +1,9 @@
 /** The worker threads' life: traps, lost threads, closing at any time, a free event loop, and no threads left. */
-import { execFileSync, spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { pathToFileURL } from "node:url";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
@@ -15,6 +16,7 @@ import { KIND, WORD } from "../../src/device/wasm/records.ts";
 import { wasmDevice } from "../../src/device/wasm/wasm.ts";
 import { Workers } from "../../src/device/wasm/workers.ts";
 import { DeviceError } from "../../src/format/errors.ts";
+import { requireFreshBuild, root } from "../app/nibble.ts";
 import { TELLS_RESOURCES, threads as threadCount, tinyModel } from "../engine/tiny-model.ts";
 import { randomTensor } from "./random-tensor.ts";
 
@@ -261,23 +263,15 @@ describe("steps", () => {
 
 /** A process of its own: what a user's program does at its end. */
 describe("a process", () => {
-  let built: string;
+  let folder: string;
   let model: string;
   beforeAll(() => {
-    // Inside the package, where its dependencies are found. dist/ may be older than the sources under test.
-    const root = fileURLToPath(new URL("../../", import.meta.url));
-    mkdirSync(join(root, "node_modules/.cache"), { recursive: true });
-    built = mkdtempSync(join(root, "node_modules/.cache/nibble-workers-"));
-    const tsc = join(root, "node_modules/typescript/bin/tsc");
-    execFileSync(process.execPath, [tsc, "-p", join(root, "tsconfig.json"), "--outDir", built]);
-    for (const file of ["kernels.wasm", "kernels-relaxed.wasm"])
-      cpSync(join(root, "src/device/wasm", file), join(built, "device/wasm", file));
-    writeFileSync(join(built, "package.json"), '{ "type": "module" }');
-    model = join(built, "tiny.gguf");
+    requireFreshBuild();
+    folder = mkdtempSync(join(tmpdir(), "nibble-workers-"));
+    model = join(folder, "tiny.gguf");
     writeFileSync(model, tinyModel());
-    // The compiler takes 3 seconds, on loaded cores many times that.
-  }, 120_000);
-  afterAll(() => rmSync(built, { recursive: true }));
+  });
+  afterAll(() => rmSync(folder, { recursive: true }));
 
   const run = (program: string) =>
     new Promise<{ code: number | null; out: string }>((resolve, reject) => {
@@ -304,7 +298,7 @@ describe("a process", () => {
     ["when a generation was left", 'for await (const _ of model.generate("c")) break;'],
   ])("ends by itself %s", async (_, end) => {
     const { code, out } = await run(`
-      const { load } = await import(${JSON.stringify(pathToFileURL(join(built, "index.js")).href)});
+      const { load } = await import(${JSON.stringify(pathToFileURL(join(root, "dist/index.js")).href)});
       const model = await load(${JSON.stringify(model)}, { threads: 2 });
       const { ids } = await model.generate("a", { maxTokens: 2, ignoreEnd: true }).result();
       console.log("tokens", ids.length);

@@ -1,6 +1,7 @@
 /** `nibble bench` as a shell runs it: the JSON that scripts rely on, the table, and wrong usage. */
 import { beforeAll, describe, expect, it } from "vitest";
 import { nibble, requireFreshBuild } from "./nibble.ts";
+import { refused } from "./refused.ts";
 
 beforeAll(requireFreshBuild);
 
@@ -172,7 +173,8 @@ describe("wrong usage of nibble bench:", () => {
   ];
 
   it.each(wrong)("%s", async (_what, args, code, message) => {
-    const ended = await nibble(["bench", ...args]);
+    // The first in a process of its own.
+    const ended = await (args === wrong[0][1] ? nibble : refused)(["bench", ...args]);
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr).toMatch(/^nibble: [^\n]+\n$/);
     expect(ended).toMatchObject({ code, stdout: "" });

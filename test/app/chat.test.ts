@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { tinyModel } from "../engine/tiny-model.ts";
 import { nibble, requireFreshBuild, root, start } from "./nibble.ts";
+import { refused } from "./refused.ts";
 
 const FACTS = "The access code of Clara Whitfield is 48213.\nBoris Thorne's home city is Lisbon.";
 const CODE = "What is the access code of Clara Whitfield?";
@@ -148,7 +149,8 @@ describe("nibble chat in a pipe", () => {
     ["a document that is not there", [...chat, "-f", "no-such.txt"], 1, /no-such\.txt: no such file/],
     ["run's --json", [...chat, "--json"], 2, /unknown option '--json'/],
   ])("refuses %s", async (_what, args, code, message) => {
-    const ended = await nibble(args, "hi\n");
+    // The first in a process of its own.
+    const ended = await (args.length === 1 ? nibble(args, "hi\n") : refused(args));
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr).toMatch(/^nibble: [^\n]+\n$/);
     expect(ended).toMatchObject({ code, stdout: "" });

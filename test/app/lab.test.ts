@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { tinyModel } from "../engine/tiny-model.ts";
 import { nibble, requireFreshBuild } from "./nibble.ts";
+import { refused } from "./refused.ts";
 
 let state = 1;
 /** No part of it comes twice. */
@@ -126,7 +127,7 @@ it("refuses what it cannot do before any model is opened", async () => {
       "the lab's folder /proc/nibble cannot be made: ENOENT",
     ]);
   for (const [args, code, told] of cases) {
-    const ended = await nibble(["lab", ...args]);
+    const ended = await refused(["lab", ...args]);
     expect([ended.code, ended.stderr], args.join(" ")).toEqual([code, expect.stringContaining(told)]);
     expect(ended.stderr.trim().split("\n"), args.join(" ")).toHaveLength(1);
   }

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { memorySize } from "../../src/app/plan.ts";
 import { ArgumentError } from "../../src/index.ts";
 import { nibble, requireFreshBuild } from "./nibble.ts";
+import { refused } from "./refused.ts";
 
 beforeAll(requireFreshBuild);
 
@@ -151,7 +152,8 @@ describe("wrong usage of nibble plan:", () => {
     ["an unknown shape", ["llama-9"], 2, /model is llama-9; allowed: a GGUF file, .* llama-3\.1-8b, /],
     ["a missing file", ["no-such.gguf"], 1, /no-such\.gguf: no such file/],
   ])("%s", async (_what, args, code, message) => {
-    const ended = await nibble(["plan", ...args]);
+    // The first in a process of its own.
+    const ended = await (args.length === 0 ? nibble : refused)(["plan", ...args]);
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr).toMatch(/^nibble: [^\n]+\n$/);
     expect(ended).toMatchObject({ code, stdout: "" });

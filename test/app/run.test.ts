@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nibble, requireFreshBuild, root, start } from "./nibble.ts";
+import { refused } from "./refused.ts";
 
 const NOVEL = join(root, "examples/texts/northanger-abbey.txt");
 const NEEDLE = join(root, "models/needle-14m/needle-14m-Q8_0.gguf");
@@ -122,7 +123,8 @@ describe("exit codes", () => {
   ];
 
   it.each(wrong)("%s", async (_what, args, code, message) => {
-    const ended = await nibble(args);
+    // The first in a process of its own.
+    const ended = await (args === wrong[0][1] ? nibble : refused)(args);
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr).toMatch(/^nibble: [^\n]+\n$/);
     expect(ended).toMatchObject({ code, stdout: "" });

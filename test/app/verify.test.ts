@@ -7,6 +7,7 @@ import { plotSvg } from "../../src/app/verify-plot.ts";
 import { escapeText } from "../../src/plot/svg.ts";
 import { tinyModel } from "../engine/tiny-model.ts";
 import { nibble, requireFreshBuild, start } from "./nibble.ts";
+import { refused } from "./refused.ts";
 
 beforeAll(requireFreshBuild);
 
@@ -194,7 +195,11 @@ describe("wrong usage of nibble verify:", () => {
   ];
   it.each(wrong)("%s", async (what, args, code, message, stdin) => {
     const model = what === "a missing model" ? "no-such.gguf" : "needle";
-    const ended = await nibble(["verify", model, ...args], stdin);
+    const all = ["verify", model, ...args];
+    // The first in a process of its own, and those that read stdin.
+    const ended = await (stdin !== undefined || args.includes("-") || args === wrong[0][1]
+      ? nibble(all, stdin)
+      : refused(all));
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr).toMatch(/^nibble: [^\n]+\n$/);
     expect(ended).toMatchObject({ code, stdout: "" });

@@ -110,6 +110,22 @@ function moduleOf(binary: Binary): WebAssembly.Module {
 
 /** What attention has to give, by its shape and the digest of all vectors: both binaries are compared with it. */
 const references = new Map<string, Float32Array>();
+/** By format, part and vector: steps of other sizes attend to the same ones. */
+const decodings = new Map<string, Float32Array>();
+const MOST_DECODINGS = 20_000;
+
+function decoding(codec: KvCodec, part: KvPart, vector: Float32Array): Float32Array {
+  const key = `${codec.name} ${part} ${Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength).toString("latin1")}`;
+  const known = decodings.get(key) ?? new Float32Array(vector.length);
+  if (!decodings.has(key)) {
+    const bytes = new Uint8Array(codec.vectorBytes(vector.length));
+    codec.encode(vector, bytes, part);
+    codec.decode(bytes, known);
+    if (decodings.size === MOST_DECODINGS) decodings.clear();
+    decodings.set(key, known);
+  }
+  return known;
+}
 
 /** One layer's cache in a memory of its own. Keys and values of every position ever appended are kept for the oracle. */
 export class Layer {
@@ -346,19 +362,14 @@ export class Layer {
     const reader = (rows: Float32Array[], part: KvPart) => {
       const seen = new Map<number, Float32Array>();
       const dims = heldDim(this.#cacheShape, part);
-      const bytes = new Uint8Array(codec.vectorBytes(dims));
       return (kvHead: number, position: number, into: Float32Array) => {
         const vector = rows[position].subarray(kvHead * dims, (kvHead + 1) * dims);
         if (!decoded) return into.set(vector);
         const isPacked = position >= kept * PAGE_SLOTS && position < packed * PAGE_SLOTS;
         if (isPacked) return into.set(packedVector(kvHead, position, part));
         const key = position * kvHeads + kvHead;
-        let known = seen.get(key);
-        if (!known) {
-          seen.set(key, (known = new Float32Array(dims)));
-          codec.encode(vector, bytes, part);
-          codec.decode(bytes, known);
-        }
+        const known = seen.get(key) ?? decoding(codec, part, vector);
+        seen.set(key, known);
         into.set(known);
       };
     };

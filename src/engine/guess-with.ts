@@ -1,5 +1,4 @@
 /** A loaded model takes guesses from a smaller one. */
-import { ArgumentError } from "../format/errors.ts";
 import { DraftModel } from "./draft.ts";
 import type { LoadedModel } from "./loaded-model.ts";
 import { draftSource } from "./text.ts";
@@ -13,8 +12,6 @@ interface Guessed extends Pick<LoadedModel, "scheduler"> {
  * guesses.
  */
 export function guessWith(model: Guessed, draft: Guessed): void {
-  if (model.scheduler.guesses === 0)
-    throw new ArgumentError("draft", "given", "none: a model with recurrent states checks no guesses");
   const share = draft.plan.weightBytes / model.plan.weightBytes;
   model.scheduler.guessWith(new DraftModel(draftSource(draft.scheduler), share));
 }

@@ -18,7 +18,7 @@ import {
   type Ran,
 } from "../device/contract.ts";
 import { tablesOf } from "../device/facts.ts";
-import { AbortedError, DeviceError, NibbleError } from "../format/errors.ts";
+import { AbortedError, ArgumentError, DeviceError, NibbleError } from "../format/errors.ts";
 import type { DraftModel } from "./draft.ts";
 import type { Job, JobPart } from "./job.ts";
 import { Pace } from "./pace.ts";
@@ -105,7 +105,10 @@ export class Scheduler {
     return this.#draft;
   }
 
+  /** Throws ArgumentError if it checks no guesses. */
   guessWith(draft: DraftModel): void {
+    if (this.guesses === 0)
+      throw new ArgumentError("draft", "given", "none: a model with recurrent states checks no guesses");
     this.#draft = draft;
   }
 

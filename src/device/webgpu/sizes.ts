@@ -30,13 +30,13 @@ export interface ProgramSizes {
 export const PARAMS_BYTES = 256;
 
 /** The slots of activations for a graph. */
-export function slotsFor({ lives, paged }: ProgramSizes, graph: Graph): Slots {
-  return assignSlots(lives, ({ id, bytes }) => paged.get(id)?.(graph) ?? bytes);
+export function slotsFor(sizes: ProgramSizes, graph: Graph): Slots {
+  return assignSlots(sizes.lives, bytesIn(sizes, graph));
 }
 
 export function footprintFor(sizes: ProgramSizes, graph: Graph, slots = slotsFor(sizes, graph)): Footprint {
-  const { fixed, paged, weights, kept, dispatches } = sizes;
-  const bytesOf = ({ id, bytes }: PlannedBuffer) => paged.get(id)?.(graph) ?? bytes;
+  const { fixed, weights, kept, dispatches } = sizes;
+  const bytesOf = bytesIn(sizes, graph);
   const all = (buffers: readonly PlannedBuffer[]) => sum(buffers.map(bytesOf));
   const caches = sizes.caches.map(all);
   const states = sizes.states.map(({ bytes }) => bytes);
@@ -53,6 +53,11 @@ export function footprintFor(sizes: ProgramSizes, graph: Graph, slots = slotsFor
 
 export function slotLabel(index: number): string {
   return `activations ${index}`;
+}
+
+/** Bytes of the program's buffers for a graph. */
+function bytesIn({ paged }: ProgramSizes, graph: Graph): (buffer: PlannedBuffer) => number {
+  return ({ id, bytes }) => paged.get(id)?.(graph) ?? bytes;
 }
 
 function sum(list: readonly number[]): number {
